@@ -3,6 +3,8 @@ package firewall
 import (
 	"net/netip"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Answers to multicast questions (EssentialMulticastAnswers). The host asks a group over UDP, from
@@ -20,8 +22,8 @@ const (
 )
 
 // Groups are the multicast addresses of a family.
-func Groups(f Family) Prefix {
-	if f == IPv6 {
+func Groups(f address.Family) netip.Prefix {
+	if f == address.IPv6 {
 		return netip.MustParsePrefix("ff00::/8")
 	}
 	return netip.MustParsePrefix("224.0.0.0/4")

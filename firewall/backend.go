@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Backend translates between State and one kernel interface (nf_tables, or xtables with ipset).
@@ -78,8 +80,8 @@ var OtherTraffic = []string{UnlistedTraffic, SpoofedTraffic, DirectTraffic}
 
 // Traffic is what the kernel counted for one service, by family.
 type Traffic struct {
-	Allowed map[Family]Counter
-	Refused map[Family]Counter
+	Allowed map[address.Family]Counter
+	Refused map[address.Family]Counter
 }
 
 // Counter is packets and bytes.
@@ -89,7 +91,7 @@ type Counter struct {
 }
 
 // Sum adds up both families.
-func Sum(byFamily map[Family]Counter) Counter {
+func Sum(byFamily map[address.Family]Counter) Counter {
 	var sum Counter
 	for _, c := range byFamily {
 		sum.Packets += c.Packets

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Canonical returns the State in its one minimal form, or every reason why no kernel could
@@ -17,7 +19,7 @@ func (s State) Canonical() (State, error) {
 		c.Essentials = 0
 	}
 	if !c.Essentials.Has(EssentialMulticastAnswers) {
-		c.Connected = Prefixes{}
+		c.Connected = address.Set{}
 	}
 	c.Services = make([]Service, 0, len(s.Services))
 	errs := s.checkModes()

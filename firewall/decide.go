@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Flow is a packet as the filter sees it: addressed to this host, before any address translation.
@@ -183,8 +185,8 @@ func (s State) Listed(p Protocol, port uint16) bool {
 }
 
 // AllowedAt is every source that may use the service at a moment, interface and address aside.
-func (svc Service) AllowedAt(now time.Time) Prefixes {
-	var b PrefixesBuilder
+func (svc Service) AllowedAt(now time.Time) address.Set {
+	var b address.Builder
 	for _, e := range svc.Expiring {
 		if e.Until.After(now) {
 			_ = b.Add(

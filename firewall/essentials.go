@@ -1,10 +1,14 @@
 package firewall
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/portgrave/portgrave/firewall/address"
+)
 
 // ICMPMessage is one ICMP or ICMPv6 type.
 type ICMPMessage struct {
-	Family Family
+	Family address.Family
 	Name   string // as nft calls it
 	Type   uint8
 }
@@ -16,30 +20,30 @@ var essentialMessages = []struct {
 }{
 	{EssentialICMPErrors, []ICMPMessage{
 		{
-			IPv4,
+			address.IPv4,
 			"destination-unreachable",
 			3,
-		}, {IPv4, "time-exceeded", 11}, {IPv4, "parameter-problem", 12},
+		}, {address.IPv4, "time-exceeded", 11}, {address.IPv4, "parameter-problem", 12},
 		{
-			IPv6,
+			address.IPv6,
 			"destination-unreachable",
 			1,
-		}, {IPv6, "packet-too-big", 2}, {IPv6, "time-exceeded", 3}, {IPv6, "parameter-problem", 4}}},
-	{EssentialEcho, []ICMPMessage{{IPv4, "echo-request", 8}, {IPv6, "echo-request", 128}}},
+		}, {address.IPv6, "packet-too-big", 2}, {address.IPv6, "time-exceeded", 3}, {address.IPv6, "parameter-problem", 4}}},
+	{EssentialEcho, []ICMPMessage{{address.IPv4, "echo-request", 8}, {address.IPv6, "echo-request", 128}}},
 	{EssentialNeighbourDiscovery, []ICMPMessage{
 		{
-			IPv6,
+			address.IPv6,
 			"nd-router-solicit",
 			133,
-		}, {IPv6, "nd-router-advert", 134}, {IPv6, "nd-neighbor-solicit", 135},
-		{IPv6, "nd-neighbor-advert", 136}, {IPv6, "nd-redirect", 137}}},
+		}, {address.IPv6, "nd-router-advert", 134}, {address.IPv6, "nd-neighbor-solicit", 135},
+		{address.IPv6, "nd-neighbor-advert", 136}, {address.IPv6, "nd-redirect", 137}}},
 	{EssentialMulticastMembership, []ICMPMessage{
 		{
-			IPv6,
+			address.IPv6,
 			"mld-listener-query",
 			130,
-		}, {IPv6, "mld-listener-report", 131}, {IPv6, "mld-listener-done", 132},
-		{IPv6, "mld2-listener-report", 143}}},
+		}, {address.IPv6, "mld-listener-report", 131}, {address.IPv6, "mld-listener-done", 132},
+		{address.IPv6, "mld2-listener-report", 143}}},
 }
 
 // Messages lists the ICMP messages that the set keeps open. IGMP and DHCP are no ICMP: see DHCP's

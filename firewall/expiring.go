@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"sort"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 // canonicalExpiring gives every address its latest end, removes what is allowed for good,
 // and splits the rest into disjoint minimal prefixes.
-func canonicalExpiring(permanent Prefixes, in []ExpiringSource) []ExpiringSource {
+func canonicalExpiring(permanent address.Set, in []ExpiringSource) []ExpiringSource {
 	var out []ExpiringSource
 	for _, e := range LatestEnds(in) {
 		// Of what is allowed for good, which may be a million sources, only what lies within this
@@ -41,7 +42,7 @@ func LatestEnds(in []ExpiringSource) []ExpiringSource {
 		}
 	}
 	slices.SortFunc(sorted, compareSources) // a prefix comes before those inside it
-	byEnd := map[time.Time]*PrefixesBuilder{}
+	byEnd := map[time.Time]*address.Builder{}
 	for len(sorted) > 0 {
 		root := sorted[0].Prefix
 		n := 1
@@ -63,9 +64,9 @@ func LatestEnds(in []ExpiringSource) []ExpiringSource {
 
 // ExpiringIn lists the sources of an IP version that end by themselves and have not yet; any says
 // whether there were such at all.
-func (s Service) ExpiringIn(f Family, now time.Time) (list []ExpiringSource, any bool) {
+func (s Service) ExpiringIn(f address.Family, now time.Time) (list []ExpiringSource, any bool) {
 	for _, e := range s.Expiring {
-		if e.Prefix.Addr().Is4() == (f == IPv4) {
+		if e.Prefix.Addr().Is4() == (f == address.IPv4) {
 			any = true
 			if e.Until.After(now) {
 				list = append(list, e)
@@ -94,7 +95,7 @@ func compareSources(a, b ExpiringSource) int {
 }
 
 // spread lays out what lies within p, ordered, under the latest end of what encloses it.
-func spread(p Prefix, within []ExpiringSource, end time.Time, byEnd map[time.Time]*PrefixesBuilder) {
+func spread(p netip.Prefix, within []ExpiringSource, end time.Time, byEnd map[time.Time]*address.Builder) {
 	for len(within) > 0 && within[0].Prefix == p {
 		if within[0].Until.After(end) {
 			end = within[0].Until
@@ -106,7 +107,7 @@ func spread(p Prefix, within []ExpiringSource, end time.Time, byEnd map[time.Tim
 			return
 		}
 		if byEnd[end] == nil {
-			byEnd[end] = &PrefixesBuilder{}
+			byEnd[end] = &address.Builder{}
 		}
 		_ = byEnd[end].Add(p) // part of a usable prefix
 		return

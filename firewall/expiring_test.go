@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func TestExpiringIn(t *testing.T) {
@@ -16,14 +18,14 @@ func TestExpiringIn(t *testing.T) {
 	}}
 	for _, c := range []struct {
 		svc  Service
-		f    Family
+		f    address.Family
 		want int
 		any  bool
 	}{
-		{svc, IPv4, 1, true},
-		{svc, IPv6, 0, true}, // the set stays when its last source has ended
-		{Service{}, IPv4, 0, false},
-		{Service{Expiring: svc.Expiring[:2]}, IPv6, 0, false},
+		{svc, address.IPv4, 1, true},
+		{svc, address.IPv6, 0, true}, // the set stays when its last source has ended
+		{Service{}, address.IPv4, 0, false},
+		{Service{Expiring: svc.Expiring[:2]}, address.IPv6, 0, false},
 	} {
 		if list, any := c.svc.ExpiringIn(c.f, now); len(list) != c.want || any != c.any {
 			t.Errorf("%s: got %v, %v, want %d, %v", c.f, list, any, c.want, c.any)

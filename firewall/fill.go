@@ -1,15 +1,19 @@
 package firewall
 
-import "context"
+import (
+	"context"
+
+	"github.com/portgrave/portgrave/firewall/address"
+)
 
 // TableFill is how many sources a table of a rate or of a log remembers, and how many it has room
 // for. While a rate's is full, further sources are refused; while a log's is, they are refused
 // unreported.
 type TableFill struct {
-	Service string `json:"service"` // whose rate; "" for the log of refused packets
-	Family  Family `json:"-"`
-	Sources int    `json:"sources"` // SourcesUnknown where nothing counts them
-	Room    int    `json:"room"`
+	Service string         `json:"service"` // whose rate; "" for the log of refused packets
+	Family  address.Family `json:"-"`
+	Sources int            `json:"sources"` // SourcesUnknown where nothing counts them
+	Room    int            `json:"room"`
 	// Turned is how many packets came from sources that there was no room for, where that is
 	// counted.
 	Turned uint64 `json:"turned"`

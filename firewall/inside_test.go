@@ -4,6 +4,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func TestInsideHasWhatThePolicyNamesAndTheWellKnown(t *testing.T) {
@@ -22,10 +24,10 @@ func TestInsideHasWhatThePolicyNamesAndTheWellKnown(t *testing.T) {
 
 func TestRatePrefixLength(t *testing.T) {
 	plain := Rate{Count: 1, Per: time.Second, Burst: 1}
-	if got := plain.PrefixLength(IPv6); got != 64 {
+	if got := plain.PrefixLength(address.IPv6); got != 64 {
 		t.Errorf("a source of IPv6 is a /%d, want /64", got)
 	}
-	if got := plain.PrefixLength(IPv4); got != 32 {
+	if got := plain.PrefixLength(address.IPv4); got != 32 {
 		t.Errorf("a source of IPv4 is a /%d", got)
 	}
 	sixtyFour := plain

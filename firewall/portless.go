@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Protocols without ports. A service lists such a protocol as a whole; its PortRange has First and
@@ -95,14 +97,14 @@ func parsePortless(s string) (Protocol, error) {
 }
 
 // Of reports whether the protocol exists in a family: packets of it may be seen there.
-func (p Protocol) Of(f Family) bool {
-	return p != IGMP || f == IPv4 // IPv6 has MLD, which is part of ICMPv6
+func (p Protocol) Of(f address.Family) bool {
+	return p != IGMP || f == address.IPv4 // IPv6 has MLD, which is part of ICMPv6
 }
 
 // EchoRequest is the ICMP message that Ping stands for in a family.
-func EchoRequest(f Family) ICMPMessage {
-	if f == IPv6 {
-		return ICMPMessage{IPv6, "echo-request", 128}
+func EchoRequest(f address.Family) ICMPMessage {
+	if f == address.IPv6 {
+		return ICMPMessage{address.IPv6, "echo-request", 128}
 	}
-	return ICMPMessage{IPv4, "echo-request", 8}
+	return ICMPMessage{address.IPv4, "echo-request", 8}
 }

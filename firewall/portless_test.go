@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func TestParseProtocol(t *testing.T) {
@@ -66,7 +68,7 @@ func TestDecidePortless(t *testing.T) {
 	}
 	for _, unlisted := range []Unlisted{UnlistedIgnore, UnlistedDeny} {
 		s := stateOf(Service{Name: "vrrp", Ports: []PortRange{Portless(VRRP)},
-			Sources: MustPrefixes("192.0.2.0/24", "fe80::/10")})
+			Sources: address.Must("192.0.2.0/24", "fe80::/10")})
 		s.Unlisted, s.Essentials = unlisted, EssentialEcho
 		s = canonical(t, s)
 		other := Ignored

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall/address"
 	"pgregory.net/rapid"
 )
 
@@ -50,7 +51,7 @@ func drawServices(t *rapid.T) []Service {
 	return out
 }
 
-func drawSmall(t *rapid.T) Prefix {
+func drawSmall(t *rapid.T) netip.Prefix {
 	low := byte(rapid.IntRange(0, 15).Draw(t, "low"))
 	if rapid.IntRange(0, 3).Draw(t, "v6") == 0 {
 		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 15: low}), rapid.SampledFrom([]int{0, 64, 124, 126, 128}).Draw(t, "bits")).
@@ -60,8 +61,8 @@ func drawSmall(t *rapid.T) Prefix {
 		Masked()
 }
 
-func drawSmallSet(t *rapid.T, label string, most int) Prefixes {
-	set, err := NewPrefixes(rapid.SliceOfN(rapid.Custom(drawSmall), 0, most).Draw(t, label)...)
+func drawSmallSet(t *rapid.T, label string, most int) address.Set {
+	set, err := address.New(rapid.SliceOfN(rapid.Custom(drawSmall), 0, most).Draw(t, label)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,8 +147,8 @@ var differ = map[string]func(i int) Service{
 	},
 }
 
-func oneAddress(i int) Prefixes {
-	p, _ := NewPrefixes(
+func oneAddress(i int) address.Set {
+	p, _ := address.New(
 		netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32),
 	)
 	return p
@@ -355,13 +356,13 @@ func TestExpiringAddressByAddress(t *testing.T) {
 		covered := permanent
 		for hours := 3; hours >= 0; hours-- { // the latest first
 			end := noon.Add(time.Duration(hours) * time.Hour)
-			var list []Prefix
+			var list []netip.Prefix
 			for _, e := range in {
 				if e.Until.Truncate(time.Second).Equal(end) {
 					list = append(list, e.Prefix)
 				}
 			}
-			all, _ := NewPrefixes(list...)
+			all, _ := address.New(list...)
 			for p := range all.Minus(covered).All() {
 				want = append(want, ExpiringSource{p, end})
 			}
@@ -409,12 +410,12 @@ func TestStateInBinaryForm(t *testing.T) {
 // TestSharedSourcesStandOnce: however many services share a set, its binary form has it once, and
 // they share it again.
 func TestSharedSourcesStandOnce(t *testing.T) {
-	var list []Prefix
+	var list []netip.Prefix
 	for i := range 10_000 {
 		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 8), byte(i), 0}), 25))
 	}
-	shared, _ := NewPrefixes(list...)
-	equal, _ := NewPrefixes(list...) // but made anew
+	shared, _ := address.New(list...)
+	equal, _ := address.New(list...) // but made anew
 	services := spreadOut(1000, differ["ports"])
 	for i := range services {
 		if services[i].Sources = shared; i%2 == 0 {
@@ -439,7 +440,7 @@ func FuzzState(f *testing.F) {
 		Service{
 			Name:    "a",
 			Ports:   []PortRange{tcp(1, 2)},
-			Sources: MustPrefixes("10.0.0.0/8", "2001:db8::/32"),
+			Sources: address.Must("10.0.0.0/8", "2001:db8::/32"),
 		},
 	).MarshalBinary()
 	f.Add(b)

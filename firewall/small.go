@@ -3,6 +3,8 @@ package firewall
 import (
 	"net/netip"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // smallSources is how many sources of a service Small keeps: as many as the backends write as rules
@@ -24,7 +26,7 @@ func (s State) Small(running []Connection, now time.Time,
 	reduced := map[string]int{} // services that lose their sources, by name
 	for i, svc := range s.Services {
 		if svc.Sources.Len()+len(svc.Expiring) > smallSources {
-			svc.Sources, svc.Expiring = Prefixes{}, nil
+			svc.Sources, svc.Expiring = address.Set{}, nil
 			reduced[svc.Name] = i
 		}
 		small.Services[i] = svc
@@ -33,7 +35,7 @@ func (s State) Small(running []Connection, now time.Time,
 		return s, false
 	}
 	small.Refuse = RefuseDrop
-	kept := map[int]*PrefixesBuilder{}
+	kept := map[int]*address.Builder{}
 	index := s.Index()
 	for _, c := range LockedOut(small, running, Connection{}, now, nameOwners) {
 		d := index.Decide(c.Flow(), now)
@@ -42,7 +44,7 @@ func (s State) Small(running []Connection, now time.Time,
 			continue
 		}
 		if kept[i] == nil {
-			kept[i] = &PrefixesBuilder{}
+			kept[i] = &address.Builder{}
 		}
 		client := c.Client.Addr().Unmap().WithZone("")
 		_ = kept[i].Add(netip.PrefixFrom(client, client.BitLen())) // an address always makes a prefix

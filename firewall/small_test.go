@@ -5,12 +5,14 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // TestSmall: a small State lets in sources of short lists and running SSH sessions alone, and
 // nobody whom the whole one refuses.
 func TestSmall(t *testing.T) {
-	var long PrefixesBuilder
+	var long address.Builder
 	for n := range 100 {
 		if err := long.Add(netip.MustParsePrefix(fmt.Sprintf("10.0.%d.0/24", 2*n))); err != nil {
 			t.Fatal(err)
@@ -23,7 +25,7 @@ func TestSmall(t *testing.T) {
 		Refuse:      RefuseReject,
 		Established: EstablishedCut,
 		Services: []Service{
-			{Name: "few", Ports: port(9090), Sources: MustPrefixes("192.0.2.0/24"), Log: LogNone},
+			{Name: "few", Ports: port(9090), Sources: address.Must("192.0.2.0/24"), Log: LogNone},
 			{Name: "ssh", Ports: port(22), Sources: long.Set(), Log: LogNone},
 			{Name: "web", Ports: port(443), Sources: long.Set(), Log: LogNone},
 		},

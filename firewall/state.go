@@ -2,7 +2,10 @@ package firewall
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // State is everything the kernel shall enforce, independent of how it was written down and of
@@ -29,7 +32,7 @@ type State struct {
 	Direct []string `json:"direct,omitempty"`
 	// Connected are the networks that the host is part of. EssentialMulticastAnswers takes answers
 	// from them alone; empty without it.
-	Connected Prefixes `json:"connected,omitzero"`
+	Connected address.Set `json:"connected,omitzero"`
 	// Virtual are the services of IPVS at addresses that the host holds for it alone, in the order
 	// of VirtualService.Compare. Where unlisted ports are left alone, only those on listed ports.
 	Virtual []VirtualService `json:"virtual,omitempty"`
@@ -51,9 +54,9 @@ type Service struct {
 	// Interfaces holds names and patterns ending in "*"; empty means every interface but lo.
 	Interfaces []string `json:"interfaces,omitempty"`
 	// Addresses of this host; empty means every local address.
-	Addresses Prefixes `json:"addresses"`
+	Addresses address.Set `json:"addresses"`
 	// Sources that may reach Ports until the policy changes.
-	Sources Prefixes `json:"sources"`
+	Sources address.Set `json:"sources"`
 	// Expiring sources, disjoint from Sources and from each other, ordered by prefix.
 	Expiring []ExpiringSource `json:"expiring,omitempty"`
 	// Log says which packets are reported to NFLOG.
@@ -64,8 +67,8 @@ type Service struct {
 
 // ExpiringSource is a source allowed until a moment in time (second precision, UTC).
 type ExpiringSource struct {
-	Prefix Prefix    `json:"prefix"`
-	Until  time.Time `json:"until"`
+	Prefix netip.Prefix `json:"prefix"`
+	Until  time.Time    `json:"until"`
 }
 
 // Rate limits how many new connections one source may open: Count per Per, after an initial Burst.
@@ -86,9 +89,9 @@ type Rate struct {
 const DefaultRatePrefix = 64
 
 // PrefixLength is how many bits of a source's address a rate tells apart.
-func (r Rate) PrefixLength(f Family) int {
+func (r Rate) PrefixLength(f address.Family) int {
 	switch {
-	case f == IPv4:
+	case f == address.IPv4:
 		return 32
 	case r.IPv6Prefix == 0:
 		return DefaultRatePrefix
@@ -105,7 +108,7 @@ func (r Rate) Each() string {
 
 func (r Rate) String() string {
 	text := fmt.Sprintf("%s burst %d", r.Each(), r.Burst)
-	if n := r.PrefixLength(IPv6); n != DefaultRatePrefix {
+	if n := r.PrefixLength(address.IPv6); n != DefaultRatePrefix {
 		text += fmt.Sprintf(" per IPv6 /%d", n)
 	}
 	return text

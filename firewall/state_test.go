@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/portgrave/portgrave/firewall/address"
 	"pgregory.net/rapid"
 )
 
@@ -45,7 +46,7 @@ func TestCanonicalIsOneForm(t *testing.T) {
 			Name:       "b",
 			Ports:      []PortRange{tcp(81, 90), tcp(80, 80), {UDP, 80, 80}},
 			Interfaces: []string{"eth0", "eth*", "eth0"},
-			Sources:    MustPrefixes("10.0.0.0/9", "10.128.0.0/9"),
+			Sources:    address.Must("10.0.0.0/9", "10.128.0.0/9"),
 			Expiring: []ExpiringSource{
 				{netip.MustParsePrefix("10.1.0.0/16"), noon},
 				{netip.MustParsePrefix("192.0.2.0/25"), noon},
@@ -60,7 +61,7 @@ func TestCanonicalIsOneForm(t *testing.T) {
 			Name:       "b",
 			Ports:      []PortRange{{UDP, 80, 80}, tcp(80, 85), tcp(83, 90)},
 			Interfaces: []string{"eth*"},
-			Sources: MustPrefixes(
+			Sources: address.Must(
 				"10.0.0.0/8",
 			),
 			Expiring: []ExpiringSource{{netip.MustParsePrefix("192.0.2.0/24"), noon}},
@@ -120,13 +121,13 @@ func TestNoClashWhereInterfaceOrAddressDiffers(t *testing.T) {
 			Name:       "b",
 			Ports:      []PortRange{tcp(22, 22)},
 			Interfaces: []string{"eth1"},
-			Addresses:  MustPrefixes("192.0.2.1/32"),
+			Addresses:  address.Must("192.0.2.1/32"),
 		},
 		Service{
 			Name:       "c",
 			Ports:      []PortRange{tcp(22, 22)},
 			Interfaces: []string{"eth1"},
-			Addresses:  MustPrefixes("192.0.2.2/32"),
+			Addresses:  address.Must("192.0.2.2/32"),
 		},
 	))
 }
@@ -136,20 +137,20 @@ func TestDecide(t *testing.T) {
 		Service{
 			Name:     "open",
 			Ports:    []PortRange{tcp(9090, 9091)},
-			Sources:  MustPrefixes("10.0.0.0/8", "2001:db8::/32"),
+			Sources:  address.Must("10.0.0.0/8", "2001:db8::/32"),
 			Expiring: []ExpiringSource{{netip.MustParsePrefix("203.0.113.7/32"), noon}},
 		},
 		Service{
 			Name:       "inside",
 			Ports:      []PortRange{tcp(22, 22)},
 			Interfaces: []string{"eth1"},
-			Sources:    MustPrefixes("0.0.0.0/0"),
+			Sources:    address.Must("0.0.0.0/0"),
 		},
 		Service{
 			Name:      "here",
 			Ports:     []PortRange{tcp(443, 443)},
-			Addresses: MustPrefixes("192.0.2.10/32"),
-			Sources:   MustPrefixes("0.0.0.0/0"),
+			Addresses: address.Must("192.0.2.10/32"),
+			Sources:   address.Must("0.0.0.0/0"),
 		},
 	))
 	deny := s
@@ -198,8 +199,8 @@ func TestStateSurvivesJSON(t *testing.T) {
 					Name:       "a",
 					Ports:      []PortRange{{SCTP, 1, 65535}},
 					Interfaces: []string{"eth*"},
-					Addresses:  MustPrefixes("192.0.2.1/32"),
-					Sources:    MustPrefixes("0.0.0.0/0", "::/0"),
+					Addresses:  address.Must("192.0.2.1/32"),
+					Sources:    address.Must("0.0.0.0/0", "::/0"),
 					Log:        LogAll,
 					Rate:       &Rate{Count: 20, Per: time.Minute, Burst: 40},
 					Expiring:   nil,
@@ -237,8 +238,8 @@ func TestPrefixesAreASet(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.SliceOf(prefix).Draw(t, "a"), rapid.SliceOf(prefix).Draw(t, "b")
-		pa, erra := NewPrefixes(a...)
-		pb, errb := NewPrefixes(b...)
+		pa, erra := address.New(a...)
+		pb, errb := address.New(b...)
 		if erra != nil || errb != nil {
 			t.Fatal(erra, errb)
 		}
@@ -263,14 +264,14 @@ func TestPrefixesAreASet(t *testing.T) {
 		}
 		reversed := slices.Clone(a)
 		slices.Reverse(reversed)
-		if pr, _ := NewPrefixes(reversed...); !pr.Equal(pa) {
+		if pr, _ := address.New(reversed...); !pr.Equal(pa) {
 			t.Fatalf("order matters: %v, %v", pa.Strings(), pr.Strings())
 		}
 	})
 }
 
 func TestPrefixesRefuseMapped(t *testing.T) {
-	if _, err := NewPrefixes(netip.MustParsePrefix("::ffff:10.0.0.0/104")); err == nil {
+	if _, err := address.New(netip.MustParsePrefix("::ffff:10.0.0.0/104")); err == nil {
 		t.Error("an IPv4-mapped prefix was taken")
 	}
 }
@@ -283,7 +284,7 @@ func TestCutAndLockedOut(t *testing.T) {
 				Name:       "ssh",
 				Ports:      []PortRange{tcp(22, 22)},
 				Interfaces: []string{"eth0"},
-				Sources:    MustPrefixes("10.0.0.0/8"),
+				Sources:    address.Must("10.0.0.0/8"),
 			},
 		),
 	)

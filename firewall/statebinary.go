@@ -23,12 +23,12 @@ import (
 
 // setTable numbers the distinct sets of a State in the order in which they come first.
 type setTable struct {
-	sets  []Prefixes
+	sets  []address.Set
 	alike map[address.Outline][]int // the numbers of sets that may be equal
-	known map[SetIdentity]int       // those whose number is known without looking at their content
+	known map[address.Identity]int  // those whose number is known without looking at their content
 }
 
-func (t *setTable) number(p Prefixes) int {
+func (t *setTable) number(p address.Set) int {
 	at := p.Identity()
 	if i, known := t.known[at]; known {
 		return i
@@ -46,7 +46,7 @@ func (t *setTable) number(p Prefixes) int {
 
 // numbered is the table of a State's sets, and their numbers: two for each service.
 func (s State) numbered() (t setTable, numbers []int) {
-	t = setTable{alike: map[address.Outline][]int{}, known: map[SetIdentity]int{}}
+	t = setTable{alike: map[address.Outline][]int{}, known: map[address.Identity]int{}}
 	for _, svc := range s.Services {
 		numbers = append(numbers, t.number(svc.Addresses), t.number(svc.Sources))
 	}
@@ -58,7 +58,7 @@ func (s State) skeleton() ([]byte, error) {
 	bare := s
 	bare.Services = make([]Service, len(s.Services))
 	for i, svc := range s.Services {
-		svc.Addresses, svc.Sources = Prefixes{}, Prefixes{}
+		svc.Addresses, svc.Sources = address.Set{}, address.Set{}
 		bare.Services[i] = svc
 	}
 	return json.Marshal(bare)
@@ -66,11 +66,11 @@ func (s State) skeleton() ([]byte, error) {
 
 // WriteBinary writes the binary form, a piece at a time. The error is w's.
 func (s State) WriteBinary(w io.Writer) error {
-	return s.WriteBinaryWith(w, func(w io.Writer, p Prefixes) error { return p.WriteBinary(w) })
+	return s.WriteBinaryWith(w, func(w io.Writer, p address.Set) error { return p.WriteBinary(w) })
 }
 
 // WriteBinaryWith is WriteBinary with another form of the sets.
-func (s State) WriteBinaryWith(w io.Writer, writeSet func(io.Writer, Prefixes) error) error {
+func (s State) WriteBinaryWith(w io.Writer, writeSet func(io.Writer, address.Set) error) error {
 	bare, err := s.skeleton()
 	if err != nil {
 		return err
@@ -96,9 +96,9 @@ func (s State) WriteBinaryWith(w io.Writer, writeSet func(io.Writer, Prefixes) e
 // BinarySize is about how long the binary form is.
 func (s State) BinarySize() int {
 	size := 512 * (1 + len(s.Services)) // a service's JSON and numbers take less, mostly
-	seen := map[SetIdentity]bool{}
+	seen := map[address.Identity]bool{}
 	for _, svc := range s.Services {
-		for _, p := range []Prefixes{svc.Addresses, svc.Sources} {
+		for _, p := range []address.Set{svc.Addresses, svc.Sources} {
 			if id := p.Identity(); !seen[id] {
 				seen[id] = true
 				size += p.BinarySize()
@@ -138,7 +138,7 @@ func ReadState(b []byte) (out State, rest []byte, err error) {
 // ReadStateWith is ReadState for what WriteBinaryWith has written. readSet reads a set from the
 // beginning of b and returns what follows it.
 func ReadStateWith(
-	b []byte, readSet func(b []byte) (p Prefixes, rest []byte, err error),
+	b []byte, readSet func(b []byte) (p address.Set, rest []byte, err error),
 ) (out State, rest []byte, err error) {
 	fail := func(format string, args ...any) (State, []byte, error) {
 		return State{}, nil, fmt.Errorf("a State in binary form"+format, args...)
@@ -155,15 +155,15 @@ func ReadStateWith(
 	if err != nil || count > uint64(len(b)) {
 		return fail(": the number of its sets is wrong")
 	}
-	sets := make([]Prefixes, 0, min(count, 2*uint64(len(out.Services))))
+	sets := make([]address.Set, 0, min(count, 2*uint64(len(out.Services))))
 	for range count {
-		var p Prefixes
+		var p address.Set
 		if p, b, err = readSet(b); err != nil {
 			return fail(": %w", err)
 		}
 		sets = append(sets, p)
 	}
-	next := func() (p Prefixes, err error) {
+	next := func() (p address.Set, err error) {
 		i, rest, err := address.ReadCount(b)
 		if err != nil || i >= uint64(len(sets)) {
 			return p, errors.New("a service has a set that is not there")

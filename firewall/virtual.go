@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // VirtualService is a port of an address that the host holds for IPVS alone, such as a ClusterIP of
@@ -30,11 +32,11 @@ func (v VirtualService) Compare(o VirtualService) int {
 }
 
 // Family is that of the address.
-func (v VirtualService) Family() Family {
+func (v VirtualService) Family() address.Family {
 	if v.At.Addr().Is4() {
-		return IPv4
+		return address.IPv4
 	}
-	return IPv6
+	return address.IPv6
 }
 
 // String is "tcp/10.96.0.1:443".
@@ -108,11 +110,11 @@ func (s State) canonicalVirtual(list []VirtualService) (out []VirtualService, er
 }
 
 // VirtualIn are the virtual services of a family, in order.
-func (s State) VirtualIn(f Family) []VirtualService {
-	first6, _ := slices.BinarySearchFunc(s.Virtual, IPv6, func(v VirtualService, f Family) int {
+func (s State) VirtualIn(f address.Family) []VirtualService {
+	first6, _ := slices.BinarySearchFunc(s.Virtual, address.IPv6, func(v VirtualService, f address.Family) int {
 		return cmp.Compare(v.Family(), f)
 	})
-	if f == IPv4 {
+	if f == address.IPv4 {
 		return s.Virtual[:first6:first6]
 	}
 	return s.Virtual[first6:]

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func virtual(protocol firewall.Protocol, at string) firewall.VirtualService {
@@ -40,8 +41,8 @@ func TestVirtualServicesOfAState(t *testing.T) {
 		virtual(firewall.UDP, "10.96.0.10:53"),
 		virtual(firewall.TCP, "[fd00:96::1]:443"),
 	}
-	if !slices.Equal(c.Virtual, all) || !slices.Equal(c.VirtualIn(firewall.IPv4), all[:2]) ||
-		!slices.Equal(c.VirtualIn(firewall.IPv6), all[2:]) {
+	if !slices.Equal(c.Virtual, all) || !slices.Equal(c.VirtualIn(address.IPv4), all[:2]) ||
+		!slices.Equal(c.VirtualIn(address.IPv6), all[2:]) {
 		t.Errorf("under deny: %v", c.Virtual)
 	}
 	for _, encode := range []func() (firewall.State, error){
@@ -93,7 +94,7 @@ func TestDecideAboutVirtualServices(t *testing.T) {
 			{
 				Name:      "named",
 				Ports:     ports(53),
-				Addresses: firewall.MustPrefixes("10.96.0.10/32"),
+				Addresses: address.Must("10.96.0.10/32"),
 				Log:       firewall.LogNone,
 			},
 		},

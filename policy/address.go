@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // parsePrefix reads an address or CIDR. A bare address becomes the prefix of that address. The
@@ -73,7 +73,7 @@ func familyName(a netip.Addr) string {
 
 // rangeCIDRs returns the CIDRs that cover a range.
 func rangeCIDRs(from, to netip.Addr) []string {
-	var b firewall.PrefixesBuilder
+	var b address.Builder
 	if err := b.AddRange(from, to); err != nil {
 		return nil
 	}

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
@@ -34,9 +33,9 @@ type cached struct {
 	// LastModified is the server's header, for servers that send no ETag.
 	LastModified string `json:"last_modified,omitempty"`
 
-	path     string            // of the file on disk
-	prefixes firewall.Prefixes // of fresh content, or as Memory knows them; content reads them
-	known    bool              // prefixes are those on disk
+	path     string      // of the file on disk
+	prefixes address.Set // of fresh content, or as Memory knows them; content reads them
+	known    bool        // prefixes are those on disk
 }
 
 // cachePath stays inside Dir because namePattern allows no slash in a name.
@@ -82,7 +81,7 @@ func (n *Networks) readCache(net *network) (*cached, error) {
 }
 
 // content is the last good content of a network, from memory if that has it.
-func (n *Networks) content(c *cached) (firewall.Prefixes, error) {
+func (n *Networks) content(c *cached) (address.Set, error) {
 	if c.known {
 		return c.prefixes, nil
 	}
@@ -94,18 +93,18 @@ func (n *Networks) content(c *cached) (firewall.Prefixes, error) {
 }
 
 // content reads the addresses from disk.
-func (c *cached) content() (firewall.Prefixes, error) {
+func (c *cached) content() (address.Set, error) {
 	content, err := statefiles.Read(c.path)
 	if err != nil {
-		return firewall.Prefixes{}, err
+		return address.Set{}, err
 	}
 	_, body, _ := bytes.Cut(content, []byte("\n"))
 	if checksum(body) != c.Checksum { // another process has replaced the file
-		return firewall.Prefixes{}, errDamaged(c.path)
+		return address.Set{}, errDamaged(c.path)
 	}
 	p, rest, err := address.Read(body)
 	if err != nil || len(rest) > 0 {
-		return firewall.Prefixes{}, errDamaged(c.path)
+		return address.Set{}, errDamaged(c.path)
 	}
 	return p, nil
 }

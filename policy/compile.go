@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -44,7 +45,7 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 	if n == nil {
 		n = &Networks{}
 	}
-	c := compiler{policy: p, resolved: map[string]firewall.Prefixes{}, now: n.now(),
+	c := compiler{policy: p, resolved: map[string]address.Set{}, now: n.now(),
 		out: &Compiled{Services: p.Infos(), Tests: p.Tests}}
 	used := p.used()
 	loaded := loadExternal(ctx, n, used)
@@ -94,7 +95,7 @@ func (p *Policy) Infos() map[string]ServiceInfo {
 type compiler struct {
 	policy   *Policy
 	now      time.Time
-	resolved map[string]firewall.Prefixes
+	resolved map[string]address.Set
 	shared   *sharedSets
 	report   reporter
 	warnings reporter
@@ -103,7 +104,7 @@ type compiler struct {
 
 // loaded is the outcome of loading an external network.
 type loaded struct {
-	prefixes firewall.Prefixes
+	prefixes address.Set
 	stale    *StaleNetwork
 	err      error
 }
@@ -171,10 +172,10 @@ func (p *Policy) used() []*network {
 // recordLoad reports problems, warnings and staleness of an external network.
 func (c *compiler) recordLoad(
 	net *network,
-	prefixes firewall.Prefixes,
+	prefixes address.Set,
 	stale *StaleNetwork,
 	err error,
-) firewall.Prefixes {
+) address.Set {
 	var problems Problems
 	switch {
 	case errors.As(err, &problems):
@@ -197,7 +198,7 @@ func (c *compiler) recordLoad(
 }
 
 // sources resolves entries into permanent and expiring sources.
-func (c *compiler) sources(entries []source) (firewall.Prefixes, []firewall.ExpiringSource) {
+func (c *compiler) sources(entries []source) (address.Set, []firewall.ExpiringSource) {
 	var permanent []source
 	var expiring []firewall.ExpiringSource
 	for _, e := range entries {
@@ -220,9 +221,9 @@ func (c *compiler) sources(entries []source) (firewall.Prefixes, []firewall.Expi
 }
 
 // union merges permanent entries. Services that name the same networks share the result.
-func (c *compiler) union(entries []source) firewall.Prefixes {
+func (c *compiler) union(entries []source) address.Set {
 	var names []string
-	var inline firewall.PrefixesBuilder
+	var inline address.Builder
 	for _, e := range entries {
 		if e.network != "" {
 			names = append(names, e.network)
@@ -237,15 +238,15 @@ func (c *compiler) union(entries []source) firewall.Prefixes {
 }
 
 // prefixes yields the prefixes of one entry.
-func (c *compiler) prefixes(e source) iter.Seq[firewall.Prefix] {
+func (c *compiler) prefixes(e source) iter.Seq[netip.Prefix] {
 	if e.network == "" {
-		return slices.Values([]firewall.Prefix{e.prefix})
+		return slices.Values([]netip.Prefix{e.prefix})
 	}
 	return c.network(e).All()
 }
 
 // network returns the content of the network that an entry names.
-func (c *compiler) network(e source) firewall.Prefixes {
+func (c *compiler) network(e source) address.Set {
 	all, ok := c.resolved[e.network]
 	if !ok { // can't happen, because Read refuses unknown networks; never treat one as empty
 		c.report.at(e.at, "network %q is not loaded", e.network)
@@ -256,7 +257,7 @@ func (c *compiler) network(e source) firewall.Prefixes {
 // withoutSources removes the addresses in except from expiring sources. Canonical merges the rest.
 func withoutSources(
 	list []firewall.ExpiringSource,
-	except firewall.Prefixes,
+	except address.Set,
 ) []firewall.ExpiringSource {
 	var out []firewall.ExpiringSource
 	for _, e := range list {

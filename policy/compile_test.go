@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // TestCompileSources checks allow minus except, with nested networks and merged prefixes.
@@ -62,14 +62,14 @@ services:
 `)
 	svc := c.State.Services[0]
 	expect(t, "permanent", strings.Join(svc.Sources.Strings(), " "), "10.2.3.0/24")
-	at := func(s string) firewall.Prefixes {
+	at := func(s string) address.Set {
 		when, err := time.Parse(time.RFC3339, s)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return svc.AllowedAt(when)
 	}
-	for when, want := range map[string]firewall.Prefixes{
+	for when, want := range map[string]address.Set{
 		"2026-11-22T23:59:59Z": prefixes("192.0.2.0/32", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.64/28", "10.1.0.0/17", "10.2.0.0/16"),
 		"2026-11-23T23:59:59Z": prefixes("192.0.2.0/32", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "10.1.0.0/17", "10.2.0.0/16"),
 		"2026-11-24T00:00:00Z": prefixes("10.1.0.0/17", "10.2.0.0/16"),

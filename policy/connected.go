@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // connectedRefresh is how often the daemon lists the networks that the host is connected to.
@@ -18,13 +19,13 @@ func (p *Policy) needsConnected() bool {
 
 // connected lists the networks that the host is connected to. If they can't be listed it warns and
 // returns none, so that no answers come in.
-func (c *compiler) connected(n *Networks) firewall.Prefixes {
+func (c *compiler) connected(n *Networks) address.Set {
 	var found []netip.Prefix
 	var err error
 	if n.Connected != nil {
 		found, err = n.Connected()
 	}
-	var b firewall.PrefixesBuilder
+	var b address.Builder
 	for _, p := range found {
 		if err == nil {
 			err = b.Add(p.Masked())
@@ -37,7 +38,7 @@ func (c *compiler) connected(n *Networks) firewall.Prefixes {
 				"multicast-answers come in: %v",
 			err,
 		)
-		return firewall.Prefixes{}
+		return address.Set{}
 	}
 	return b.Set()
 }

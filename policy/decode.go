@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // decoder turns checked nodes into a Policy. It continues after mistakes, to find all of them.
@@ -436,7 +437,7 @@ func (d *decoder) direct(n *node) (out []string) {
 	return d.interfaces(n)
 }
 
-func (d *decoder) addresses(n *node) firewall.Prefixes {
+func (d *decoder) addresses(n *node) address.Set {
 	var list []netip.Prefix
 	for _, x := range itemsOf(n) {
 		if x.kind != kindString || x.text == "" {
@@ -452,7 +453,7 @@ func (d *decoder) addresses(n *node) firewall.Prefixes {
 			list = append(list, p)
 		}
 	}
-	out, _ := firewall.NewPrefixes(list...) // parsePrefix has refused what NewPrefixes refuses
+	out, _ := address.New(list...) // parsePrefix has refused what NewPrefixes refuses
 	return out
 }
 

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
@@ -31,7 +32,7 @@ type Draft struct {
 // excepts all of it.
 type DraftNetwork struct {
 	Name    string
-	Sources firewall.Prefixes
+	Sources address.Set
 	// File is the list file beside the document that holds the set; "" writes it into the document.
 	File string
 }
@@ -186,7 +187,7 @@ func (d Draft) writeService(b *strings.Builder, s DraftService, used map[string]
 // named is a set of sources in the document's words: networks by name, and the rest.
 type named struct {
 	networks []string
-	rest     firewall.Prefixes
+	rest     address.Set
 }
 
 func (n named) len() int { return len(n.networks) + n.rest.Len() }
@@ -202,7 +203,7 @@ func (n named) words() (out []string) {
 const muchShorter = 16
 
 // shortest writes a set as a list, or as a list with exceptions if that is shorter.
-func (d Draft) shortest(p firewall.Prefixes) (allow, except named) {
+func (d Draft) shortest(p address.Set) (allow, except named) {
 	plain := d.named(p)
 	if plain.len() <= 2 || plain.len() < p.Len()/muchShorter {
 		return plain, named{} // looking for exceptions takes time in proportion to the set
@@ -216,7 +217,7 @@ func (d Draft) shortest(p firewall.Prefixes) (allow, except named) {
 }
 
 // named writes a set with the names of networks that it contains, where the list isn't longer so.
-func (d Draft) named(p firewall.Prefixes) (out named) {
+func (d Draft) named(p address.Set) (out named) {
 	for _, n := range d.Networks {
 		if n.Sources.Len() == 0 || n.Sources.Len() > p.Len() ||
 			!n.Sources.Intersect(p).Equal(n.Sources) {
@@ -239,7 +240,7 @@ func rateText(r firewall.Rate) string {
 		24 * time.Hour: "day",
 	}[r.Per]
 	text := fmt.Sprintf("per_source: %d/%s, burst: %d", r.Count, unit, r.Burst)
-	if n := r.PrefixLength(firewall.IPv6); n != firewall.DefaultRatePrefix {
+	if n := r.PrefixLength(address.IPv6); n != firewall.DefaultRatePrefix {
 		text += fmt.Sprintf(", ipv6_prefix: %d", n)
 	}
 	return text
@@ -286,7 +287,7 @@ func writeComment(b *strings.Builder, indent, text string) {
 }
 
 // sourcesOf writes prefixes as people do: single addresses without a length, and everything as any.
-func sourcesOf(p firewall.Prefixes) []string {
+func sourcesOf(p address.Set) []string {
 	if p.Equal(builtIn["any"]) {
 		return []string{"any"}
 	}
@@ -305,11 +306,11 @@ func sourcesOf(p firewall.Prefixes) []string {
 }
 
 // addressesOf writes each address of a set.
-func addressesOf(p firewall.Prefixes) (out []string) {
+func addressesOf(p address.Set) (out []string) {
 	for x := range p.All() {
 		for a := x.Addr(); x.Contains(a); a = a.Next() {
 			// A single address never fails.
-			one, _ := firewall.NewPrefixes(netip.PrefixFrom(a, a.BitLen()))
+			one, _ := address.New(netip.PrefixFrom(a, a.BitLen()))
 			out = append(out, sourcesOf(one)...)
 		}
 	}

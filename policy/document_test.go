@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"pgregory.net/rapid"
 )
 
@@ -39,10 +40,10 @@ func TestDocumentCompilesToItsServices(t *testing.T) {
 			}
 			svc.Interfaces = rapid.SliceOfNDistinct(rapid.SampledFrom(interfaces), 0, 2,
 				rapid.ID).Draw(t, "interfaces")
-			svc.Sources = firewall.MustPrefixes(rapid.SliceOfNDistinct(rapid.SampledFrom(sources),
+			svc.Sources = address.Must(rapid.SliceOfNDistinct(rapid.SampledFrom(sources),
 				0, 4, rapid.ID).Draw(t, "sources")...)
 			if rapid.Bool().Draw(t, "bound") {
-				svc.Addresses = firewall.MustPrefixes(fmt.Sprintf("192.0.2.%d/32", n),
+				svc.Addresses = address.Must(fmt.Sprintf("192.0.2.%d/32", n),
 					fmt.Sprintf("2001:db8::%d/128", n))
 			}
 			if rapid.Bool().Draw(t, "rated") {
@@ -63,7 +64,7 @@ func TestDocumentCompilesToItsServices(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Networks = []DraftNetwork{{Name: "lan",
-			Sources: firewall.MustPrefixes("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")}}
+			Sources: address.Must("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")}}
 		document := d.Document()
 		p, err := Parse("policy.yaml", []byte(document))
 		if err != nil {
@@ -81,15 +82,15 @@ func TestDocumentCompilesToItsServices(t *testing.T) {
 
 // Sources that include nearly everything are written with except, and compile to the same sources.
 func TestDocumentWritesExcept(t *testing.T) {
-	everyone := firewall.MustPrefixes("0.0.0.0/0", "::/0")
+	everyone := address.Must("0.0.0.0/0", "::/0")
 	for _, c := range []struct {
-		sources firewall.Prefixes
+		sources address.Set
 		want    string
 	}{
-		{everyone.Minus(firewall.MustPrefixes("64.0.0.0/3", "::1/128")), `    allow: [any]
+		{everyone.Minus(address.Must("64.0.0.0/3", "::1/128")), `    allow: [any]
     except: [64.0.0.0/3, "::1"]
 `},
-		{firewall.MustPrefixes("10.0.0.0/8", "192.0.2.1/32"), "    allow: [10.0.0.0/8, 192.0.2.1]\n"},
+		{address.Must("10.0.0.0/8", "192.0.2.1/32"), "    allow: [10.0.0.0/8, 192.0.2.1]\n"},
 	} {
 		document := Draft{Services: []DraftService{{Service: firewall.Service{Name: "web",
 			Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 80, Last: 80}},
@@ -113,16 +114,16 @@ func TestDocumentWritesExcept(t *testing.T) {
 
 // A document uses a network's name where that makes the list shorter, and omits unused networks.
 func TestDocumentNamesNetworks(t *testing.T) {
-	partners := firewall.MustPrefixes("192.0.2.0/24", "198.51.100.7/32", "203.0.113.0/25")
-	everyone := firewall.MustPrefixes("0.0.0.0/0", "::/0")
+	partners := address.Must("192.0.2.0/24", "198.51.100.7/32", "203.0.113.0/25")
+	everyone := address.Must("0.0.0.0/0", "::/0")
 	d := Draft{Networks: []DraftNetwork{
 		{Name: "partners", Sources: partners, File: "networks/partners.txt"},
-		{Name: "unused", Sources: firewall.MustPrefixes("192.0.2.1/32", "192.0.2.3/32", "192.0.2.5/32")},
+		{Name: "unused", Sources: address.Must("192.0.2.1/32", "192.0.2.3/32", "192.0.2.5/32")},
 	}}
-	for n, sources := range []firewall.Prefixes{
-		partners.Union(firewall.MustPrefixes("10.0.0.0/8")),
+	for n, sources := range []address.Set{
+		partners.Union(address.Must("10.0.0.0/8")),
 		everyone.Minus(partners),
-		firewall.MustPrefixes("192.0.2.0/24"),
+		address.Must("192.0.2.0/24"),
 	} {
 		d.Services = append(d.Services,
 			DraftService{Service: firewall.Service{Name: fmt.Sprintf("s%d", n),
@@ -176,18 +177,18 @@ func TestPlainOrQuoted(t *testing.T) {
 // A network of one entry has its name in the document too, unless everything but a few sources is
 // allowed.
 func TestDocumentNamesSmallNetworks(t *testing.T) {
-	everyone := firewall.MustPrefixes("0.0.0.0/0", "::/0")
-	admin := firewall.MustPrefixes("192.0.2.7/32")
+	everyone := address.Must("0.0.0.0/0", "::/0")
+	admin := address.Must("192.0.2.7/32")
 	d := Draft{Networks: []DraftNetwork{
-		{Name: "pair", Sources: firewall.MustPrefixes("10.0.0.0/8", "198.51.100.0/24")},
-		{Name: "half", Sources: firewall.MustPrefixes("128.0.0.0/1")},
+		{Name: "pair", Sources: address.Must("10.0.0.0/8", "198.51.100.0/24")},
+		{Name: "half", Sources: address.Must("128.0.0.0/1")},
 		{Name: "admin", Sources: admin},
 	}}
-	for n, sources := range []firewall.Prefixes{
+	for n, sources := range []address.Set{
 		admin,
-		firewall.MustPrefixes("10.0.0.0/8", "192.0.2.7/32", "198.51.100.0/24"),
+		address.Must("10.0.0.0/8", "192.0.2.7/32", "198.51.100.0/24"),
 		everyone.Minus(admin),
-		everyone.Minus(firewall.MustPrefixes("64.0.0.0/8")),
+		everyone.Minus(address.Must("64.0.0.0/8")),
 		everyone,
 	} {
 		d.Services = append(d.Services,

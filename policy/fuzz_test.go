@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // FuzzRead checks for any file that the reader ends soon, never panics, and says where the mistake
@@ -66,7 +66,7 @@ func FuzzRead(f *testing.F) {
 }
 
 // parseList reads a list in memory.
-func parseList(content []byte, limit int) (firewall.Prefixes, error) {
+func parseList(content []byte, limit int) (address.Set, error) {
 	list, err := listReader{
 		name:  "list.txt",
 		size:  int64(len(content)),

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // testClock always returns the same time.
@@ -33,4 +33,4 @@ func mustCompile(t testing.TB, content string) *Compiled {
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
-func prefixes(cidrs ...string) firewall.Prefixes { return firewall.MustPrefixes(cidrs...) }
+func prefixes(cidrs ...string) address.Set { return address.Must(cidrs...) }

@@ -6,9 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/portgrave/portgrave/firewall/address"
 	"pgregory.net/rapid"
-
-	"github.com/portgrave/portgrave/firewall"
 )
 
 // problemsText returns the messages about a policy without its name.
@@ -213,7 +212,7 @@ func TestHintsAllowNoMore(t *testing.T) {
 	offered := regexp.MustCompile(`[0-9a-f.:]*[.:][0-9a-f.:]*(/[0-9]+)?`)
 	rapid.Check(t, func(t *rapid.T) {
 		p := prefixGenerator().Draw(t, "prefix")
-		meant := firewall.MustPrefixes(p.String())
+		meant := address.Must(p.String())
 		text := misspell(t, p)
 		hint := sourceHint(text)
 		for _, word := range offered.FindAllString(hint, -1) {

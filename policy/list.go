@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
@@ -37,7 +36,7 @@ type listReader struct {
 
 // listContent is the content of a list.
 type listContent struct {
-	prefixes firewall.Prefixes
+	prefixes address.Set
 	entries  int  // as written, before they are merged
 	blank    bool // has neither entries nor comments
 }
@@ -52,7 +51,7 @@ var errHiddenText = errors.New(
 type listing struct {
 	listReader
 	content  listContent
-	prefixes firewall.PrefixesBuilder
+	prefixes address.Builder
 	report   reporter
 	heading  int // the number of the line with column names; 0 if there is none
 }
@@ -190,14 +189,14 @@ const estimateThreshold = 1000
 // estimateRanges estimates how many ranges of each family a list of size bytes will have, given
 // that read bytes of it filled b. It adds a tenth, because a sorted list may begin with its longest
 // lines. Reserved space that is never used costs no memory.
-func estimateRanges(size, read int64, limit int, b *firewall.PrefixesBuilder) (n4, n6 int) {
+func estimateRanges(size, read int64, limit int, b *address.Builder) (n4, n6 int) {
 	n4, n6 = b.Len()
 	all := func(n int) int { return min(limit, int(float64(n)*1.1*float64(size)/float64(read))) }
 	return all(n4), all(n6)
 }
 
 // addFast adds a well-formed address or CIDR. It reports false for everything else.
-func addFast(b *firewall.PrefixesBuilder, entry []byte) bool {
+func addFast(b *address.Builder, entry []byte) bool {
 	text, length, isPrefix := bytes.Cut(entry, []byte("/"))
 	if bytes.IndexByte(text, ':') < 0 {
 		first, ok := parseIPv4(text)

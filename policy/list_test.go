@@ -10,14 +10,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"pgregory.net/rapid"
 )
 
 // compareWithParsePrefix fails if addFast accepts an entry but differs from parsePrefix. It reports
 // whether addFast accepts it.
 func compareWithParsePrefix(t interface{ Fatalf(string, ...any) }, entry string) (fast bool) {
-	var b firewall.PrefixesBuilder
+	var b address.Builder
 	if !addFast(&b, []byte(entry)) {
 		if b.Set().Len() > 0 {
 			t.Fatalf("%q was left to the slow way, and added", entry)
@@ -28,7 +28,7 @@ func compareWithParsePrefix(t interface{ Fatalf(string, ...any) }, entry string)
 	if err != nil {
 		t.Fatalf("%q was taken, but %v", entry, err)
 	}
-	want, err := firewall.NewPrefixes(p)
+	want, err := address.New(p)
 	if got := b.Set(); err != nil || !got.Equal(want) {
 		t.Fatalf("%q was taken as %v, not %v", entry, got, want)
 	}
@@ -134,7 +134,7 @@ func TestServicesShareSources(t *testing.T) {
 		fmt.Fprintf(&text, "  - {name: s%d, port: %d, allow: %s}\n", i, i+1, s)
 	}
 	c := mustCompile(t, text.String())
-	ids := []firewall.SetIdentity{}
+	ids := []address.Identity{}
 	for _, svc := range c.State.Services {
 		ids = append(ids, svc.Sources.Identity())
 	}

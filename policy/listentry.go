@@ -8,12 +8,11 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // addEntry adds an address, a CIDR or a range. The error says what to write instead.
-func addEntry(b *firewall.PrefixesBuilder, entry []byte) error {
+func addEntry(b *address.Builder, entry []byte) error {
 	if addFast(b, entry) {
 		return nil
 	}
@@ -30,7 +29,7 @@ func addEntry(b *firewall.PrefixesBuilder, entry []byte) error {
 }
 
 // addRange adds the addresses from first to last.
-func addRange(b *firewall.PrefixesBuilder, first, last []byte) error {
+func addRange(b *address.Builder, first, last []byte) error {
 	from4, ok := parseIPv4(first)
 	if to4, good := parseIPv4(last); ok && good && from4 <= to4 {
 		b.AddV4(address.Range[address.V4]{First: from4, Last: to4})

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
@@ -68,7 +67,7 @@ type knownList struct {
 	doubtful bool   // the file was young when it was read
 	digest   []byte // SHA-256 of the file; nil if it was not needed
 	entries  int
-	prefixes firewall.Prefixes
+	prefixes address.Set
 	checksum string // cached.Checksum; "" if unknown
 
 	// Of the reading under way.
@@ -226,7 +225,7 @@ func (m *Memory) keepLastGood(f *os.File, c cached) {
 }
 
 // keepContent remembers the addresses that c.content has read.
-func (m *Memory) keepContent(c *cached, p firewall.Prefixes) {
+func (m *Memory) keepContent(c *cached, p address.Set) {
 	if m == nil {
 		return
 	}

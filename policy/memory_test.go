@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // remembering is a policy with one network file, compiled again and again with one Memory.
@@ -300,7 +300,7 @@ func TestMemoryForgets(t *testing.T) {
 			len(m.lists), len(m.shared.byNames), len(m.shared.byContent))
 	}
 	for _, x := range m.shared.results {
-		if x.Contains(addr("10.0.0.9")) && !x.Equal(firewall.MustPrefixes("0.0.0.0/0", "::/0")) {
+		if x.Contains(addr("10.0.0.9")) && !x.Equal(address.Must("0.0.0.0/0", "::/0")) {
 			t.Errorf("a result of a list that is gone: %v", x.Set)
 		}
 	}

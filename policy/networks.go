@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Networks loads the networks that live outside the policy: files, URLs and DNS names. It keeps the
@@ -86,7 +87,7 @@ func (n *Networks) now() time.Time {
 func (n *Networks) load(
 	ctx context.Context,
 	net *network,
-) (firewall.Prefixes, *StaleNetwork, error) {
+) (address.Set, *StaleNetwork, error) {
 	last, cacheErr := n.readCache(net)
 	if cacheErr != nil {
 		n.warn(cacheErr)
@@ -117,12 +118,12 @@ func (n *Networks) load(
 		return fresh.prefixes, nil, nil
 	}
 	if last == nil || !net.matchesPin(last) {
-		return firewall.Prefixes{}, nil, err
+		return address.Set{}, nil, err
 	}
 	prefixes, cacheErr := n.content(last)
 	if cacheErr != nil {
 		n.warn(cacheErr)
-		return firewall.Prefixes{}, nil, err
+		return address.Set{}, nil, err
 	}
 	return prefixes, &StaleNetwork{
 		Name:   net.name,
@@ -313,7 +314,7 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 
 // checkPlausible refuses content that a broken or hijacked source would send: an empty list, or
 // everyone.
-func checkPlausible(p firewall.Prefixes) error {
+func checkPlausible(p address.Set) error {
 	if p.Len() == 0 {
 		return errors.New("the content is empty")
 	}
@@ -372,7 +373,7 @@ func (n *Networks) fetchDNS(ctx context.Context, network *network) (*cached, err
 		}
 		list = append(list, netip.PrefixFrom(a, a.BitLen()))
 	}
-	prefixes, err := firewall.NewPrefixes(list...)
+	prefixes, err := address.New(list...)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Policy is what the administrator wrote, read and checked. It holds external networks by
@@ -146,9 +147,9 @@ const (
 
 // builtIn holds the networks that every policy has. private is RFC 1918, RFC 4193 and link-local
 // (RFC 3927, RFC 4291 §2.5.6).
-var builtIn = map[string]firewall.Prefixes{
-	"any": firewall.MustPrefixes("0.0.0.0/0", "::/0"),
-	"private": firewall.MustPrefixes(
+var builtIn = map[string]address.Set{
+	"any": address.Must("0.0.0.0/0", "::/0"),
+	"private": address.Must(
 		"10.0.0.0/8",
 		"172.16.0.0/12",
 		"192.168.0.0/16",
@@ -156,11 +157,11 @@ var builtIn = map[string]firewall.Prefixes{
 		"fc00::/7",
 		"fe80::/10",
 	),
-	"loopback": firewall.MustPrefixes("127.0.0.0/8", "::1/128"),
+	"loopback": address.Must("127.0.0.0/8", "::1/128"),
 }
 
 // BuiltInName returns the name of the built-in network that equals set, or "" if none does.
-func BuiltInName(set firewall.Prefixes) string {
+func BuiltInName(set address.Set) string {
 	for name, known := range builtIn {
 		if set.Equal(known) {
 			return name

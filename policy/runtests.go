@@ -50,7 +50,7 @@ type where struct {
 // allowance has the sources that are allowed. A single service's sources are shared, not copied.
 type allowance struct {
 	listed  bool
-	sources firewall.Prefixes
+	sources address.Set
 	by      string // the last service that contributed
 }
 
@@ -156,7 +156,7 @@ func (j *judge) reach(t Test, port firewall.PortRange, service string) outcome {
 const maxNamedPrefixes = 16
 
 // abbreviate lists the prefixes of a set for people, up to maxNamedPrefixes.
-func abbreviate(set firewall.Prefixes) string {
+func abbreviate(set address.Set) string {
 	var words []string
 	for p := range set.All() {
 		if len(words) == maxNamedPrefixes {
@@ -178,7 +178,7 @@ func (j *judge) ask(w where) allowance {
 		answer := j.index.Ask(w.port.Protocol, w.port.First, w.iface, w.address)
 		a.listed, asked = answer.Listed, answer.Services
 	}
-	var sets []firewall.Prefixes
+	var sets []address.Set
 	for _, svc := range asked {
 		sets = append(sets, svc.AllowedAt(j.now))
 		a.by = svc.Name

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // missingSelectHint says what select to write for JSON. text is the beginning of the document.
@@ -108,7 +108,7 @@ func addressPaths(text []byte) (paths []string) {
 
 // isEntry reports whether a text can be an entry of a list.
 func isEntry(text string) bool {
-	var b firewall.PrefixesBuilder
+	var b address.Builder
 	return addEntry(&b, []byte(text)) == nil
 }
 

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"testing"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 )
 
 // A report that is written row by row is the same as one written at once.
 func TestWriteReport(t *testing.T) {
-	row := audit.Exposure{Port: 22, Reachable: audit.Bounds{Certain: firewall.MustPrefixes("10.0.0.0/8")}}
+	row := audit.Exposure{Port: 22, Reachable: audit.Bounds{Certain: address.Must("10.0.0.0/8")}}
 	finding := audit.Finding{Kind: audit.Undeclared, Detail: "<&> \"quoted\""}
 	for name, r := range map[string]audit.Report{
 		"empty": {Exposures: []audit.Exposure{}, Findings: []audit.Finding{}},

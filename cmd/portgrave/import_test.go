@@ -5,12 +5,13 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 )
 
 // A draft that says something else than what was found isn't written.
 func TestImportConfirmsItsDraft(t *testing.T) {
-	everyone := firewall.MustPrefixes("0.0.0.0/0")
+	everyone := address.Must("0.0.0.0/0")
 	web := firewall.Service{Name: "web", Log: firewall.LogDenied, Sources: everyone,
 		Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 80, Last: 80}}}
 	found := audit.Imported{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop,
@@ -19,7 +20,7 @@ func TestImportConfirmsItsDraft(t *testing.T) {
 	if err := confirmDraft(context.Background(), draft, found, 0); err != nil {
 		t.Fatal(err)
 	}
-	draft.Services[0].Sources = firewall.MustPrefixes("192.0.2.0/24")
+	draft.Services[0].Sources = address.Must("192.0.2.0/24")
 	if err := confirmDraft(context.Background(), draft, found, 0); err == nil {
 		t.Error("a narrower draft is confirmed")
 	}

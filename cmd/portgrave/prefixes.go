@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 )
 
@@ -24,7 +24,7 @@ const longest = 2000
 
 // prefixWords is sources for people: a few prefixes, or how many there are; "::/0 without
 // fe80::/10" where that is shorter.
-func prefixWords(p firewall.Prefixes) string {
+func prefixWords(p address.Set) string {
 	switch {
 	case p.Len() == 0:
 		return "nobody"
@@ -41,7 +41,7 @@ func prefixWords(p firewall.Prefixes) string {
 }
 
 // some is a list of prefixes, cut short.
-func some(p firewall.Prefixes) string {
+func some(p address.Set) string {
 	if p.Len() > maxPrefixes {
 		return strings.Join(p.FirstStrings(maxPrefixes-1), " ") + fmt.Sprintf(" … (%d in all)", p.Len())
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"pgregory.net/rapid"
 )
 
@@ -26,14 +27,14 @@ func tcp(first, last uint16) firewall.PortRange {
 
 // Everything uses each feature at least once.
 func Everything(t testing.TB) firewall.State {
-	many := []firewall.Prefix{netip.MustParsePrefix("10.9.0.0/16")}
+	many := []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}
 	for i := range 600 {
 		many = append(
 			many,
 			netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte(i / 100), byte(i%100) * 2}), 32),
 		)
 	}
-	hosts, err := firewall.NewPrefixes(many...)
+	hosts, err := address.New(many...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func Everything(t testing.TB) firewall.State {
 			{
 				Name:    "prometheus",
 				Ports:   []firewall.PortRange{tcp(9090, 9090)},
-				Sources: firewall.MustPrefixes("10.20.0.0/16", "198.51.100.7/32", "2001:db8::/32"),
+				Sources: address.Must("10.20.0.0/16", "198.51.100.7/32", "2001:db8::/32"),
 				Log:     firewall.LogDenied,
 			},
 			{
@@ -54,14 +55,14 @@ func Everything(t testing.TB) firewall.State {
 					tcp(443, 443),
 					{Protocol: firewall.UDP, First: 443, Last: 443},
 				},
-				Sources: firewall.MustPrefixes("0.0.0.0/0", "::/0"),
+				Sources: address.Must("0.0.0.0/0", "::/0"),
 				Log:     firewall.LogNone,
 			},
 			{
 				Name:       "ssh-in",
 				Ports:      []firewall.PortRange{tcp(22, 22)},
 				Interfaces: []string{"eth1", "wg*"},
-				Sources:    firewall.MustPrefixes("10.0.0.0/8"),
+				Sources:    address.Must("10.0.0.0/8"),
 				Log:        firewall.LogAll,
 				Rate:       &firewall.Rate{Count: 20, Per: time.Second, Burst: 40},
 			},
@@ -69,8 +70,8 @@ func Everything(t testing.TB) firewall.State {
 				Name:       "ssh-out",
 				Ports:      []firewall.PortRange{tcp(22, 23)},
 				Interfaces: []string{"eth0"},
-				Addresses:  firewall.MustPrefixes("192.0.2.10/32", "2001:db8::10/128"),
-				Sources:    firewall.MustPrefixes("203.0.113.0/24"),
+				Addresses:  address.Must("192.0.2.10/32", "2001:db8::10/128"),
+				Sources:    address.Must("203.0.113.0/24"),
 				Log:        firewall.LogDenied,
 			},
 			{
@@ -87,7 +88,7 @@ func Everything(t testing.TB) firewall.State {
 			{
 				Name:    "lease",
 				Ports:   []firewall.PortRange{tcp(5432, 5432)},
-				Sources: firewall.MustPrefixes("10.1.0.0/16"),
+				Sources: address.Must("10.1.0.0/16"),
 				Log:     firewall.LogDenied,
 				Expiring: []firewall.ExpiringSource{
 					{Prefix: netip.MustParsePrefix("203.0.113.7/32"), Until: time.Now().Add(time.Hour)},
@@ -103,7 +104,7 @@ func Everything(t testing.TB) firewall.State {
 			{
 				Name:    "a-name-as-long-as-a-service-may-have-which-is-48",
 				Ports:   []firewall.PortRange{tcp(6001, 6001)},
-				Sources: firewall.MustPrefixes("192.0.2.0/24"),
+				Sources: address.Must("192.0.2.0/24"),
 				Log:     firewall.LogAll,
 			},
 		},
@@ -134,19 +135,19 @@ func Simple(t testing.TB) firewall.State {
 			Refuse:      firewall.RefuseDrop,
 			Established: firewall.EstablishedCut,
 			Services: []firewall.Service{{Name: "prometheus", Ports: []firewall.PortRange{tcp(9090, 9090)},
-				Sources: firewall.MustPrefixes("10.0.0.0/8", "fc00::/7"), Log: firewall.LogDenied}},
+				Sources: address.Must("10.0.0.0/8", "fc00::/7"), Log: firewall.LogDenied}},
 		},
 	)
 }
 
 // List is n prefixes of each family, of all kinds of lengths, disjoint and not adjacent.
-func List(t testing.TB, n int) firewall.Prefixes {
-	var list []firewall.Prefix
+func List(t testing.TB, n int) address.Set {
+	var list []netip.Prefix
 	for i := range n {
 		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(60 + 2*i)}), 8+i%25),
 			netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, byte(2 * i)}), 24+5*i%105))
 	}
-	p, err := firewall.NewPrefixes(list...)
+	p, err := address.New(list...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,15 +155,15 @@ func List(t testing.TB, n int) firewall.Prefixes {
 }
 
 // Many is n prefixes /25 of IPv4, disjoint and not adjacent, from 20.0.0.0 on.
-func Many(t testing.TB, n int) firewall.Prefixes {
-	list := make([]firewall.Prefix, 0, n)
+func Many(t testing.TB, n int) address.Set {
+	list := make([]netip.Prefix, 0, n)
 	for i := range n {
 		list = append(
 			list,
 			netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 25),
 		)
 	}
-	p, err := firewall.NewPrefixes(list...)
+	p, err := address.New(list...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,8 +171,8 @@ func Many(t testing.TB, n int) firewall.Prefixes {
 }
 
 // drawSources picks a few prefixes that nest and touch.
-func drawSources(t *rapid.T, label string) firewall.Prefixes {
-	return firewall.MustPrefixes(
+func drawSources(t *rapid.T, label string) address.Set {
+	return address.Must(
 		rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.0.0.1/32", "10.0.0.2/31", "192.0.2.0/24",
 			"0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128"}), 0, 4).
 			Draw(t, label)...)
@@ -179,10 +180,10 @@ func drawSources(t *rapid.T, label string) firewall.Prefixes {
 
 // drawMore picks so many sources, or none, that a backend may hold them in another way: prefixes,
 // or exact addresses only.
-func drawMore(t *rapid.T, label string) firewall.Prefixes {
+func drawMore(t *rapid.T, label string) address.Set {
 	n := rapid.SampledFrom([]int{0, 0, 20, 32}).Draw(t, "more "+label)
 	if n == 0 {
-		return firewall.Prefixes{}
+		return address.Set{}
 	}
 	list := []string{"2001:db8::9/128"}
 	for i := range n {
@@ -192,7 +193,7 @@ func drawMore(t *rapid.T, label string) firewall.Prefixes {
 		}
 		list = append(list, fmt.Sprintf("10.77.%d.0/%d", i*2, length))
 	}
-	return firewall.MustPrefixes(list...)
+	return address.Must(list...)
 }
 
 func drawLease(t *rapid.T) []firewall.ExpiringSource {
@@ -218,7 +219,7 @@ func DrawNext(t *rapid.T, s firewall.State) firewall.State {
 		next.Virtual = drawVirtual(t)
 	}
 	for _, svc := range s.Services {
-		if many := svc.Sources.Intersect(firewall.MustPrefixes("10.77.0.0/16")); many.Len() > 16 {
+		if many := svc.Sources.Intersect(address.Must("10.77.0.0/16")); many.Len() > 16 {
 			svc.Sources = many.Union(drawSources(t, "next sources "+svc.Name))
 		} else {
 			svc.Sources = drawSources(t, "next sources "+svc.Name).Union(drawMore(t, "next "+svc.Name))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Reconciler is one over the backend, that ends no connections and logs nothing.
@@ -120,7 +121,7 @@ func oneElement(t *testing.T, s Subject) {
 	Apply(t, b, &state)
 	const cidr = "172.16.0.0/12"
 	for _, service := range []string{"prometheus", "list", "many"} {
-		state = with(state, service, func(svc *firewall.Service) { svc.Sources = svc.Sources.Union(firewall.MustPrefixes(cidr)) })
+		state = with(state, service, func(svc *firewall.Service) { svc.Sources = svc.Sources.Union(address.Must(cidr)) })
 		out := Apply(t, b, &state)
 		want := []firewall.Change{{Action: firewall.Add, Object: firewall.ObjectElement, Service: service, Family: "ipv4", Detail: cidr, Count: 1}}
 		if diff := cmp.Diff(want, out.Plan.Changes); diff != "" {
@@ -203,16 +204,16 @@ func endIsNoDrift(t *testing.T, s Subject) {
 // A source that becomes lasting, or stops being so, and lists that outgrow how they were held.
 func moves(t *testing.T, s Subject) {
 	b := s.Open(t)
-	few, many := firewall.MustPrefixes("10.0.0.0/8", "fc00::/7"), Many(t, 1000)
-	exact := firewall.Prefixes{}
+	few, many := address.Must("10.0.0.0/8", "fc00::/7"), Many(t, 1000)
+	exact := address.Set{}
 	for i := range 40 {
-		exact = exact.Union(firewall.MustPrefixes(fmt.Sprintf("10.0.%d.1/32", i)))
+		exact = exact.Union(address.Must(fmt.Sprintf("10.0.%d.1/32", i)))
 	}
 	lease := []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Until: time.Now().Add(time.Hour)}}
 	for i, change := range []func(*firewall.Service){
 		func(svc *firewall.Service) { svc.Sources, svc.Expiring = few, lease },
 		func(svc *firewall.Service) { svc.Sources, svc.Expiring = many, lease },
-		func(svc *firewall.Service) { svc.Sources = many.Union(firewall.MustPrefixes("203.0.113.0/24")) },
+		func(svc *firewall.Service) { svc.Sources = many.Union(address.Must("203.0.113.0/24")) },
 		func(svc *firewall.Service) { svc.Sources, svc.Expiring = exact, lease },
 		func(svc *firewall.Service) { svc.Sources, svc.Interfaces = many, []string{"eth*"} },
 		func(svc *firewall.Service) {
@@ -232,7 +233,7 @@ func moves(t *testing.T, s Subject) {
 func manySources(t *testing.T, s Subject) {
 	b, state := s.Open(t), Simple(t)
 	sources := Many(t, 100_000)
-	set := func(p firewall.Prefixes) {
+	set := func(p address.Set) {
 		state = with(state, "prometheus", func(svc *firewall.Service) { svc.Sources = p })
 	}
 	set(sources)
@@ -244,7 +245,7 @@ func manySources(t *testing.T, s Subject) {
 		t.Error("the second apply changed something")
 	}
 	t.Logf("no-op apply: %v", time.Since(start))
-	set(sources.Minus(firewall.MustPrefixes("20.0.7.0/25")))
+	set(sources.Minus(address.Must("20.0.7.0/25")))
 	start = time.Now()
 	if out := Apply(t, b, &state); out.Plan.Count() != 1 {
 		t.Errorf("one CIDR less changed %d objects", out.Plan.Count())

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/nft"
 	"github.com/portgrave/portgrave/firewall/xt"
@@ -98,7 +99,7 @@ func TestAllBackendsGiveTheSameEvents(t *testing.T) {
 	for name, port := range map[string]uint16{"metrics": 9090, long: 9443} {
 		svc := firewall.Service{
 			Name:    name,
-			Sources: firewall.MustPrefixes("10.20.0.0/16", "fd00:20::/48"),
+			Sources: address.Must("10.20.0.0/16", "fd00:20::/48"),
 			Log:     firewall.LogDenied,
 		}
 		if name == long {

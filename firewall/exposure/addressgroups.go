@@ -5,12 +5,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // addressGroups collects the groups of addresses that rules name together.
 type addressGroups struct {
-	family   firewall.Family
+	family   address.Family
 	protocol Value
 	ports    Range
 	groups   []addressGroup

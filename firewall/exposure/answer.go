@@ -3,7 +3,7 @@ package exposure
 import (
 	"net/netip"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Answer is all the ways that the packets of a Question may go.
@@ -86,4 +86,4 @@ func (a Answer) Through() (certain, possible Ranges) {
 }
 
 // Prefixes converts a set of this answer's sources to prefixes.
-func (a Answer) Prefixes(s Ranges) firewall.Prefixes { return s.Prefixes(a.Question.Family) }
+func (a Answer) Prefixes(s Ranges) address.Set { return s.Prefixes(a.Question.Family) }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Classes of destinations that rules treat the same way, so that a question about one address
@@ -31,7 +32,7 @@ const (
 // or if a rule computes with the address in a way that can't be followed. A class may then hold
 // addresses that rules distinguish.
 func (e *Evaluator) Classes(
-	f firewall.Family,
+	f address.Family,
 	p firewall.Protocol,
 	first, last uint16,
 ) (classes []Class, complete bool) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func classesOf(list []Class) (out []string) {
@@ -50,12 +51,12 @@ func TestClasses(t *testing.T) {
 			"4: 198.19.0.0-198.19.255.255",
 		}},
 	} {
-		got, complete := e.Classes(firewall.IPv4, firewall.TCP, c.port, c.port)
+		got, complete := e.Classes(address.IPv4, firewall.TCP, c.port, c.port)
 		if diff := cmp.Diff(c.want, classesOf(got)); diff != "" || !complete {
 			t.Errorf("port %d: %v %s", c.port, complete, diff)
 		}
 	}
-	if got, _ := e.Classes(firewall.IPv6, firewall.TCP, 22, 22); len(got) != 1 {
+	if got, _ := e.Classes(address.IPv6, firewall.TCP, 22, 22); len(got) != 1 {
 		t.Error(got)
 	}
 }
@@ -71,7 +72,7 @@ func TestClassesOfConcatenations(t *testing.T) {
 			at("192.0.2.1/32"), port(22), at("192.0.2.2/32"), port(80), at("192.0.2.3/32"), port(22),
 		}},
 	}, accept)
-	got, _ := NewEvaluator(b.rs, nil).Classes(firewall.IPv4, firewall.TCP, 22, 22)
+	got, _ := NewEvaluator(b.rs, nil).Classes(address.IPv4, firewall.TCP, 22, 22)
 	want := []string{
 		"0: 0.0.0.0-192.0.2.0 192.0.2.2-192.0.2.2 192.0.2.4-255.255.255.255",
 		"4: 192.0.2.1-192.0.2.1 192.0.2.3-192.0.2.3",

@@ -1,6 +1,8 @@
 package exposure
 
-import "github.com/portgrave/portgrave/firewall"
+import (
+	"github.com/portgrave/portgrave/firewall/address"
+)
 
 // tracksConnections reports whether connections of an IP version are tracked. The kernel enables
 // conntrack only where something asks for it (nf_ct_netns_get in
@@ -8,7 +10,7 @@ import "github.com/portgrave/portgrave/firewall"
 // translates, in a table that sees the version, dormant or not. A chain of type nat alone doesn't
 // ask: it is then never consulted, and its policy drops nothing (tried on Linux 6.18). Other things
 // may ask too (Open vSwitch, tc), so without such a rule the answer is Maybe.
-func (rs *Ruleset) tracksConnections(v firewall.Family) Tri {
+func (rs *Ruleset) tracksConnections(v address.Family) Tri {
 	for _, t := range rs.Tables {
 		if t.Family == FamilyNetdev || !t.Family.Sees(v) {
 			continue
@@ -26,7 +28,7 @@ func (rs *Ruleset) tracksConnections(v firewall.Family) Tri {
 	return Maybe
 }
 
-func asksConntrack(s Statement, v firewall.Family) bool {
+func asksConntrack(s Statement, v address.Family) bool {
 	switch s := s.(type) {
 	case Match:
 		return readsConnection(s.Key, 0)

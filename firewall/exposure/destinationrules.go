@@ -3,7 +3,7 @@ package exposure
 import (
 	"sync/atomic"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // destinationRules are the rules of a ruleset that read a destination, by family. Rules that name
@@ -30,8 +30,8 @@ func (e *Evaluator) destinationRules() *destinationRules {
 	return e.remember(key{}, func() any { return newDestinationRules(e.rules) }).(*destinationRules)
 }
 
-func familySlot(f firewall.Family) int {
-	if f == firewall.IPv6 {
+func familySlot(f address.Family) int {
+	if f == address.IPv6 {
 		return 1
 	}
 	return 0
@@ -73,7 +73,7 @@ func (a *destinationRules) addTable(t *Table, place func(*Base) Place, answers b
 			continue
 		}
 		for _, r := range c.Rules {
-			for n, f := range firewall.Families {
+			for n, f := range address.Families {
 				if (t.Family.Sees(f) || t.Family == FamilyNetdev) && readsDialled(r, f, answers) {
 					a.add(
 						n,

@@ -3,25 +3,25 @@ package exposure
 import (
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // isDialled reports whether a field holds the dialled address until rules change it: a packet's
 // destination, or an answer's source.
-func isDialled(field Field, f firewall.Family, answers bool) bool {
+func isDialled(field Field, f address.Family, answers bool) bool {
 	if answers {
 		field = mirrored(field)
 	}
 	switch field {
 	case FieldDest4, FieldCTOrigDest4, FieldCTReplySource4:
-		return f == firewall.IPv4
+		return f == address.IPv4
 	case FieldDest6, FieldCTOrigDest6, FieldCTReplySource6:
-		return f == firewall.IPv6
+		return f == address.IPv6
 	}
 	return false
 }
 
-func readsDialled(r *Rule, f firewall.Family, answers bool) (reads bool) {
+func readsDialled(r *Rule, f address.Family, answers bool) (reads bool) {
 	for _, s := range r.Statements {
 		reads = reads || computes(s, f, answers)
 		lookedUp(s, func(key []Operand, _ *Set) {
@@ -92,7 +92,7 @@ func computed(s Statement) (out []Operand) {
 
 // computes reports whether a statement computes a value from the dialled address, so that each
 // address may have its own value.
-func computes(s Statement, f firewall.Family, answers bool) bool {
+func computes(s Statement, f address.Family, answers bool) bool {
 	return slices.ContainsFunc(computed(s), func(o Operand) bool {
 		return isDialled(o.Field, f, answers)
 	})

@@ -5,7 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Evaluator answers questions about one ruleset on one host.
@@ -32,7 +32,7 @@ type Evaluator struct {
 	chains map[*Chain]*chain
 	hooks  map[hookKey][]group
 	// conntrack is whether connections of a family are tracked: Yes or Maybe.
-	conntrack map[firewall.Family]Tri
+	conntrack map[address.Family]Tri
 
 	mu        sync.Mutex
 	sets      map[*Set]*preparedSet
@@ -49,7 +49,7 @@ type Evaluator struct {
 
 type hookKey struct {
 	hook   Hook
-	family firewall.Family
+	family address.Family
 }
 
 // NewEvaluator prepares a ruleset. host is nil for a ruleset read from files, without its host.
@@ -73,8 +73,8 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	e.maxRanges = maxRanges + rangesPerElement*e.elements
 	e.maxPrepared = int64(maxRanges/4 + 2*e.elements)
 	e.compile()
-	e.conntrack = map[firewall.Family]Tri{}
-	for _, family := range firewall.Families {
+	e.conntrack = map[address.Family]Tri{}
+	for _, family := range address.Families {
 		e.conntrack[family] = rs.tracksConnections(family)
 		for _, hook := range []Hook{HookIngress, HookPrerouting, HookInput, HookForward, HookOutput, HookPostrouting,
 			HookEgress} {
@@ -113,14 +113,14 @@ func (e *Evaluator) EvaluateWithin(q Question, b *Budget) (Answer, error) {
 // check returns an error for a question that no packet can be.
 func (q Question) check() error {
 	switch {
-	case q.Family != firewall.IPv4 && q.Family != firewall.IPv6:
+	case q.Family != address.IPv4 && q.Family != address.IPv6:
 		return fmt.Errorf("exposure: a question needs a family, not %d", q.Family)
 	case !q.Protocol.HasPorts() && !q.Protocol.Listable():
 		return fmt.Errorf(
 			"exposure: a question is about a protocol that a service can list, not %s",
 			q.Protocol,
 		)
-	case q.Destination.IsValid() && q.Destination.Is4() != (q.Family == firewall.IPv4):
+	case q.Destination.IsValid() && q.Destination.Is4() != (q.Family == address.IPv4):
 		return fmt.Errorf("exposure: the destination %v is no %v address", q.Destination, q.Family)
 	}
 	if n := q.Sources.Len(); n > 0 && q.Sources.At(n-1).To.Compare(Ones(q.Family.Bits())) > 0 {
@@ -157,7 +157,7 @@ func (e *Evaluator) recall(key any) any {
 const maxMemory = 4096
 
 // cuts are the ranges of addresses within which all look-ups have the same result.
-func (e *Evaluator) cuts(family firewall.Family) []Range {
-	type key struct{ cuts firewall.Family }
+func (e *Evaluator) cuts(family address.Family) []Range {
+	type key struct{ cuts address.Family }
 	return e.remember(key{family}, func() any { return e.fib.cuts(family) }).([]Range)
 }

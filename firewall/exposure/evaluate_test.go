@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // builder makes rulesets for tests.
@@ -53,7 +54,7 @@ func goTo(chain string) Verdict { return Verdict{Kind: VerdictGoto, Chain: chain
 func markSet(v uint64) Assign { return Assign{To: FieldMark, Value: []Operand{Const(Number(v))}} }
 func markIs(v uint64) Match   { return In(Of(FieldMark), One(Number(v))) }
 
-var tcp80 = Question{Family: firewall.IPv4, Protocol: firewall.TCP, Interface: "eth0", Destination: netip.MustParseAddr("192.0.2.10"), Port: 80}
+var tcp80 = Question{Family: address.IPv4, Protocol: firewall.TCP, Interface: "eth0", Destination: netip.MustParseAddr("192.0.2.10"), Port: 80}
 
 // bounds are the certain and the possible sources that get through, as text.
 func bounds(t *testing.T, rs *Ruleset, h *Host, q Question) (string, string) {
@@ -265,8 +266,8 @@ func TestExplainNamesDecider(t *testing.T) {
 }
 
 func TestInvalidQuestions(t *testing.T) {
-	for _, q := range []Question{{}, {Family: firewall.IPv6, Protocol: firewall.TCP, Destination: tcp80.Destination}, {Family: firewall.IPv4, Protocol: 1},
-		{Family: firewall.IPv4, Protocol: firewall.TCP, Sources: NewRanges(One(Ones(33)))}} {
+	for _, q := range []Question{{}, {Family: address.IPv6, Protocol: firewall.TCP, Destination: tcp80.Destination}, {Family: address.IPv4, Protocol: 1},
+		{Family: address.IPv4, Protocol: firewall.TCP, Sources: NewRanges(One(Ones(33)))}} {
 		if _, err := Evaluate(&Ruleset{}, nil, q); err == nil {
 			t.Errorf("%+v: no error", q)
 		}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // fib answers look-ups in the host's routing rules and tables, as the kernel does: fib_lookup in
@@ -17,7 +17,7 @@ import (
 // packet takes now, asks the kernel instead; the two have nothing in common.
 type fib struct {
 	host   *Host
-	rules  map[firewall.Family][]RoutingRule
+	rules  map[address.Family][]RoutingRule
 	tables map[tableKey][]segment
 	// custom: rules exist besides the kernel's own, or local routes that don't belong to an address
 	// (fib4_has_custom_rules, fib_has_custom_local_routes).
@@ -29,7 +29,7 @@ type fib struct {
 }
 
 type tableKey struct {
-	family firewall.Family
+	family address.Family
 	table  uint32
 }
 
@@ -50,10 +50,10 @@ func newFib(h *Host) *fib {
 	f := &fib{
 		host:    h,
 		tunnels: h.tunnels(),
-		rules:   map[firewall.Family][]RoutingRule{},
+		rules:   map[address.Family][]RoutingRule{},
 		tables:  map[tableKey][]segment{},
 	}
-	for _, family := range firewall.Families {
+	for _, family := range address.Families {
 		var rules []RoutingRule
 		for _, r := range h.Rules {
 			if r.Family == family {
@@ -89,7 +89,7 @@ func newFib(h *Host) *fib {
 				r.Protocol == 0 && r.Dport == Range{} && r.Sport == Range{} &&
 				r.Unknown == "" &&
 				(r.Table == tableLocal || r.Table == tableMain || r.Table == tableDefault)
-			f.custom = f.custom || family == firewall.IPv4 && !plain
+			f.custom = f.custom || family == address.IPv4 && !plain
 		}
 	}
 	byTable := map[tableKey][]*Route{}
@@ -98,9 +98,9 @@ func newFib(h *Host) *fib {
 		if !r.Dest.IsValid() || !r.alive() {
 			continue
 		}
-		family := firewall.IPv4
+		family := address.IPv4
 		if r.Dest.Addr().Is6() {
-			family = firewall.IPv6
+			family = address.IPv6
 		} else if r.Type == RouteLocal && !f.automatic(r) {
 			f.custom = true
 		}
@@ -187,7 +187,7 @@ func segments(routes []*Route) []segment {
 
 // fibKey is a look-up in the routes. It is comparable.
 type fibKey struct {
-	family firewall.Family
+	family address.Family
 	// other is the other address, which some rules select by, if otherKnown.
 	other      Value
 	otherKnown bool
@@ -406,7 +406,7 @@ func (f *fib) selects(r *RoutingRule, k fibKey, addr Value) Tri {
 }
 
 // cuts are the ranges of addresses within which every look-up of the family has the same result.
-func (f *fib) cuts(family firewall.Family) []Range {
+func (f *fib) cuts(family address.Family) []Range {
 	width := addressWidth(family)
 	starts := []Value{{}}
 	add := func(r Range) {
@@ -417,7 +417,7 @@ func (f *fib) cuts(family firewall.Family) []Range {
 	}
 	// Addresses whose type doesn't depend on the tables.
 	special := []Range{One(Value{}), multicast4, One(Ones(32))}
-	if family == firewall.IPv6 {
+	if family == address.IPv6 {
 		special = []Range{One(Value{}), multicast6, linkLocal6}
 	}
 	for _, r := range special {

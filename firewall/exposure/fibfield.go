@@ -3,7 +3,7 @@ package exposure
 import (
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // fibValue is the result of a look-up for some addresses: one of several values where it isn't
@@ -180,7 +180,7 @@ func (w *walk) fibType(p *packet, f Fib, addr Value, device *Interface, deviceKn
 		}
 		return out
 	}
-	if w.q.Family == firewall.IPv4 {
+	if w.q.Family == address.IPv4 {
 		switch {
 		case addr.IsZero() || addr == Ones(32):
 			return types(RouteBroadcast)
@@ -195,7 +195,7 @@ func (w *walk) fibType(p *packet, f Fib, addr Value, device *Interface, deviceKn
 		}
 		got := w.e.fib.inTable(
 			&RoutingRule{Table: table, SuppressPrefixLength: -1},
-			fibKey{family: firewall.IPv4},
+			fibKey{family: address.IPv4},
 			addr,
 		)
 		if len(got) == 0 || !deviceKnown {
@@ -249,7 +249,7 @@ func hasAddress(i *Interface, addr Value) bool {
 // reversePath is the result of xtables' rpfilter without --invert
 // (net/ipv4/netfilter/ipt_rpfilter.c, net/ipv6/netfilter/ip6t_rpfilter.c).
 func (w *walk) reversePath(p *packet, f Fib, addr Value, device *Interface) []Value {
-	if w.in != nil && w.in.Loopback || w.q.Family == firewall.IPv6 && addr.IsZero() {
+	if w.in != nil && w.in.Loopback || w.q.Family == address.IPv6 && addr.IsZero() {
 		return []Value{Number(1)}
 	}
 	var out []Value
@@ -258,7 +258,7 @@ func (w *walk) reversePath(p *packet, f Fib, addr Value, device *Interface) []Va
 		switch {
 		case g.kind != RouteUnicast && !local:
 			out = addValue(out, Value{})
-		case f.Loose || local && w.q.Family == firewall.IPv6:
+		case f.Loose || local && w.q.Family == address.IPv6:
 			out = addValue(out, Number(1))
 		case device == nil:
 			out = addValue(addValue(out, Value{}), Number(1))

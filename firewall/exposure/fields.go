@@ -1,6 +1,9 @@
 package exposure
 
-import "github.com/portgrave/portgrave/firewall"
+import (
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
+)
 
 // Bits of FieldCTState: NF_CT_STATE_*_BIT as nft has them.
 const (
@@ -22,7 +25,7 @@ const (
 func (w *walk) field(p *packet, o Operand) view {
 	width := o.Width()
 	o.Field = w.mirrored(o.Field)
-	four := w.q.Family == firewall.IPv4
+	four := w.q.Family == address.IPv4
 	only := func(here bool, v view) view {
 		if !here {
 			return absentValue(width)
@@ -157,7 +160,7 @@ func (w *walk) field(p *packet, o Operand) view {
 // networkHeader is what is known of bits of the fixed IP header. The sender chooses all but the
 // version and IPv6's next header.
 func (w *walk) networkHeader(r Raw) view {
-	six := w.q.Family == firewall.IPv6
+	six := w.q.Family == address.IPv6
 	length := 20
 	if six {
 		length = 40
@@ -289,7 +292,7 @@ func (w *walk) physical(f Field, width int) view {
 	}
 	if w.in != nil {
 		calls := w.e.host.BridgeCallIPTables
-		if w.q.Family == firewall.IPv6 {
+		if w.q.Family == address.IPv6 {
 			calls = w.e.host.BridgeCallIP6Tables
 		}
 		if !calls {

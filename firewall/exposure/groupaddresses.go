@@ -7,13 +7,14 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // GroupAddresses groups those addresses of the host for which questions about a port have the same
 // answers: no rule and no route distinguishes them. The addresses are of one family. Each is in one
 // group, in its order.
 func (e *Evaluator) GroupAddresses(
-	f firewall.Family,
+	f address.Family,
 	p firewall.Protocol,
 	port uint16,
 	addresses []netip.Addr,
@@ -43,12 +44,12 @@ func (e *Evaluator) GroupAddresses(
 
 // routedAs describes how an address is routed. It is equal for addresses that are routed the same
 // way.
-func (e *Evaluator) routedAs(f firewall.Family, a netip.Addr) string {
+func (e *Evaluator) routedAs(f address.Family, a netip.Addr) string {
 	type key struct{ routedAs netip.Addr }
 	return e.remember(key{a}, func() any { return e.routeWords(f, a) }).(string)
 }
 
-func (e *Evaluator) routeWords(f firewall.Family, a netip.Addr) string {
+func (e *Evaluator) routeWords(f address.Family, a netip.Addr) string {
 	if e.fib == nil {
 		return ""
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Every question has the same answer for all addresses of one group.
@@ -74,7 +75,7 @@ func TestGroupedAddressesHaveOneAnswer(t *testing.T) {
 			if possible[0].Equal(possible[1]) && through[0].Equal(through[1]) {
 				t.Fatal("the rules don't tell the addresses apart")
 			}
-			if groups := e.GroupAddresses(firewall.IPv4, firewall.TCP, 8080, own); len(groups) != 2 {
+			if groups := e.GroupAddresses(address.IPv4, firewall.TCP, 8080, own); len(groups) != 2 {
 				t.Errorf("alike are %v", groups)
 			}
 		})
@@ -91,7 +92,7 @@ func TestRulesBeforeNATAreIndexedByPort(t *testing.T) {
 	b.base(FamilyIPv4, "f", "raw", Base{Hook: HookPrerouting, Priority: -300, Policy: VerdictAccept}).
 		does(to("192.0.2.11/32"), dport(8080, 8080), drop)
 	for port, want := range map[uint16]int{80: 1, 8080: 3} {
-		if got, complete := NewEvaluator(b.rs, nil).Classes(firewall.IPv4, firewall.TCP, port, port); len(got) != want || !complete {
+		if got, complete := NewEvaluator(b.rs, nil).Classes(address.IPv4, firewall.TCP, port, port); len(got) != want || !complete {
 			t.Errorf("port %d: complete %v, %v", port, complete, got)
 		}
 	}
@@ -108,7 +109,7 @@ func TestPublishedPortsMakeFewClasses(t *testing.T) {
 		nat.does(dport(8000+i, 8000+i), NAT{Family: FamilyIPv4, Addr: &addr, Port: &port})
 		fwd.does(In(Of(FieldDest4), One(at)), dport(80, 80), accept)
 	}
-	if got, complete := NewEvaluator(b.rs, nil).Classes(firewall.IPv4, firewall.TCP, 8000, 8000); len(got) != 1 || !complete {
+	if got, complete := NewEvaluator(b.rs, nil).Classes(address.IPv4, firewall.TCP, 8000, 8000); len(got) != 1 || !complete {
 		t.Errorf("complete %v, %d classes", complete, len(got))
 	}
 }

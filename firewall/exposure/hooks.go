@@ -5,7 +5,7 @@ import (
 	"math"
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Family is the family of a table: the kernel's NFPROTO_* numbers (include/uapi/linux/netfilter.h).
@@ -52,14 +52,14 @@ func ParseFamily(s string) (Family, bool) {
 }
 
 // Sees reports whether chains of the family see packets of an IP version.
-func (f Family) Sees(v firewall.Family) bool {
+func (f Family) Sees(v address.Family) bool {
 	switch f {
 	case FamilyInet, FamilyNetdev:
 		return true
 	case FamilyIPv4:
-		return v == firewall.IPv4
+		return v == address.IPv4
 	case FamilyIPv6:
-		return v == firewall.IPv6
+		return v == address.IPv6
 	}
 	return false
 }
@@ -239,7 +239,7 @@ func XTablesBase(table, chain string, policy VerdictKind) *Base {
 // The kernel's own hooks (conntrack, NAT) have no rank. What a chain at PriorityConntrack reads of
 // the connection is unknown. Where a filter chain has the priority of the NAT hook, NAT is listed
 // first and the evaluator tries both orders.
-func (rs *Ruleset) Order(hook Hook, v firewall.Family) []*Chain {
+func (rs *Ruleset) Order(hook Hook, v address.Family) []*Chain {
 	var chains []*Chain
 	for _, t := range rs.Tables {
 		if t.Dormant || !t.Family.Sees(v) {

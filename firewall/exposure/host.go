@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Host is what the kernel knows besides rules and uses to decide where a packet goes. It is plain
@@ -98,7 +98,7 @@ const (
 
 // RoutingRule is a rule of policy routing (ip rule).
 type RoutingRule struct {
-	Family         firewall.Family
+	Family         address.Family
 	Priority       uint32
 	Not            bool
 	Source, Dest   netip.Prefix // the zero Prefix: any
@@ -191,8 +191,8 @@ func (h *Host) SrcValidMark(
 // Forwards reports whether packets that come in on an interface are forwarded. IPv4 asks the
 // interface (IN_DEV_FORWARD), and ip_forward sets that on all interfaces; IPv6 asks conf.all
 // (ip6_forward in net/ipv6/ip6_output.c).
-func (h *Host) Forwards(i *Interface, f firewall.Family) bool {
-	if f == firewall.IPv6 {
+func (h *Host) Forwards(i *Interface, f address.Family) bool {
+	if f == address.IPv6 {
 		return h.All.Forwarding6
 	}
 	return i.Sysctls.Forwarding4

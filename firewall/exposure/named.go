@@ -4,15 +4,16 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // PlacesNaming returns the places of the rules that name an address, for any port. At the places in
 // wide, rules name only networks that hold the address, not the address itself.
 func (e *Evaluator) PlacesNaming(a netip.Addr) (at, wide Place) {
 	known := e.destinationRules()
-	family := firewall.IPv4
+	family := address.IPv4
 	if a.Is6() {
-		family = firewall.IPv6
+		family = address.IPv6
 	}
 	var exact Place
 	note := func(list []destinationRule) {

@@ -3,7 +3,7 @@ package exposure
 import (
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // unit is what the kernel calls at a hook: a chain, or the NAT hook with its chains.
@@ -30,7 +30,7 @@ type group struct {
 const maxPermuted = 4
 
 // groups returns a hook's chains in their order.
-func (e *Evaluator) groups(hook Hook, family firewall.Family) []group {
+func (e *Evaluator) groups(hook Hook, family address.Family) []group {
 	var units []unit
 	for _, c := range e.rules.Order(hook, family) {
 		u := unit{c.Base.Type == TypeNAT, []*chain{e.chains[c]}}

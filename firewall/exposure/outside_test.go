@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // DHCP clients send from 0.0.0.0 to 255.255.255.255, which the kernel accepts.
@@ -27,7 +28,7 @@ func TestClientsWithoutAnAddress(t *testing.T) {
 			{firewall.TCP, "255.255.255.255", false},
 			{firewall.TCP, "", false},
 		} {
-			q := Question{Family: firewall.IPv4, Protocol: c.protocol, Port: 67, Interface: "eth0", Outside: true}
+			q := Question{Family: address.IPv4, Protocol: c.protocol, Port: 67, Interface: "eth0", Outside: true}
 			if c.to != "" {
 				q.Destination = netip.MustParseAddr(c.to)
 			}
@@ -44,9 +45,9 @@ func TestClientsWithoutAnAddress(t *testing.T) {
 
 // An answer without a host names every source that it omits.
 func TestOutsideNamesOmissions(t *testing.T) {
-	for family, ranges := range map[firewall.Family]string{
-		firewall.IPv4: "127.0.0.0/8 224.0.0.0/4 255.255.255.255 0.0.0.0",
-		firewall.IPv6: "::1 ff00::/8 ::ffff:0:0/96 fe80::/10",
+	for family, ranges := range map[address.Family]string{
+		address.IPv4: "127.0.0.0/8 224.0.0.0/4 255.255.255.255 0.0.0.0",
+		address.IPv6: "::1 ff00::/8 ::ffff:0:0/96 fe80::/10",
 	} {
 		a, err := Evaluate(build().rs, nil, Question{Family: family, Protocol: firewall.TCP, Port: 80, Outside: true})
 		if err != nil {

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // packet is one state of the evaluator: everything about a packet on its way except its source. It
@@ -131,8 +131,8 @@ func newPacket(q Question) *packet {
 	return p
 }
 
-func addressWidth(f firewall.Family) int {
-	if f == firewall.IPv6 {
+func addressWidth(f address.Family) int {
+	if f == address.IPv6 {
 		return 128
 	}
 	return 32
@@ -245,7 +245,7 @@ func (p *packet) target(q Question, delivered bool) netip.AddrPort {
 	}
 	port, _ := at.port.From.Uint64()
 	switch {
-	case at.known() && q.Family == firewall.IPv6:
+	case at.known() && q.Family == address.IPv6:
 		return netip.AddrPortFrom(at.addr.From.IPv6(), uint16(port))
 	case at.known():
 		return netip.AddrPortFrom(at.addr.From.IPv4(), uint16(port))

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sort"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
@@ -91,7 +90,7 @@ func (s sharedConditions) of(list []Match) []Match {
 // plainRule converts a rule to a plain one. It is nil if the rule has another form.
 func (e *Evaluator) plainRule(
 	r *Rule,
-	f firewall.Family,
+	f address.Family,
 	answers bool,
 	shared sharedConditions,
 ) *plain {
@@ -100,7 +99,7 @@ func (e *Evaluator) plainRule(
 	conditions := buffer[:0]
 	source, other := FieldSource4, FieldSource6
 	proto := Number(uint64(FamilyIPv4))
-	if f == firewall.IPv6 {
+	if f == address.IPv6 {
 		source, other, proto = FieldSource6, FieldSource4, Number(uint64(FamilyIPv6))
 	}
 	if answers {
@@ -183,7 +182,7 @@ func (e *Evaluator) surely(s *Set, o Operand) (Ranges, bool) {
 
 // preparePlain finds a chain's plain rules and their runs.
 func (e *Evaluator) preparePlain(c *chain, p *prepared, answers bool) {
-	for n, f := range firewall.Families {
+	for n, f := range address.Families {
 		p.runs[n] = map[int]*run{}
 		if !c.table.Family.Sees(f) {
 			continue
@@ -439,7 +438,7 @@ func (w *walk) applyVerdict(c *chain, by Decider, v Verdict, f flow, back *[]flo
 // plains returns a chain's plain rules for the question's family.
 func (w *walk) plains(c *chain) []*plain { return w.prepared(c).plains[w.familyIndex()] }
 
-func (w *walk) familyIndex() int { return slices.Index(firewall.Families, w.q.Family) }
+func (w *walk) familyIndex() int { return slices.Index(address.Families, w.q.Family) }
 
 // conditionsHold reports whether a plain rule's conditions hold for a packet. It is Maybe if that
 // is unknown, or differs between sources.

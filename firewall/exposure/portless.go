@@ -1,13 +1,16 @@
 package exposure
 
-import "github.com/portgrave/portgrave/firewall"
+import (
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
+)
 
 // number is the protocol number in the IP header.
 func (q Question) number() uint64 {
 	switch {
 	case q.Protocol != firewall.Ping:
 		return uint64(q.Protocol)
-	case q.Family == firewall.IPv6:
+	case q.Family == address.IPv6:
 		return uint64(firewall.ICMPv6)
 	}
 	return uint64(firewall.ICMP)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Question is the first packet of a connection from every source at once: which sources get
@@ -17,7 +18,7 @@ import (
 // any interface. A look-up of a source in the routes (FieldFib) is a maybe. The Answer lists this
 // in Assumed.
 type Question struct {
-	Family   firewall.Family
+	Family   address.Family
 	Protocol firewall.Protocol
 	// Interface is where it arrives. "": unknown, and a match of it is a maybe.
 	Interface string

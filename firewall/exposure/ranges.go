@@ -5,7 +5,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
@@ -132,8 +131,8 @@ func combined(
 var all4, all6 = NewRanges(Full(32)), NewRanges(Full(128))
 
 // AllSources is every address of a family.
-func AllSources(f firewall.Family) Ranges {
-	if f == firewall.IPv6 {
+func AllSources(f address.Family) Ranges {
+	if f == address.IPv6 {
 		return all6
 	}
 	return all4
@@ -269,8 +268,8 @@ var (
 // Prefixes is a set of addresses of one family as minimal prefixes. IPv4-mapped IPv6 sources never
 // come off a wire, since the kernel drops them, and are no prefix that people could use: they are
 // left out unless a larger prefix has them.
-func (s Ranges) Prefixes(f firewall.Family) firewall.Prefixes {
-	if f == firewall.IPv4 {
+func (s Ranges) Prefixes(f address.Family) address.Set {
+	if f == address.IPv4 {
 		return address.SetOf(s.narrow, nil)
 	}
 	list := s.widened()
@@ -281,8 +280,8 @@ func (s Ranges) Prefixes(f firewall.Family) firewall.Prefixes {
 }
 
 // SourcesOf is the addresses of one family as a set.
-func SourcesOf(p firewall.Prefixes, f firewall.Family) Ranges {
-	if f == firewall.IPv4 {
+func SourcesOf(p address.Set, f address.Family) Ranges {
+	if f == address.IPv4 {
 		return Ranges{narrow: p.V4()}
 	}
 	return narrowed(p.V6())

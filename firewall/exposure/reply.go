@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // The answer to a first packet goes back to the client, and may be lost on its way. A walk of its
@@ -104,7 +105,7 @@ func (w *walk) replies(f flow, o Outcome) []clientReplies {
 	}
 	r, start := w.replyWalk(f, o)
 	type key struct {
-		family       firewall.Family
+		family       address.Family
 		protocol     firewall.Protocol
 		in           string
 		outside      bool

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func to(cidr string) Match {
@@ -69,9 +70,9 @@ func routesByMark(priority int32) func(b builder) {
 // blackholeMark1 drops marked packets in routing.
 func blackholeMark1(h *Host) {
 	h.Rules = []RoutingRule{
-		{Family: firewall.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
-		{Family: firewall.IPv4, Priority: 10, Action: RuleBlackhole, Mark: 1, MarkMask: 1, SuppressPrefixLength: -1},
-		{Family: firewall.IPv4, Priority: 32766, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1},
+		{Family: address.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
+		{Family: address.IPv4, Priority: 10, Action: RuleBlackhole, Mark: 1, MarkMask: 1, SuppressPrefixLength: -1},
+		{Family: address.IPv4, Priority: 32766, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1},
 	}
 }
 
@@ -120,9 +121,9 @@ func TestReplies(t *testing.T) {
 		}, certain: "64.0.0.0/2", possible: "64.0.0.0/2 128.0.0.0/1", lost: "policy drop"},
 		"a routing rule for an unusual port": {host: func(h *Host) {
 			h.Rules = []RoutingRule{
-				{Family: firewall.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
-				{Family: firewall.IPv4, Priority: 10, Action: RuleTable, Table: tableMain, Dport: Numbers(25, 25), SuppressPrefixLength: -1},
-				{Family: firewall.IPv4, Priority: 20, Action: RuleBlackhole, SuppressPrefixLength: -1},
+				{Family: address.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
+				{Family: address.IPv4, Priority: 10, Action: RuleTable, Table: tableMain, Dport: Numbers(25, 25), SuppressPrefixLength: -1},
+				{Family: address.IPv4, Priority: 20, Action: RuleBlackhole, SuppressPrefixLength: -1},
 			}
 		}, possible: "0.0.0.0/0", lost: "a routing rule refuses"},
 		"many bans": {rules: func(b builder) {
@@ -161,9 +162,9 @@ func TestReplies(t *testing.T) {
 			b.base(FamilyIPv4, "m", "out", Base{Type: TypeRoute, Hook: HookOutput, Priority: -150, Policy: VerdictAccept}).
 				does(Assign{To: FieldMark, Value: []Operand{Of(FieldCTMark)}})
 		}, host: func(h *Host) {
-			h.Rules = []RoutingRule{{Family: firewall.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
-				{Family: firewall.IPv4, Priority: 10, Mark: 1, MarkMask: 1, Action: RuleUnreachable},
-				{Family: firewall.IPv4, Priority: 20, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1}}
+			h.Rules = []RoutingRule{{Family: address.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
+				{Family: address.IPv4, Priority: 10, Mark: 1, MarkMask: 1, Action: RuleUnreachable},
+				{Family: address.IPv4, Priority: 20, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1}}
 		}, certain: "0.0.0.0/1", possible: "0.0.0.0/1", lost: "a routing rule refuses: unreachable"},
 		"a full tunnel": {host: func(h *Host) {
 			h.Interfaces = append(h.Interfaces, Interface{Name: "wg0", Index: 9, Up: true, Kind: "wireguard",
@@ -184,7 +185,7 @@ func TestReplies(t *testing.T) {
 			h.Interfaces = append(h.Interfaces, Interface{Name: "ppp0", Index: 9, Up: true, Kind: "ppp",
 				Addresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/32")}})
 			h.Routes[len(h.Routes)-1].NextHops[0].Index = 9
-		}, q: Question{Family: firewall.IPv4, Protocol: firewall.TCP, Port: 80, Interface: "eth0"},
+		}, q: Question{Family: address.IPv4, Protocol: firewall.TCP, Port: 80, Interface: "eth0"},
 			certain: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", possible: "0.0.0.0/0", lost: "tunnel ppp0"},
 		"the container's answers": {rules: func(b builder) {
 			b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
@@ -222,7 +223,7 @@ func TestReplies(t *testing.T) {
 		"ping": {rules: func(b builder) {
 			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(In(Of(FieldICMPType), One(Number(0))), to("128.0.0.0/1"), drop).
 				does(In(Of(FieldICMPType), One(Number(8))), drop)
-		}, q: Question{Family: firewall.IPv4, Protocol: firewall.Ping, Interface: "eth0", Destination: tcp80.Destination},
+		}, q: Question{Family: address.IPv4, Protocol: firewall.Ping, Interface: "eth0", Destination: tcp80.Destination},
 			certain: "0.0.0.0/1", possible: "0.0.0.0/1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -242,7 +243,7 @@ func TestReplies(t *testing.T) {
 			}
 			certain, possible := a.Connects(func(p Piece) bool { return p.Outcome.Passes() })
 			world := AllSources(
-				firewall.IPv4,
+				address.IPv4,
 			).Minus(NewRanges(
 				loopback4,
 				multicast4,
@@ -432,20 +433,20 @@ func TestTargetsAreCutOnceJudged(t *testing.T) {
 // leads to it: fe80::/64 is one address in 2^54 of fe80::/10.
 func TestRepliesToLinkLocalClients(t *testing.T) {
 	h := smallHost(false)
-	address := netip.MustParsePrefix("fe80::1/64")
-	h.Interfaces[1].Addresses = append(h.Interfaces[1].Addresses, address)
+	own := netip.MustParsePrefix("fe80::1/64")
+	h.Interfaces[1].Addresses = append(h.Interfaces[1].Addresses, own)
 	for _, r := range []Route{
 		{Table: tableLocal, Type: RouteLocal, Dest: netip.MustParsePrefix("fe80::1/128")},
-		{Table: tableMain, Type: RouteUnicast, Dest: address.Masked()},
+		{Table: tableMain, Type: RouteUnicast, Dest: own.Masked()},
 	} {
 		r.NextHops = []NextHop{{Index: 2}}
 		h.Routes = append(h.Routes, r)
 	}
 	a, err := NewEvaluator(&Ruleset{}, h).Evaluate(Question{
-		Family:      firewall.IPv6,
+		Family:      address.IPv6,
 		Protocol:    firewall.TCP,
 		Interface:   "eth0",
-		Destination: address.Addr(),
+		Destination: own.Addr(),
 		Port:        22,
 	})
 	if err != nil {

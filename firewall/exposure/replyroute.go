@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // replyWay is one route that the answers to some clients may take.
@@ -249,13 +250,13 @@ func (h *Host) routesBy(to Value, index int) bool {
 // asClient is the route to one of the host's own addresses, or to a broadcast or multicast address,
 // as if a client had it. No client has, so such an address is treated as its neighbours are.
 func (f *fib) asClient(g found, client Value) found {
-	family := firewall.IPv4
+	family := address.IPv4
 	switch g.kind {
 	case RouteUnspec, RouteUnicast, RouteBlackhole, RouteUnreachable, RouteProhibit:
 		return g
 	}
 	if g.route != nil && g.route.Dest.Addr().Is6() {
-		family = firewall.IPv6
+		family = address.IPv6
 	}
 	main := f.inTable(
 		&RoutingRule{Table: tableMain, SuppressPrefixLength: -1},
@@ -311,7 +312,7 @@ func (w *walk) forwardsReply(p *packet, client Value, out int) []replyWay {
 		return []replyWay{sent, lost}
 	}
 	k := fibKey{
-		family:     firewall.IPv4,
+		family:     address.IPv4,
 		in:         "lo",
 		inKnown:    true,
 		mark:       Known(Value{}, 32),
@@ -386,7 +387,7 @@ func (h *Host) takesAll(r *Route, i *Interface) bool {
 		slices.ContainsFunc(h.Rules, func(rule RoutingRule) bool {
 			return rule.Action == RuleTable && rule.Table == tableMain &&
 				rule.SuppressPrefixLength == 0 &&
-				(rule.Family == firewall.IPv4) == r.Dest.Addr().Is4()
+				(rule.Family == address.IPv4) == r.Dest.Addr().Is4()
 		})
 }
 

@@ -3,7 +3,7 @@ package exposure
 import (
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Where routing may send a packet.
@@ -94,11 +94,11 @@ func (w *walk) ways(p *packet) []routed {
 		return append(ways, routed{kind: toNowhere, reason: reason})
 	}
 	// The kernel looks up no route for these (ip_route_input_rcu and ip_route_input_slow).
-	if w.q.Family == firewall.IPv4 && multicast4.Contains(addr) {
+	if w.q.Family == address.IPv4 && multicast4.Contains(addr) {
 		return append(ways, routed{kind: toSocket, reason: "a multicast group", doubtful: true},
 			routed{kind: toNowhere, reason: "a multicast group", doubtful: true})
 	}
-	if w.q.Family == firewall.IPv4 && addr == Number(1<<32-1) {
+	if w.q.Family == address.IPv4 && addr == Number(1<<32-1) {
 		return append(ways, routed{kind: toSocket, reason: "a broadcast"})
 	}
 	k := fibKey{
@@ -113,12 +113,12 @@ func (w *walk) ways(p *packet) []routed {
 	for _, g := range w.e.fib.lookup(w.e.fib.canonical(k), addr) {
 		r := routed{doubtful: g.doubtful}
 		switch {
-		case g.kind == RouteLocal || g.kind == RouteAnycast && w.q.Family == firewall.IPv6:
+		case g.kind == RouteLocal || g.kind == RouteAnycast && w.q.Family == address.IPv6:
 			r.kind, r.reason = toSocket, "for this host"
 			if linkLocal(w.q.Family, addr) && w.in != nil && !g.route.uses(w.in.Index) {
 				r.kind, r.reason = toNowhere, "a link-local address of another interface"
 			}
-		case g.kind == RouteBroadcast && w.q.Family == firewall.IPv4:
+		case g.kind == RouteBroadcast && w.q.Family == address.IPv4:
 			r.kind, r.reason = toSocket, "a broadcast"
 		case g.kind == RouteMulticast:
 			ways = append(ways, routed{kind: toSocket, reason: "a multicast group", doubtful: true})
@@ -206,19 +206,19 @@ var (
 	} // ::ffff:0.0.0.0/96
 )
 
-func linkLocal(f firewall.Family, addr Value) bool {
-	return f == firewall.IPv6 && linkLocal6.Contains(addr)
+func linkLocal(f address.Family, addr Value) bool {
+	return f == address.IPv6 && linkLocal6.Contains(addr)
 }
 
 func (w *walk) martianDestination(addr Value) string {
 	switch {
 	case w.in != nil && w.in.Loopback:
-	case w.q.Family == firewall.IPv4 && addr.IsZero():
+	case w.q.Family == address.IPv4 && addr.IsZero():
 		return "martian destination 0.0.0.0"
-	case w.q.Family == firewall.IPv4 && loopback4.Contains(addr) && w.in != nil &&
+	case w.q.Family == address.IPv4 && loopback4.Contains(addr) && w.in != nil &&
 		!w.e.host.RouteLocalnet(w.in):
 		return "martian destination: route_localnet is off"
-	case w.q.Family == firewall.IPv6 && addr == Number(1):
+	case w.q.Family == address.IPv6 && addr == Number(1):
 		return "the loopback address from outside"
 	}
 	return ""

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func TestRouting(t *testing.T) {
@@ -17,9 +18,9 @@ func TestRouting(t *testing.T) {
 	}
 	rules := func(h *Host, mark uint32) {
 		h.Rules = []RoutingRule{
-			{Family: firewall.IPv4, Priority: 0, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
-			{Family: firewall.IPv4, Priority: 100, Action: RuleTable, Table: 7, Mark: mark, MarkMask: 0xff, SuppressPrefixLength: -1},
-			{Family: firewall.IPv4, Priority: 32766, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1},
+			{Family: address.IPv4, Priority: 0, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
+			{Family: address.IPv4, Priority: 100, Action: RuleTable, Table: 7, Mark: mark, MarkMask: 0xff, SuppressPrefixLength: -1},
+			{Family: address.IPv4, Priority: 32766, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1},
 		}
 	}
 	for name, c := range map[string]struct {
@@ -101,7 +102,7 @@ func TestIPv6ChecksFewSources(t *testing.T) {
 		"fd00::2":      {"2600::1": "forwarded eth1", "fe80::1": "dropped", "::": "dropped"},
 		"fd01::2":      {"2600::1": "dropped"},
 	} {
-		a, err := Evaluate(&Ruleset{}, h, Question{Family: firewall.IPv6, Protocol: firewall.UDP, Interface: "eth0", Destination: netip.MustParseAddr(dest), Port: 53})
+		a, err := Evaluate(&Ruleset{}, h, Question{Family: address.IPv6, Protocol: firewall.UDP, Interface: "eth0", Destination: netip.MustParseAddr(dest), Port: 53})
 		if err != nil {
 			t.Fatal(err)
 		}

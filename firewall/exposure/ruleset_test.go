@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func TestOrderMergesBothSystems(t *testing.T) {
@@ -23,9 +23,9 @@ func TestOrderMergesBothSystems(t *testing.T) {
 	add(FamilyInet, "sleeping", "a", &Base{Hook: HookPrerouting, Priority: -400}).Dormant = true
 	add(FamilyARP, "arp", "a", &Base{Hook: HookPrerouting})
 	add(FamilyIPv4, "filter", "INPUT", XTablesBase("filter", "INPUT", VerdictDrop))
-	for v, want := range map[firewall.Family][]string{
-		firewall.IPv4: {"inet portgrave prerouting", "ip first a", "ip nat PREROUTING", "inet own late-nat", "inet own filter"},
-		firewall.IPv6: {"ip6 raw PREROUTING", "inet portgrave prerouting", "inet own late-nat", "inet own filter"},
+	for v, want := range map[address.Family][]string{
+		address.IPv4: {"inet portgrave prerouting", "ip first a", "ip nat PREROUTING", "inet own late-nat", "inet own filter"},
+		address.IPv6: {"ip6 raw PREROUTING", "inet portgrave prerouting", "inet own late-nat", "inet own filter"},
 	} {
 		var got []string
 		for _, c := range rs.Order(HookPrerouting, v) {
@@ -96,7 +96,7 @@ func TestSubtractLeavesTheRestOfABox(t *testing.T) {
 }
 
 func TestAnswerKeepsBothBounds(t *testing.T) {
-	a := Answer{Question: Question{Family: firewall.IPv4}, Pieces: []Piece{
+	a := Answer{Question: Question{Family: address.IPv4}, Pieces: []Piece{
 		{Sources: NewRanges(Numbers(0, 99)), Outcome: Delivered},
 		{Sources: NewRanges(Numbers(50, 199)), Outcome: Dropped},
 		{Sources: NewRanges(Numbers(180, 189)), Outcome: Forwarded},

@@ -1,6 +1,8 @@
 package exposure
 
-import "github.com/portgrave/portgrave/firewall"
+import (
+	"github.com/portgrave/portgrave/firewall/address"
+)
 
 // sourceCheck is sources that routing doesn't take, or may not (passes is No or Maybe).
 type sourceCheck struct {
@@ -14,7 +16,7 @@ func (w *walk) sourceChecks(p *packet, r routed) []sourceCheck {
 	if w.in != nil && w.in.Loopback {
 		return nil // routed when it was sent
 	}
-	if w.q.Family == firewall.IPv6 {
+	if w.q.Family == address.IPv6 {
 		return w.sourceChecks6(r)
 	}
 	if w.e.fib == nil {
@@ -36,7 +38,7 @@ func (w *walk) sourceChecks(p *packet, r routed) []sourceCheck {
 // reverseKey is what fib_validate_source asks with: addresses swapped, coming in where the packet
 // would go out.
 func (w *walk) reverseKey(p *packet, r routed) fibKey {
-	k := fibKey{family: firewall.IPv4, in: "lo", inKnown: true, mark: Known(Value{}, 32)}
+	k := fibKey{family: address.IPv4, in: "lo", inKnown: true, mark: Known(Value{}, 32)}
 	if out := w.e.host.ByIndex(r.out); r.out != 0 && out != nil {
 		k.in = out.Name
 	} else if r.kind == toWire {
@@ -66,7 +68,7 @@ func (w *walk) sourceChecks4(k fibKey, refused Ranges) []sourceCheck {
 	// With rp_filter off only the host's own addresses are looked for, unless that would not be
 	// enough.
 	full := filter != 0 || w.e.fib.custom
-	for _, c := range w.e.cuts(firewall.IPv4) {
+	for _, c := range w.e.cuts(address.IPv4) {
 		var passes [3]bool // as own address, as wrong way, at all
 		if !full {
 			passes[2] = h.AcceptLocal(in) || !h.owns(c.From)
@@ -135,14 +137,14 @@ func (h *Host) owns(v Value) bool {
 // any may come in where it isn't routed.
 func (w *walk) elsewhere(refused Ranges) []sourceCheck {
 	h := w.e.host
-	rest := AllSources(firewall.IPv4).Minus(refused)
+	rest := AllSources(address.IPv4).Minus(refused)
 	for i := range h.Interfaces {
 		if !h.Interfaces[i].Loopback && h.RPFilter(&h.Interfaces[i]) != 0 {
 			return []sourceCheck{{rest, Maybe, "rp_filter: which interface it comes in by isn't known"}}
 		}
 	}
 	var own []Range
-	for _, c := range w.e.cuts(firewall.IPv4) {
+	for _, c := range w.e.cuts(address.IPv4) {
 		if h.owns(c.From) {
 			own = append(own, c)
 		}

@@ -1,6 +1,8 @@
 package exposure
 
-import "github.com/portgrave/portgrave/firewall"
+import (
+	"github.com/portgrave/portgrave/firewall/address"
+)
 
 // Statement is one thing that a rule does. A rule's statements run in order until one ends the
 // rule:
@@ -251,8 +253,8 @@ type Unknown struct {
 }
 
 // Only is a match for packets of one IP version.
-func Only(f firewall.Family) Match {
-	if f == firewall.IPv6 {
+func Only(f address.Family) Match {
+	if f == address.IPv6 {
 		return In(Of(FieldNFProto), One(Number(uint64(FamilyIPv6))))
 	}
 	return In(Of(FieldNFProto), One(Number(uint64(FamilyIPv4))))

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // neverHolds stands for a match that senders can avoid: see avoidableMatch.
@@ -380,7 +380,7 @@ func (w *walk) noTrack(f flow) flow {
 }
 
 // isFour reports whether the question is about IPv4.
-func (w *walk) isFour() bool { return w.q.Family == firewall.IPv4 }
+func (w *walk) isFour() bool { return w.q.Family == address.IPv4 }
 
 // alternatives makes a branch for each possible packet, with a doubt if there are several.
 func (w *walk) alternatives(

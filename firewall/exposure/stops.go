@@ -3,12 +3,12 @@ package exposure
 import (
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // MayStopAnswers reports whether a rule at output or a later hook may stop an answer of this host.
-func (e *Evaluator) MayStopAnswers(f firewall.Family) bool {
-	type key struct{ mayStop firewall.Family }
+func (e *Evaluator) MayStopAnswers(f address.Family) bool {
+	type key struct{ mayStop address.Family }
 	return e.remember(key{f}, func() any {
 		for _, t := range e.rules.Tables {
 			if t.Dormant || !t.Family.Sees(f) && t.Family != FamilyNetdev {

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Replies is the outcome of the answers to a packet.
@@ -133,7 +133,7 @@ func (a Answer) targets(source Value) []Target {
 const maxUnknowns = 256
 
 // repliesOf joins the outcomes of answers that may go several ways.
-func repliesOf(replies []*Reply, f firewall.Family, client Value) Replies {
+func repliesOf(replies []*Reply, f address.Family, client Value) Replies {
 	var out Replies
 	lost, sent := false, false
 	seen := map[Decider]bool{}
@@ -173,8 +173,8 @@ func repliesOf(replies []*Reply, f firewall.Family, client Value) Replies {
 	return out
 }
 
-func clientText(f firewall.Family, v Value) string {
-	if f == firewall.IPv6 {
+func clientText(f address.Family, v Value) string {
+	if f == address.IPv6 {
 		return v.IPv6().String()
 	}
 	return v.IPv4().String()

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"pgregory.net/rapid"
 )
 
@@ -95,13 +95,13 @@ func TestRangesAreSets(t *testing.T) {
 }
 
 func TestRangesReachBothEnds(t *testing.T) {
-	all := AllSources(firewall.IPv6)
+	all := AllSources(address.IPv6)
 	one := NewRanges(One(Ones(128)), One(Value{}))
 	rest := all.Minus(one)
 	if rest.Contains(Ones(128)) || rest.Contains(Value{}) || !rest.Union(one).Equal(all) || !all.Minus(all).Empty() {
 		t.Errorf("ends: %v", rest.List())
 	}
-	if got := AllSources(firewall.IPv4).Minus(SourcesOf(firewall.MustPrefixes("128.0.0.0/1"), firewall.IPv4)).Prefixes(firewall.IPv4).Strings(); len(got) != 1 || got[0] != "0.0.0.0/1" {
+	if got := AllSources(address.IPv4).Minus(SourcesOf(address.Must("128.0.0.0/1"), address.IPv4)).Prefixes(address.IPv4).Strings(); len(got) != 1 || got[0] != "0.0.0.0/1" {
 		t.Errorf("prefixes: %v", got)
 	}
 }

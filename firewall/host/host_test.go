@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"github.com/portgrave/portgrave/firewall/host/history"
@@ -137,7 +138,7 @@ func TestEndOfLeases(t *testing.T) {
 	x, err := store.Add(
 		lease.Lease{
 			Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 8005, Last: 8005}},
-			Sources: firewall.MustPrefixes("203.0.113.7/32"),
+			Sources: address.Must("203.0.113.7/32"),
 			Opened:  past,
 			Until:   past.Add(time.Hour),
 			User:    "ana",

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/host/lease"
@@ -319,9 +320,9 @@ type Traffic struct {
 }
 
 func trafficOf(t firewall.Traffic) Traffic {
-	words := func(byFamily map[firewall.Family]firewall.Counter) map[string]firewall.Counter {
+	words := func(byFamily map[address.Family]firewall.Counter) map[string]firewall.Counter {
 		out := map[string]firewall.Counter{"total": firewall.Sum(byFamily)}
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			out[f.String()] = byFamily[f]
 		}
 		return out

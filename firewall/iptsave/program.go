@@ -5,7 +5,7 @@ import (
 	"io/fs"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
@@ -26,12 +26,12 @@ type Program struct {
 }
 
 // Family is the IP version of the program's rules; false for arptables and ebtables.
-func (p Program) Family() (firewall.Family, bool) {
+func (p Program) Family() (address.Family, bool) {
 	switch p.Name {
 	case "iptables":
-		return firewall.IPv4, true
+		return address.IPv4, true
 	case "ip6tables":
-		return firewall.IPv6, true
+		return address.IPv6, true
 	}
 	return 0, false
 }
@@ -72,10 +72,10 @@ func Incompatible(line string) (table string, ok bool) {
 // LegacyTables lists the tables of the legacy variant that the kernel has loaded, in the network
 // namespace of the calling thread. proc is /proc. A legacy program may only be asked for these: for
 // any other it loads the kernel's modules.
-func LegacyTables(proc fs.FS, f firewall.Family) ([]string, error) {
+func LegacyTables(proc fs.FS, f address.Family) ([]string, error) {
 	// thread-self, not self: the namespace of the process's first thread may be another.
 	name := "thread-self/net/ip_tables_names"
-	if f == firewall.IPv6 {
+	if f == address.IPv6 {
 		name = "thread-self/net/ip6_tables_names"
 	}
 	names, err := fs.ReadFile(proc, name)

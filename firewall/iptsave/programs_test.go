@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
@@ -144,8 +145,8 @@ func TestProgramsAgreeOnWords(t *testing.T) {
 func TestIpsetAgrees(t *testing.T) {
 	backendtest.Isolate(t)
 	var s iptsave.Script
-	nets := iptsave.SetType{Name: "hash:net", Family: firewall.IPv4, HashSize: 64, MaxElem: 100}
-	ends := iptsave.SetType{Name: "hash:ip,port", Family: firewall.IPv6, HashSize: 64, MaxElem: 10,
+	nets := iptsave.SetType{Name: "hash:net", Family: address.IPv4, HashSize: 64, MaxElem: 100}
+	ends := iptsave.SetType{Name: "hash:ip,port", Family: address.IPv6, HashSize: 64, MaxElem: 10,
 		Ends: true, Timeout: 5}
 	s.CreateSet("nets", nets)
 	s.CreateSet("other", nets)

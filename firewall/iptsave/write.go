@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Script is the input of a restore program.
@@ -45,7 +46,7 @@ func (s *Script) Remove(chain string) { s.line("-X %s", chain) }
 // SetType is the shape of a set of the hash types.
 type SetType struct {
 	Name     string // "hash:net"
-	Family   firewall.Family
+	Family   address.Family
 	HashSize int
 	MaxElem  int
 	// Ends says that elements may end by themselves, after Timeout seconds unless they say
@@ -57,7 +58,7 @@ type SetType struct {
 // CreateSet makes a set.
 func (s *Script) CreateSet(set string, t SetType) {
 	family, timeout := "inet", ""
-	if t.Family == firewall.IPv6 {
+	if t.Family == address.IPv6 {
 		family = "inet6"
 	}
 	if t.Ends {

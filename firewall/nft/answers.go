@@ -3,6 +3,7 @@ package nft
 import (
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 	"golang.org/x/sys/unix"
 )
@@ -10,8 +11,8 @@ import (
 // Names of what remembers multicast questions; see firewall.EssentialMulticastAnswers.
 const questionsChain = "questions"
 
-func askedSet(f firewall.Family) string     { return "asked/" + f.String() }
-func connectedSet(f firewall.Family) string { return "connected/" + f.String() }
+func askedSet(f address.Family) string     { return "asked/" + f.String() }
+func connectedSet(f address.Family) string { return "connected/" + f.String() }
 
 // askedType is the type of a key "address . port . port": six bits for each part.
 func askedType(address uint32) uint32 {
@@ -22,7 +23,7 @@ func askedType(address uint32) uint32 {
 // answers in.
 func (c *compiler) answers() (in []rule) {
 	var out []rule
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		if !pipeline.AnswersIn(c.state, f) {
 			continue
 		}
@@ -48,9 +49,9 @@ func (c *compiler) answers() (in []rule) {
 const reg9 = 9
 
 // udpKey loads an address and the two ports, the host's own first, one behind the other.
-func (b *builder) udpKey(f firewall.Family, destination bool, own, peer uint32) *builder {
+func (b *builder) udpKey(f address.Family, destination bool, own, peer uint32) *builder {
 	first, second := uint32(reg9), uint32(reg9+1)
-	if f == firewall.IPv6 { // the address takes all of reg1: go on in the second
+	if f == address.IPv6 { // the address takes all of reg1: go on in the second
 		first, second = unix.NFT_REG_2, unix.NFT_REG32_05
 	}
 	return b.l4proto(unix.IPPROTO_UDP).
@@ -58,12 +59,12 @@ func (b *builder) udpKey(f firewall.Family, destination bool, own, peer uint32) 
 }
 
 // remember notes a question, under its own address or under the group's.
-func (b *builder) remember(f firewall.Family, set string, group bool) rule {
+func (b *builder) remember(f address.Family, set string, group bool) rule {
 	return b.udpKey(f, group, sourcePortOffset, destinationPortOffset).
 		add(&expr.Dynset{SrcRegKey: reg1, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE}).done()
 }
 
 // wasAsked matches what answers a question.
-func (b *builder) wasAsked(f firewall.Family, set string) *builder {
+func (b *builder) wasAsked(f address.Family, set string) *builder {
 	return b.udpKey(f, true, destinationPortOffset, sourcePortOffset).add(lookup(set))
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -236,11 +237,11 @@ func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 		chain = serviceChain(service)
 	}
 	t := firewall.Traffic{
-		Allowed: map[firewall.Family]firewall.Counter{},
-		Refused: map[firewall.Family]firewall.Counter{},
+		Allowed: map[address.Family]firewall.Counter{},
+		Refused: map[address.Family]firewall.Counter{},
 	}
 	found := false
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		if c, ok := o.counters[counterName(chain, "allowed", f)]; ok {
 			t.Allowed[f], found = c, true
 		}

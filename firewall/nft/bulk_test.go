@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 )
 
@@ -28,7 +28,7 @@ func TestBulkIsAnnounced(t *testing.T) {
 		}
 	}
 	r := reconciler(b)
-	apply := func(sources firewall.Prefixes) error {
+	apply := func(sources address.Set) error {
 		state := simple(t)
 		state.Services = slices.Clone(state.Services)
 		state.Services[0].Sources = sources
@@ -38,15 +38,15 @@ func TestBulkIsAnnounced(t *testing.T) {
 	many := backendtest.Many(t, bulkThreshold)
 	for _, step := range []struct {
 		what    string
-		sources firewall.Prefixes
+		sources address.Set
 		fail    error
 		times   int
 	}{
-		{"few sources", firewall.MustPrefixes("192.0.2.0/24"), nil, 0},
+		{"few sources", address.Must("192.0.2.0/24"), nil, 0},
 		{"many that fail", many, errors.New("injected"), 1},
 		{"many", many, nil, 1},
-		{"one more", many.Union(firewall.MustPrefixes("203.0.113.7/32")), nil, 0},
-		{"none of them", firewall.MustPrefixes("192.0.2.0/24"), nil, 0}, // a set goes whole
+		{"one more", many.Union(address.Must("203.0.113.7/32")), nil, 0},
+		{"none of them", address.Must("192.0.2.0/24"), nil, 0}, // a set goes whole
 	} {
 		began, ended = 0, nil
 		k.fail = func(int) (error, error) { return step.fail, nil }

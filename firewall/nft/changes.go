@@ -2,9 +2,11 @@ package nft
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
@@ -12,7 +14,7 @@ import (
 func (d difference) changes(want, have *ruleset) []firewall.Change {
 	var out []firewall.Change
 	l := d.lookAtParts(want, have)
-	add := func(a firewall.Action, o firewall.Object, service string, f firewall.Family,
+	add := func(a firewall.Action, o firewall.Object, service string, f address.Family,
 		detail string) {
 		out = append(out, pipeline.Changed(a, o, service, f, detail))
 	}
@@ -109,7 +111,7 @@ func objectOf(c *chain) firewall.Object {
 }
 
 // elementChanges words spans that are added or removed.
-func elementChanges(a firewall.Action, service string, f firewall.Family,
+func elementChanges(a firewall.Action, service string, f address.Family,
 	spans []span) []firewall.Change {
 	return pipeline.Elements(a, service, f, len(spans), func(i int) string {
 		return pipeline.Until(a, spans[i].String(), spans[i].until)
@@ -188,6 +190,6 @@ func (l *partsView) ruleChanges(c chainRules) []firewall.Change {
 }
 
 // sourceChange words a source that stands in a rule.
-func sourceChange(a firewall.Action, service string, p firewall.Prefix) firewall.Change {
+func sourceChange(a firewall.Action, service string, p netip.Prefix) firewall.Change {
 	return pipeline.Changed(a, firewall.ObjectElement, service, familyOf(p), p.String())
 }

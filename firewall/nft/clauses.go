@@ -3,16 +3,16 @@ package nft
 import (
 	"net/netip"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // saddr matches a source prefix.
-func (b *builder) saddr(f firewall.Family, p netip.Prefix) *builder { return b.prefix(f, p, false) }
+func (b *builder) saddr(f address.Family, p netip.Prefix) *builder { return b.prefix(f, p, false) }
 
 // daddr matches a destination prefix.
-func (b *builder) daddr(f firewall.Family, p netip.Prefix) *builder { return b.prefix(f, p, true) }
+func (b *builder) daddr(f address.Family, p netip.Prefix) *builder { return b.prefix(f, p, true) }
 
-func (b *builder) prefix(f firewall.Family, p netip.Prefix, destination bool) *builder {
+func (b *builder) prefix(f address.Family, p netip.Prefix, destination bool) *builder {
 	b.family(f)
 	if p.Bits() == 0 {
 		return b
@@ -25,9 +25,9 @@ func (b *builder) prefix(f firewall.Family, p netip.Prefix, destination bool) *b
 	return b.add(load, and(maskOf(f, p.Bits()).AsSlice()), cmpEq(address))
 }
 
-func familyOf(p firewall.Prefix) firewall.Family {
+func familyOf(p netip.Prefix) address.Family {
 	if p.Addr().Is4() {
-		return firewall.IPv4
+		return address.IPv4
 	}
-	return firewall.IPv6
+	return address.IPv6
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 	"golang.org/x/sys/unix"
 )
@@ -48,7 +49,7 @@ func (c *compiler) set(name string, s *set) {
 func (c *compiler) service(svc firewall.Service) {
 	var sources []rule
 	simple := isSimple(svc)
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		at := c.use.parts[part{svc.Name, f}]
 		at.form = c.use.limits.formOf(svc.Sources, f, at.form)
 		if at.shape == shapeRules {
@@ -76,7 +77,7 @@ func (c *compiler) service(svc firewall.Service) {
 		c.draw(pipeline.AllowChain(svc), svc.Name)
 	}
 	c.draw(pipeline.Refusal(svc, c.state.Refuse), svc.Name)
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		if svc.Addresses.Has(f) {
 			s := addressesOf(svc.Addresses, f)
 			s.family, s.spec = f, specOf(s.kind, f)
@@ -130,7 +131,7 @@ func (c *compiler) choose(name string, services []firewall.Service) {
 	// Packets to an address that is named, by an interface that is not, are none of virtual's.
 	named := name + "/named"
 	for _, svc := range services {
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			if len(svc.Interfaces) == 0 || !svc.Addresses.Has(f) {
 				continue
 			}

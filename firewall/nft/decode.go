@@ -55,11 +55,11 @@ func setOf(k nftables.Set) *set {
 }
 
 // kindOf recognises a set by its declaration.
-func kindOf(s setSpec) (setKind, firewall.Family) {
+func kindOf(s setSpec) (setKind, address.Family) {
 	if s.ElementExprs != 0 || s.Anonymous() {
 		return kindForeign, 0
 	}
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindAsked,
 			kindVirtual, kindPrefix} {
 			want := specOf(k, f)
@@ -98,7 +98,7 @@ type elementDecoder struct {
 func (d *elementDecoder) expect(s *set) {
 	switch n := min(int(s.count), maxExpected); {
 	case s.kind != kindPrefix:
-	case s.family == firewall.IPv4:
+	case s.family == address.IPv4:
 		d.keys.V4 = make([]address.V4, 0, n)
 	default:
 		d.keys.V6 = make([]address.V6, 0, n)
@@ -111,9 +111,9 @@ const maxExpected = 1 << 20
 // prefixKey takes in the key of an element of a set of prefixes, if its length is right.
 func (d *elementDecoder) prefixKey(key []byte) bool {
 	switch {
-	case len(key) == 4 && d.set.family == firewall.IPv4:
+	case len(key) == 4 && d.set.family == address.IPv4:
 		d.keys.V4 = append(d.keys.V4, address.V4(binary.BigEndian.Uint32(key)))
-	case len(key) == 16 && d.set.family == firewall.IPv6:
+	case len(key) == 16 && d.set.family == address.IPv6:
 		d.keys.V6 = append(d.keys.V6,
 			address.V6{Hi: binary.BigEndian.Uint64(key), Lo: binary.BigEndian.Uint64(key[8:])})
 	default:

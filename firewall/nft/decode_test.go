@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink"
 	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
@@ -28,9 +29,9 @@ func TestElementsSurviveTheWire(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := firewall.IPv6
+		f := address.IPv6
 		if p.Addr().Is4() {
-			f = firewall.IPv4
+			f = address.IPv4
 		}
 		d := elementDecoder{set: &set{kind: kindNets, family: f}, now: now}
 		if err := netlink.Notifications(e.Buf, unix.NFNL_SUBSYS_NFTABLES, func(m netlink.Message) error {
@@ -85,9 +86,9 @@ func FuzzDecode(f *testing.F) {
 	e, err := encodeBatch(
 		[]op{
 			addTable{mark: "x"},
-			addSet{"s", specOf(kindNets, firewall.IPv4), kindNets},
+			addSet{"s", specOf(kindNets, address.IPv4), kindNets},
 			addChain{"c", &prerouting},
-			addRule{"c", newRule().saddrIn(firewall.IPv4, "s").accept()},
+			addRule{"c", newRule().saddrIn(address.IPv4, "s").accept()},
 			addElements{
 				elements{
 					set:   "s",
@@ -132,7 +133,7 @@ func benchState(b *testing.B) firewall.State {
 			netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 25),
 		)
 	}
-	sources, err := firewall.NewPrefixes(list...)
+	sources, err := address.New(list...)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 )
 
@@ -159,7 +160,7 @@ func TestOneCIDRIsOneElement(t *testing.T) {
 	next := state
 	next.Services = slices.Clone(state.Services)
 	i := slices.IndexFunc(next.Services, func(s firewall.Service) bool { return s.Name == "list" })
-	next.Services[i].Sources = next.Services[i].Sources.Union(firewall.MustPrefixes("172.16.0.0/12"))
+	next.Services[i].Sources = next.Services[i].Sources.Union(address.Must("172.16.0.0/12"))
 	out := apply(t, b, &next)
 	want := []firewall.Change{
 		{

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
@@ -90,7 +91,7 @@ func sameButSources(a, b firewall.State) bool {
 	clear := func(s firewall.State) firewall.State {
 		s.Services = slices.Clone(s.Services)
 		for i := range s.Services {
-			s.Services[i].Sources, s.Services[i].Expiring = firewall.Prefixes{}, nil
+			s.Services[i].Sources, s.Services[i].Expiring = address.Set{}, nil
 		}
 		return s
 	}
@@ -112,7 +113,7 @@ func TestFaultAtEveryCommit(t *testing.T) {
 				}
 				next.Services = slices.Clone(old.Services)
 				next.Services[0].Interfaces = []string{"eth0"}
-				next.Services[0].Sources = firewall.MustPrefixes("192.0.2.0/24")
+				next.Services[0].Sources = address.Must("192.0.2.0/24")
 				k.commits = 0
 				k.fail = func(i int) (error, error) {
 					if i != n {

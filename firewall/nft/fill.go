@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
@@ -29,7 +30,7 @@ func (b *Backend) Fill(ctx context.Context, services []string) ([]firewall.Table
 
 // fill says how full the sets are that packets fill.
 func (r *ruleset) fill(services []string) (out []firewall.TableFill) {
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		name := logSet(f)
 		if s := r.sets[name]; s != nil {
 			out = append(out, firewall.TableFill{Family: f, Sources: s.sources(), Room: int(s.spec.Size),

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func TestFillCountsWhatPacketsHaveLeft(t *testing.T) {
@@ -18,7 +19,7 @@ func TestFillCountsWhatPacketsHaveLeft(t *testing.T) {
 	nftProgram(
 		t,
 		"add element inet portgrave denied-log/ipv4 { 9.9.9.9 timeout 1m, 9.9.9.8 timeout 1m }\n"+
-			"add element inet portgrave "+rateSet(rated[0], firewall.IPv6)+" { 2a00:9:: timeout 1m }\n",
+			"add element inet portgrave "+rateSet(rated[0], address.IPv6)+" { 2a00:9:: timeout 1m }\n",
 		"-f",
 		"-",
 	)
@@ -27,10 +28,10 @@ func TestFillCountsWhatPacketsHaveLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[firewall.TableFill]bool{
-		{Family: firewall.IPv4, Sources: 2, Room: firewall.LogMemorySize}:                     true,
-		{Family: firewall.IPv6, Room: firewall.LogMemorySize}:                                 true,
-		{Service: rated[0], Family: firewall.IPv4, Room: firewall.RateMemorySize}:             true,
-		{Service: rated[0], Family: firewall.IPv6, Sources: 1, Room: firewall.RateMemorySize}: true,
+		{Family: address.IPv4, Sources: 2, Room: firewall.LogMemorySize}:                     true,
+		{Family: address.IPv6, Room: firewall.LogMemorySize}:                                 true,
+		{Service: rated[0], Family: address.IPv4, Room: firewall.RateMemorySize}:             true,
+		{Service: rated[0], Family: address.IPv6, Sources: 1, Room: firewall.RateMemorySize}: true,
 	}
 	for _, got := range fills {
 		if (got.Service == "" || got.Service == rated[0]) && !want[got] {

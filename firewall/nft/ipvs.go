@@ -17,7 +17,7 @@ import (
 // host's own workloads, and deny does not refuse it. What IPVS then sends out never passes hook
 // forward.
 
-func virtualSet(f firewall.Family) string { return "virtual/" + f.String() }
+func virtualSet(f address.Family) string { return "virtual/" + f.String() }
 
 // virtualType is the type of a key "address . protocol . port": six bits for each part.
 func virtualType(address uint32) uint32 {
@@ -32,9 +32,9 @@ func virtualKey(v firewall.VirtualService) []byte {
 }
 
 // virtualOf reads such a key; false if the key is not valid.
-func virtualOf(key []byte, f firewall.Family) (v firewall.VirtualService, ok bool) {
+func virtualOf(key []byte, f address.Family) (v firewall.VirtualService, ok bool) {
 	n := len(key) - 8
-	if n != map[firewall.Family]int{firewall.IPv4: 4, firewall.IPv6: 16}[f] {
+	if n != map[address.Family]int{address.IPv4: 4, address.IPv6: 16}[f] {
 		return v, false
 	}
 	a, _ := netip.AddrFromSlice(key[:n])
@@ -48,16 +48,16 @@ func diffVirtual(want, have []firewall.VirtualService) (add, remove []firewall.V
 		func(a, b firewall.VirtualService) bool { return true })
 }
 
-func virtualChanges(a firewall.Action, f firewall.Family,
+func virtualChanges(a firewall.Action, f address.Family,
 	list []firewall.VirtualService) []firewall.Change {
 	return pipeline.Elements(a, "", f, len(list), func(i int) string { return list[i].String() })
 }
 
 // servedByIPVS matches packets to services of IPVS.
-func (b *builder) servedByIPVS(f firewall.Family) *builder {
+func (b *builder) servedByIPVS(f address.Family) *builder {
 	set := virtualSet(f)
 	protocol, port := uint32(reg9), uint32(reg9+1)
-	if f == firewall.IPv6 { // the address takes all of reg1
+	if f == address.IPv6 { // the address takes all of reg1
 		protocol, port = unix.NFT_REG_2, unix.NFT_REG32_05
 	}
 	return b.family(f).add(loadAddress(f, true),
@@ -66,13 +66,13 @@ func (b *builder) servedByIPVS(f firewall.Family) *builder {
 }
 
 // at matches the destination of packets that an earlier clause has found to be of this family.
-func (b *builder) at(f firewall.Family, set string) *builder {
+func (b *builder) at(f address.Family, set string) *builder {
 	return b.add(loadAddress(f, true), lookup(set))
 }
 
 // virtualSets make the sets of such services, one a family that has some.
 func (c *compiler) virtualSets() {
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		if list := c.state.VirtualIn(f); len(list) > 0 {
 			c.set(virtualSet(f), &set{family: f, kind: kindVirtual, spec: specOf(kindVirtual, f),
 				virtual: list})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 )
 
@@ -76,7 +77,7 @@ func TestScriptMakesTheSameObjects(t *testing.T) {
 	}
 	answers := state
 	answers.Unlisted, answers.Essentials = firewall.UnlistedDeny, firewall.AllEssentials
-	answers.Connected = firewall.MustPrefixes("10.0.0.0/8", "2001:db8::/64")
+	answers.Connected = address.Must("10.0.0.0/8", "2001:db8::/64")
 	nftProgram(t, Script(answers, time.Now()), "-f", "-")
 	if p := planOf(t, b, &answers); !p.InSync() {
 		t.Errorf("after nft -f of the script with answers, apply would change:\n%s", changesText(p))

@@ -3,7 +3,7 @@ package nft
 import (
 	"net/netip"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // How a service's sources of one family are held is decided here, by their number, from
@@ -78,7 +78,7 @@ func (f form) boundsUnknown() bool { return f.shape == shapeSplit && !f.bounds[0
 // formOf is how to hold the sources of one family. What is there stays until it is off by half, so
 // that a list around a limit is not loaded anew all the time; and what is split stays split at the
 // same place.
-func (l limits) formOf(p firewall.Prefixes, f firewall.Family, have form) form {
+func (l limits) formOf(p address.Set, f address.Family, have form) form {
 	as := form{shape: l.shapeOf(p.FamilyLen(f), have.shape)}
 	switch {
 	case as.shape != shapeSplit:
@@ -112,7 +112,7 @@ func (l limits) shapeOf(n int, have shape) shape {
 // part names one service's sources of one family.
 type part struct {
 	service string
-	family  firewall.Family
+	family  address.Family
 }
 
 // placement is where a part's sources stand, and how.

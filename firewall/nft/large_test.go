@@ -16,16 +16,16 @@ import (
 )
 
 // scattered is n disjoint prefixes of one family, of all lengths that fit, never touching.
-func scattered(t testing.TB, f firewall.Family, n int, seed uint64) firewall.Prefixes {
+func scattered(t testing.TB, f address.Family, n int, seed uint64) address.Set {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 1))
 	slot := uint64(1<<31) / uint64(n) // half the address space
-	var b firewall.PrefixesBuilder
+	var b address.Builder
 	for i := range n {
 		host := r.IntN(max(1, min(15, 63-bitsLeading(slot))))
 		first := uint64(1<<30) + uint64(i)*slot&^(1<<host-1) + 1<<host
 		p := netip.PrefixFrom(address.V4(first).IP(), 32-host)
-		if f == firewall.IPv6 {
+		if f == address.IPv6 {
 			p = netip.PrefixFrom(address.V6{Hi: 0x2000<<48 | first<<28}.IP(), 68-host)
 		}
 		if err := b.Add(p); err != nil {
@@ -46,7 +46,7 @@ func bitsLeading(slot uint64) int {
 // large is a State of services in each shape and family.
 func large(t testing.TB, n int, seed uint64) firewall.State {
 	t.Helper()
-	both := scattered(t, firewall.IPv4, n, seed).Union(scattered(t, firewall.IPv6, n, seed))
+	both := scattered(t, address.IPv4, n, seed).Union(scattered(t, address.IPv6, n, seed))
 	return backendtest.Canonical(
 		t,
 		firewall.State{
@@ -60,10 +60,10 @@ func large(t testing.TB, n int, seed uint64) firewall.State {
 					Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 80, Last: 81}},
 					Sources: scattered(
 						t,
-						firewall.IPv4,
+						address.IPv4,
 						lengthsThreshold+100,
 						seed,
-					).Union(scattered(t, firewall.IPv6, lengthsThreshold, seed)),
+					).Union(scattered(t, address.IPv6, lengthsThreshold, seed)),
 					Log: firewall.LogAll,
 					Expiring: []firewall.ExpiringSource{
 						{Prefix: netip.MustParsePrefix("1.2.3.0/24"), Until: time.Now().Add(time.Hour)},
@@ -72,7 +72,7 @@ func large(t testing.TB, n int, seed uint64) firewall.State {
 				{
 					Name:    "small",
 					Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 90, Last: 90}},
-					Sources: firewall.MustPrefixes("10.0.0.0/8"),
+					Sources: address.Must("10.0.0.0/8"),
 					Log:     firewall.LogDenied,
 				},
 				{
@@ -82,7 +82,7 @@ func large(t testing.TB, n int, seed uint64) firewall.State {
 						{Protocol: firewall.TCP, First: 443, Last: 443},
 					},
 					Sources: both.Union(
-						firewall.MustPrefixes("8.0.0.0/7", "240.0.0.0/12", "fc00::/7"),
+						address.Must("8.0.0.0/7", "240.0.0.0/12", "fc00::/7"),
 					),
 					Log: firewall.LogDenied,
 				},
@@ -116,14 +116,14 @@ func TestChangesOfLargeParts(t *testing.T) {
 				next.Services = slices.Clone(state.Services)
 				svc := &next.Services[index(service)]
 				if action == firewall.Add {
-					svc.Sources = svc.Sources.Union(firewall.MustPrefixes(cidr))
+					svc.Sources = svc.Sources.Union(address.Must(cidr))
 				} else {
-					svc.Sources = svc.Sources.Minus(firewall.MustPrefixes(cidr))
+					svc.Sources = svc.Sources.Minus(address.Must(cidr))
 				}
 				out := apply(t, b, &next)
-				family := firewall.IPv4
+				family := address.IPv4
 				if netip.MustParsePrefix(cidr).Addr().Is6() {
-					family = firewall.IPv6
+					family = address.IPv6
 				}
 				want := []firewall.Change{
 					{
@@ -147,9 +147,9 @@ func TestChangesOfLargeParts(t *testing.T) {
 // What has changed a little is cut as it would be anew.
 func TestRecut(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		f := rapid.SampledFrom(firewall.Families).Draw(t, "family")
-		draw := func(label string, n int) firewall.Prefixes {
-			var b firewall.PrefixesBuilder
+		f := rapid.SampledFrom(address.Families).Draw(t, "family")
+		draw := func(label string, n int) address.Set {
+			var b address.Builder
 			for range rapid.IntRange(0, n).Draw(t, label) {
 				bits := rapid.SampledFrom([]int{8, 11, 12, 13, 16, 17, 24, 31, 32}).Draw(t, "bits")
 				top := uint64(rapid.IntRange(0x1000, 0x10ff).Draw(t, "top"))
@@ -157,7 +157,7 @@ func TestRecut(t *testing.T) {
 					address.V4(top<<16|rapid.Uint64Range(0, 3).Draw(t, "low")).IP(),
 					bits,
 				)
-				if f == firewall.IPv6 {
+				if f == address.IPv6 {
 					p = netip.PrefixFrom(address.V6{Hi: top << 48}.IP(), bits+4)
 				}
 				_ = b.Add(p.Masked())
@@ -169,7 +169,7 @@ func TestRecut(t *testing.T) {
 			as.shape = shapeSplit
 			for i := range as.bounds {
 				bound := uint64(0x1000+0x20*(i+1)) << 16
-				if as.bounds[i] = address.V4(bound).IP(); f == firewall.IPv6 {
+				if as.bounds[i] = address.V4(bound).IP(); f == address.IPv6 {
 					as.bounds[i] = address.V6{Hi: bound << 32}.IP()
 				}
 			}
@@ -190,8 +190,8 @@ func TestRecut(t *testing.T) {
 
 // Lists that crowd together are split as evenly as those that are spread.
 func TestSplitIsEven(t *testing.T) {
-	crowded := func(network string, length int) firewall.Prefixes {
-		var b firewall.PrefixesBuilder
+	crowded := func(network string, length int) address.Set {
+		var b address.Builder
 		r := rand.New(rand.NewPCG(1, 1))
 		base := netip.MustParsePrefix(network)
 		for range 20000 {
@@ -205,15 +205,15 @@ func TestSplitIsEven(t *testing.T) {
 		return b.Set()
 	}
 	for name, c := range map[string]struct {
-		sources firewall.Prefixes
-		family  firewall.Family
+		sources address.Set
+		family  address.Family
 	}{
-		"all over IPv4":             {scattered(t, firewall.IPv4, 20000, 1), firewall.IPv4},
-		"all over IPv6":             {scattered(t, firewall.IPv6, 20000, 1), firewall.IPv6},
-		"one IPv4 network":          {crowded("10.20.0.0/16", 32), firewall.IPv4},
-		"one IPv6 documentation":    {crowded("2001:db8::/32", 48), firewall.IPv6},
-		"one IPv6 network of sites": {crowded("2001:db8::/32", 64), firewall.IPv6},
-		"one IPv6 link":             {crowded("2001:db8:1:2::/64", 128), firewall.IPv6},
+		"all over IPv4":             {scattered(t, address.IPv4, 20000, 1), address.IPv4},
+		"all over IPv6":             {scattered(t, address.IPv6, 20000, 1), address.IPv6},
+		"one IPv4 network":          {crowded("10.20.0.0/16", 32), address.IPv4},
+		"one IPv6 documentation":    {crowded("2001:db8::/32", 48), address.IPv6},
+		"one IPv6 network of sites": {crowded("2001:db8::/32", 64), address.IPv6},
+		"one IPv6 link":             {crowded("2001:db8:1:2::/64", 128), address.IPv6},
 	} {
 		as := limits{lengths: 1, split: 2}.formOf(c.sources, c.family, form{})
 		most, all := 0, 0
@@ -256,7 +256,7 @@ func TestRulesToPartsAreRepaired(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, svc := range state.Services {
-			for _, f := range firewall.Families {
+			for _, f := range address.Families {
 				if p := (part{svc.Name, f}); svc.Name == "split" &&
 					!held.sourcesOf(p).Equal(onlyOf(svc.Sources, f)) {
 					t.Errorf("after %s, the sets of %v hold other sources", script, p)
@@ -266,8 +266,8 @@ func TestRulesToPartsAreRepaired(t *testing.T) {
 	}
 }
 
-func onlyOf(p firewall.Prefixes, f firewall.Family) firewall.Prefixes {
-	var b firewall.PrefixesBuilder
+func onlyOf(p address.Set, f address.Family) address.Set {
+	var b address.Builder
 	for x := range p.Family(f) {
 		_ = b.Add(x)
 	}

@@ -54,7 +54,7 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 		if c.want.is.role != roleService || len(c.have) == 0 {
 			continue
 		}
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			if p := (part{c.want.service, f}); leavesRules(p, want, have) {
 				l.crossed[p], touched[p] = true, true
 			}
@@ -207,11 +207,11 @@ func (r *ruleset) largeParts() map[part]bool {
 }
 
 // sourcesOf is the lasting sources that the sets of a part hold, whatever their shape.
-func (r *ruleset) sourcesOf(p part) firewall.Prefixes {
+func (r *ruleset) sourcesOf(p part) address.Set {
 	if l, ok := r.large[p]; ok {
 		return l.sources(p.family)
 	}
-	var b firewall.PrefixesBuilder
+	var b address.Builder
 	for _, name := range p.smallSets() {
 		if s := r.sets[name]; s != nil {
 			for _, x := range s.spans {
@@ -236,7 +236,7 @@ func (r *ruleset) sourcesOf(p part) firewall.Prefixes {
 	return b.Set()
 }
 
-func (l largePart) sources(f firewall.Family) firewall.Prefixes {
+func (l largePart) sources(f address.Family) address.Set {
 	return l.pieces.sources.Of(f)
 }
 

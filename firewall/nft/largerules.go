@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
@@ -20,7 +21,7 @@ const maxLookups = 40
 // place makes the objects of a large part and returns the rule of the service's chain that leads to
 // them. What is in none of the sets goes to the service's refusal from there, so the rule stands
 // after the small sets of its family.
-func (c *compiler) place(svc firewall.Service, f firewall.Family, at placement, p *pieces) rule {
+func (c *compiler) place(svc firewall.Service, f address.Family, at placement, p *pieces) rule {
 	id := part{svc.Name, f}
 	chain := id.chain(at)
 	if p.shape == shapeLengths {
@@ -92,7 +93,7 @@ func (c *compiler) lengthSets(id part, stem string, lists shardLists) []lookedUp
 }
 
 // lookUp makes a chain that accepts what is in one of the sets.
-func (c *compiler) lookUp(svc firewall.Service, f firewall.Family, name string, sets []lookedUp) {
+func (c *compiler) lookUp(svc firewall.Service, f address.Family, name string, sets []lookedUp) {
 	accept := letIn(newRule(), svc.Name, f, isSimple(svc))
 	// By order of magnitude, so that the order does not change with every element.
 	slices.SortFunc(sets, func(a, b lookedUp) int {
@@ -140,7 +141,7 @@ type lookedUp struct {
 }
 
 // maskOf is a prefix length as an address.
-func maskOf(f firewall.Family, length int) netip.Addr {
+func maskOf(f address.Family, length int) netip.Addr {
 	b := make([]byte, loadAddress(f, false).Len)
 	for i := range length {
 		b[i/8] |= 0x80 >> (i % 8)
@@ -150,7 +151,7 @@ func maskOf(f firewall.Family, length int) netip.Addr {
 }
 
 // masked loads the source, or its first bits.
-func masked(f firewall.Family, length int) []expr.Any {
+func masked(f address.Family, length int) []expr.Any {
 	mask := maskOf(f, length)
 	if length == mask.BitLen() {
 		return []expr.Any{loadAddress(f, false)}
@@ -159,7 +160,7 @@ func masked(f firewall.Family, length int) []expr.Any {
 }
 
 // saddrInNone matches a source that is in none of the sets, each of prefixes of its length.
-func (b *builder) saddrInNone(f firewall.Family, sets []lookedUp) *builder {
+func (b *builder) saddrInNone(f address.Family, sets []lookedUp) *builder {
 	b.family(f)
 	for _, s := range sets {
 		b.add(masked(f, s.length)...).lookupNot(s.set)
@@ -168,7 +169,7 @@ func (b *builder) saddrInNone(f firewall.Family, sets []lookedUp) *builder {
 }
 
 // saddrBelow matches a source that is less than an address.
-func (b *builder) saddrBelow(f firewall.Family, bound netip.Addr) *builder {
+func (b *builder) saddrBelow(f address.Family, bound netip.Addr) *builder {
 	return b.family(f).
 		add(loadAddress(f, false), &expr.Cmp{Op: expr.CmpOpLt, Register: reg1, Data: bound.AsSlice()})
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // layout says how the sources of each service stand in the kernel, so that what needs no change is
@@ -20,11 +21,11 @@ type layout struct {
 	// limits decide on shapes; the zero value stands for the usual ones.
 	limits limits
 	// cut makes pieces of sources, or remembers them; nil cuts anew.
-	cut func(part, firewall.Prefixes, form) *pieces
+	cut func(part, address.Set, form) *pieces
 }
 
 // pieces are a service's sources of one family in a form.
-func (l layout) pieces(svc firewall.Service, f firewall.Family, as form) *pieces {
+func (l layout) pieces(svc firewall.Service, f address.Family, as form) *pieces {
 	if l.cut != nil {
 		return l.cut(part{svc.Name, f}, svc.Sources, as)
 	}
@@ -36,13 +37,13 @@ func (l layout) pieces(svc firewall.Service, f firewall.Family, as form) *pieces
 func layoutInUse(have *ruleset, services []firewall.Service) layout {
 	use := layout{second: map[string]bool{}, parts: map[part]placement{}, have: have}
 	for _, svc := range services {
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			p := part{svc.Name, f}
 			if at := have.placementOf(p); at.shape != shapeNone {
 				use.parts[p] = at
 			}
 		}
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			for _, k := range []setKind{kindHosts, kindNets, kindExpiring} {
 				second := sourceSetName(svc.Name, k, f, true)
 				if have.sets[second] != nil && have.refersTo(serviceChain(svc.Name), second) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
@@ -66,7 +67,7 @@ func (m *memory) expect(p program, seen *ruleset, generation uint32) {
 }
 
 // cut makes pieces of a part's sources, from those of last time where they have changed a little.
-func (m *memory) cut(p part, sources firewall.Prefixes, as form) *pieces {
+func (m *memory) cut(p part, sources address.Set, as form) *pieces {
 	last := m.cuts[p]
 	if last != nil && last.form == as && last.sources.Equal(sources) {
 		last.sources = sources // in the caller's memory, not kept twice

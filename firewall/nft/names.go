@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
@@ -28,7 +29,7 @@ type identity struct {
 	service  string
 	role     role
 	protocol firewall.Protocol // rolePorts
-	family   firewall.Family   // roleLarge
+	family   address.Family    // roleLarge
 	// length is the prefixes' that a set of roleLarge holds, with isLengthSet.
 	length      uint8
 	isLengthSet bool
@@ -53,7 +54,7 @@ func parseName(name string) identity {
 	if !isPart && service != "" {
 		is.role = roleService
 	}
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		end, ok := strings.CutPrefix(tail, f.String())
 		if !ok || end != "" && !strings.ContainsAny(end[:1], "-/.") {
 			continue
@@ -117,22 +118,22 @@ func serviceChain(name string) string { return servicePrefix + name }
 func allowChain(name string) string   { return chainName(pipeline.Of(pipeline.Allow, name)) }
 func refuseChain(name string) string  { return chainName(pipeline.Of(pipeline.Refuse, name)) }
 
-func addressSet(service string, f firewall.Family) string {
+func addressSet(service string, f address.Family) string {
 	return fmt.Sprintf("svc/%s/addresses-%s", service, f)
 }
 
-func rateSet(service string, f firewall.Family) string {
+func rateSet(service string, f address.Family) string {
 	return fmt.Sprintf("svc/%s/rate-%s", service, f)
 }
 
-func logSet(f firewall.Family) string { return "denied-log/" + f.String() }
+func logSet(f address.Family) string { return "denied-log/" + f.String() }
 
-func counterName(chain, what string, f firewall.Family) string {
+func counterName(chain, what string, f address.Family) string {
 	return fmt.Sprintf("%s/%s-%s", chain, what, f)
 }
 
 // sourceSetName is the name in one of the two slots.
-func sourceSetName(service string, kind setKind, f firewall.Family, second bool) string {
+func sourceSetName(service string, kind setKind, f address.Family, second bool) string {
 	name := fmt.Sprintf("svc/%s/%s-%s", service,
 		map[setKind]string{kindHosts: "hosts", kindNets: "nets", kindExpiring: "until"}[kind], f)
 	if second {

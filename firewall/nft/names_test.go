@@ -5,23 +5,24 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"pgregory.net/rapid"
 )
 
 func TestParseName(t *testing.T) {
-	large := part{"web", firewall.IPv6}
+	large := part{"web", address.IPv6}
 	second := placement{second: true}
 	set := func(length uint8) identity {
-		return identity{service: "web", role: roleLarge, family: firewall.IPv6, length: length, isLengthSet: true}
+		return identity{service: "web", role: roleLarge, family: address.IPv6, length: length, isLengthSet: true}
 	}
-	part := identity{service: "web", role: roleLarge, family: firewall.IPv6}
+	part := identity{service: "web", role: roleLarge, family: address.IPv6}
 	for name, want := range map[string]identity{
 		serviceChain("web"):                              {service: "web", role: roleService},
 		serviceChain("web") + "/where":                   {service: "web"},
 		refuseChain("web"):                               {service: "web"},
-		addressSet("web", firewall.IPv4):                 {service: "web"},
+		addressSet("web", address.IPv4):                  {service: "web"},
 		"svc/web/allowed-ipv4":                           {service: "web"},
 		"svc/web/nets-ipv4.2":                            {service: "web"},
 		large.chain(placement{}):                         part,

@@ -3,6 +3,7 @@ package nft
 import (
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
@@ -43,9 +44,9 @@ func verdictLookup(setName string) *expr.Lookup {
 }
 
 // originalDaddrIn matches the address that the client dialled.
-func (b *builder) originalDaddrIn(f firewall.Family, setName string) *builder {
+func (b *builder) originalDaddrIn(f address.Family, setName string) *builder {
 	key := uint32(unix.NFT_CT_DST_IP)
-	if f == firewall.IPv6 {
+	if f == address.IPv6 {
 		key = unix.NFT_CT_DST_IP6
 	}
 	return b.originalTuple(key).add(lookup(setName))

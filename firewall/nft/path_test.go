@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
@@ -25,11 +26,11 @@ func TestEveryKindOfStateIsTaken(t *testing.T) {
 			Name:    name,
 			Ports:   ports,
 			Log:     firewall.LogNone,
-			Sources: firewall.MustPrefixes("10.0.0.0/8", "fd00::/8"),
+			Sources: address.Must("10.0.0.0/8", "fd00::/8"),
 		}
 	}
 	named := service("named", tcp)
-	named.Addresses, named.Interfaces = firewall.MustPrefixes(
+	named.Addresses, named.Interfaces = address.Must(
 		"10.96.0.1/32",
 		"fd00:96::1/128",
 	), []string{

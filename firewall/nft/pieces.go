@@ -4,13 +4,12 @@ import (
 	"maps"
 	"net/netip"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // pieces is a large part's sources, cut as its sets hold them.
 type pieces struct {
-	sources firewall.Prefixes
+	sources address.Set
 	form
 	// shards: one if they are held by length alone, splitParts if they are split. A prefix that
 	// lies across bounds is in all that it touches.
@@ -29,9 +28,9 @@ func (f form) shardCount() int {
 }
 
 // cut makes pieces of the sources of one family.
-func cut(p firewall.Prefixes, f firewall.Family, as form) *pieces {
+func cut(p address.Set, f address.Family, as form) *pieces {
 	out := &pieces{sources: p, form: as}
-	if f == firewall.IPv4 {
+	if f == address.IPv4 {
 		out.shards = cutRanges(p.V4(), as, address.V4Of,
 			func(list []address.V4) address.List { return address.List{V4: list} })
 	} else {
@@ -98,7 +97,7 @@ func cutRanges[N address.Number[N]](set address.Ranges[N], as form, number func(
 
 // splitAt cuts the sources of one family, of which there are at least two, into parts of equal
 // size, between prefixes.
-func splitAt(p firewall.Prefixes, f firewall.Family) (bounds [splitParts - 1]netip.Addr) {
+func splitAt(p address.Set, f address.Family) (bounds [splitParts - 1]netip.Addr) {
 	n, i, next := p.FamilyLen(f), 0, 0
 	for x := range p.Family(f) {
 		for ; next < len(bounds) && i*splitParts >= (next+1)*n; next++ {
@@ -114,7 +113,7 @@ func splitAt(p firewall.Prefixes, f firewall.Family) (bounds [splitParts - 1]net
 
 // recut makes pieces of other sources. Where a few have changed, the lists that hold none of those
 // are the same as before.
-func (p *pieces) recut(sources firewall.Prefixes, f firewall.Family, as form) *pieces {
+func (p *pieces) recut(sources address.Set, f address.Family, as form) *pieces {
 	if p == nil || p.form != as || !as.large() {
 		return cut(sources, f, as)
 	}

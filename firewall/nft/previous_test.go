@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // What the version before left in the kernel is replaced where it stands: base chains at one hook
@@ -34,7 +35,7 @@ func TestPreviousVersionIsReplaced(t *testing.T) {
 						Ports: []firewall.PortRange{
 							tcp(9090),
 							tcp(9100),
-						}, Rate: rate, Sources: firewall.MustPrefixes("10.20.0.0/16", "fd00:20::/48")}},
+						}, Rate: rate, Sources: address.Must("10.20.0.0/16", "fd00:20::/48")}},
 				}.Canonical()
 				if err != nil {
 					t.Fatal(err)

@@ -2,9 +2,11 @@ package nft
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 	"golang.org/x/sys/unix"
@@ -57,13 +59,13 @@ func (c *compiler) condition(when pipeline.Condition) (out forms) {
 	case pipeline.Lacks:
 		b.label(int(x), labelBytes(int(x)))
 	case pipeline.Only:
-		b.family(firewall.Family(x))
+		b.family(address.Family(x))
 	case pipeline.From:
-		b.saddr(familyOf(firewall.Prefix(x)), firewall.Prefix(x))
+		b.saddr(familyOf(netip.Prefix(x)), netip.Prefix(x))
 	case pipeline.To:
-		b.daddr(familyOf(firewall.Prefix(x)), firewall.Prefix(x))
+		b.daddr(familyOf(netip.Prefix(x)), netip.Prefix(x))
 	case pipeline.DialledAt:
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			if set := addressSet(x.Name, f); x.Addresses.Has(f) {
 				out = append(out, formsOf(newRule().originalDaddrIn(f, set),
 					newRule().noConnection().daddrIn(f, set))...)
@@ -72,7 +74,7 @@ func (c *compiler) condition(when pipeline.Condition) (out forms) {
 		return out
 	case pipeline.Listed:
 		if firewall.Protocol(x) == firewall.Ping {
-			for _, f := range firewall.Families {
+			for _, f := range address.Families {
 				out = append(out, newRule().icmpType(f, firewall.EchoRequest(f).Type).exprs)
 			}
 			return out
@@ -85,7 +87,7 @@ func (c *compiler) condition(when pipeline.Condition) (out forms) {
 	case pipeline.UDP:
 		b.udp(x.Source, x.Destination)
 	case pipeline.OverRate:
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			full := counterName(serviceChain(x.Name), "full", f)
 			over, unknown := c.limit(f, rateSet(x.Name, f), full, *x.Rate, firewall.RateMemorySize, true)
 			out = append(out, formsOf(over, unknown)...)
@@ -125,7 +127,7 @@ func (c *compiler) fact(x pipeline.Fact) (out forms) {
 		b.addressIsLocal(x == pipeline.FromOwn || x == pipeline.FromOwnHere,
 			x == pipeline.FromOwnHere || x == pipeline.ToOwnHere)
 	case pipeline.ToVirtual:
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			if len(c.state.VirtualIn(f)) > 0 {
 				out = append(out, newRule().servedByIPVS(f).exprs)
 			}
@@ -181,7 +183,7 @@ func (b *builder) end(e pipeline.End) rule {
 
 // countEach counts the packets of each IP version by itself.
 func (c *compiler) countEach(chain, what string) (out forms) {
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		name := counterName(chain, what, f)
 		c.counters[name] = counter{}
 		out = append(out, newRule().family(f).count(name).exprs)
@@ -191,7 +193,7 @@ func (c *compiler) countEach(chain, what string) (out forms) {
 
 // logDenied logs refused packets, as many of one source as firewall.DeniedLogRate lets through.
 func (c *compiler) logDenied(label string) (out forms) {
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		set := logSet(f)
 		within, unknown := c.limit(f, set, counterName(set, "full", f), firewall.DeniedLogRate,
 			firewall.LogMemorySize, false)
@@ -203,7 +205,7 @@ func (c *compiler) logDenied(label string) (out forms) {
 // limit matches what keeps within a rate, or exceeds it, and what comes from a source that the
 // rate's set has no room for. Packets fill the set. While it is full it forgets nobody and learns
 // nobody: further sources are refused by a rate, and not logged.
-func (c *compiler) limit(f firewall.Family, name, full string, r firewall.Rate, size uint32,
+func (c *compiler) limit(f address.Family, name, full string, r firewall.Rate, size uint32,
 	over bool) (limited, unknown *builder) {
 	spec := specOf(kindDynamic, f)
 	spec.Timeout, spec.Size = r.Memory(), size

@@ -7,6 +7,7 @@ import (
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
@@ -64,29 +65,29 @@ func interfaceData(pattern string) []byte {
 	return data
 }
 
-func nfproto(f firewall.Family) byte {
-	if f == firewall.IPv6 {
+func nfproto(f address.Family) byte {
+	if f == address.IPv6 {
 		return unix.NFPROTO_IPV6
 	}
 	return unix.NFPROTO_IPV4
 }
 
 // family matches the IP version.
-func (b *builder) family(f firewall.Family) *builder {
+func (b *builder) family(f address.Family) *builder {
 	return b.meta(expr.MetaKeyNFPROTO, []byte{nfproto(f)})
 }
 
 // Offsets and lengths of the addresses in the IPv4 header (RFC 791) and IPv6 header (RFC 8200).
-func loadAddress(f firewall.Family, destination bool) *expr.Payload {
+func loadAddress(f address.Family, destination bool) *expr.Payload {
 	p := &expr.Payload{
 		OperationType: expr.PayloadLoad,
 		DestRegister:  reg1,
 		Base:          expr.PayloadBaseNetworkHeader,
 	}
 	switch {
-	case f == firewall.IPv4 && !destination:
+	case f == address.IPv4 && !destination:
 		p.Offset, p.Len = 12, 4
-	case f == firewall.IPv4:
+	case f == address.IPv4:
 		p.Offset, p.Len = 16, 4
 	case !destination:
 		p.Offset, p.Len = 8, 16
@@ -116,11 +117,11 @@ func (b *builder) lookupNot(setName string) *builder {
 	return b.add(&expr.Lookup{SourceRegister: reg1, SetName: setName, Invert: true})
 }
 
-func (b *builder) saddrIn(f firewall.Family, setName string) *builder {
+func (b *builder) saddrIn(f address.Family, setName string) *builder {
 	return b.family(f).add(loadAddress(f, false), lookup(setName))
 }
 
-func (b *builder) daddrIn(f firewall.Family, setName string) *builder {
+func (b *builder) daddrIn(f address.Family, setName string) *builder {
 	return b.family(f).add(loadAddress(f, true), lookup(setName))
 }
 
@@ -152,9 +153,9 @@ func (b *builder) l4proto(number byte) *builder {
 }
 
 // icmpType matches an ICMP (IPv4) or ICMPv6 type.
-func (b *builder) icmpType(f firewall.Family, number byte) *builder {
+func (b *builder) icmpType(f address.Family, number byte) *builder {
 	proto := byte(unix.IPPROTO_ICMP)
-	if f == firewall.IPv6 {
+	if f == address.IPv6 {
 		proto = unix.IPPROTO_ICMPV6
 	}
 	return b.family(f).l4proto(proto).add(loadTransport(reg1, 0, 1), cmpEq([]byte{number}))
@@ -173,7 +174,7 @@ func (b *builder) udp(source, destination uint16) *builder {
 
 // perSource applies a limit for each source, remembered in a dynamic set. With over it matches what
 // exceeds the limit, without it what stays within. While the set is full it matches no new source.
-func (b *builder) perSource(f firewall.Family, setName string, r firewall.Rate,
+func (b *builder) perSource(f address.Family, setName string, r firewall.Rate,
 	over bool) *builder {
 	unit := map[time.Duration]expr.LimitTime{time.Second: expr.LimitTimeSecond,
 		time.Minute: expr.LimitTimeMinute, time.Hour: expr.LimitTimeHour,
@@ -185,12 +186,12 @@ func (b *builder) perSource(f firewall.Family, setName string, r firewall.Rate,
 }
 
 // notRemembered matches a source that the set of perSource, right before, had no room for.
-func (b *builder) notRemembered(f firewall.Family, setName string, r firewall.Rate) *builder {
+func (b *builder) notRemembered(f address.Family, setName string, r firewall.Rate) *builder {
 	return b.rateKey(f, r).lookupNot(setName)
 }
 
 // rateKey loads what counts as one source.
-func (b *builder) rateKey(f firewall.Family, r firewall.Rate) *builder {
+func (b *builder) rateKey(f address.Family, r firewall.Rate) *builder {
 	return b.family(f).add(masked(f, r.PrefixLength(f))...)
 }
 

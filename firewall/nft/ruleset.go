@@ -118,7 +118,7 @@ type setSpec = nftables.SetSpec
 type set struct {
 	name     string
 	is       identity
-	family   firewall.Family // of address sets; 0 otherwise
+	family   address.Family // of address sets; 0 otherwise
 	kind     setKind
 	spec     setSpec
 	spans    []span                    // kindHosts, kindNets, kindExpiring: ascending, disjoint
@@ -155,7 +155,7 @@ type span struct {
 	until       time.Time
 }
 
-func spanOf(p firewall.Prefix, until time.Time) span {
+func spanOf(p netip.Prefix, until time.Time) span {
 	return span{first: p.Addr(), last: address.Last(p), until: until}
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,7 +15,7 @@ const hashThreshold = 512
 
 // smallSets lays a service's sources of one family out in sets, without names; those that shapeOf
 // wants by length, without the lasting ones. A family without sources needs no set.
-func smallSets(svc firewall.Service, f firewall.Family, s shape, now time.Time) []*set {
+func smallSets(svc firewall.Service, f address.Family, s shape, now time.Time) []*set {
 	var hosts, nets, ends []span
 	if s == shapeSmall {
 		for p := range svc.Sources.Family(f) {
@@ -50,7 +51,7 @@ const maxAddresses = 4096
 
 // addressesOf is the set of a service's own addresses. Neighbours have been merged into prefixes; a
 // hash, which is all that is needed for the few that there are, holds them one by one.
-func addressesOf(p firewall.Prefixes, f firewall.Family) *set {
+func addressesOf(p address.Set, f address.Family) *set {
 	s := &set{kind: kindHosts}
 	for x := range p.Family(f) {
 		for a := x.Addr(); x.Contains(a) && len(s.spans) <= maxAddresses; a = a.Next() {
@@ -63,7 +64,7 @@ func addressesOf(p firewall.Prefixes, f firewall.Family) *set {
 	return s
 }
 
-func prefixSpans(p firewall.Prefixes, f firewall.Family) []span {
+func prefixSpans(p address.Set, f address.Family) []span {
 	var out []span
 	for x := range p.Family(f) {
 		out = append(out, spanOf(x, time.Time{}))
@@ -81,9 +82,9 @@ const (
 )
 
 // specOf is how a set of a kind is declared.
-func specOf(k setKind, f firewall.Family) setSpec {
+func specOf(k setKind, f address.Family) setSpec {
 	s := setSpec{KeyType: typeIPv4Addr, KeyLen: 4}
-	if f == firewall.IPv6 {
+	if f == address.IPv6 {
 		s.KeyType, s.KeyLen = typeIPv6Addr, 16
 	}
 	switch k {

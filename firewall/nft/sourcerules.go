@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
@@ -14,7 +15,7 @@ import (
 
 // letIn ends a rule that matches some of a service's sources: they are counted and accepted, or
 // have to pass a rate or be logged before.
-func letIn(b *builder, service string, f firewall.Family, simple bool) rule {
+func letIn(b *builder, service string, f address.Family, simple bool) rule {
 	if simple {
 		return b.count(counterName(serviceChain(service), "allowed", f)).accept()
 	}
@@ -22,7 +23,7 @@ func letIn(b *builder, service string, f firewall.Family, simple bool) rule {
 }
 
 // sourceRules is a rule for each of a service's lasting sources of one family.
-func sourceRules(svc firewall.Service, f firewall.Family) []rule {
+func sourceRules(svc firewall.Service, f address.Family) []rule {
 	var out []rule
 	for p := range svc.Sources.Family(f) {
 		out = append(out, letIn(newRule().saddr(f, p), svc.Name, f, isSimple(svc)))
@@ -32,7 +33,7 @@ func sourceRules(svc firewall.Service, f firewall.Family) []rule {
 
 // sourceOf is what a rule of a chain lets in, if it is one of sourceRules of the chain's service:
 // what it matches makes the same rule again.
-func (c *chain) sourceOf(r rule) (firewall.Prefix, bool) {
+func (c *chain) sourceOf(r rule) (netip.Prefix, bool) {
 	if c.is.role != roleService {
 		return netip.Prefix{}, false
 	}
@@ -50,7 +51,7 @@ func (c *chain) sourceOf(r rule) (firewall.Prefix, bool) {
 
 // matchedSource is the source prefix that the first expressions match, if they are those of saddr;
 // of others it may be anything.
-func matchedSource(exprs []nftables.Expr) (f firewall.Family, p netip.Prefix, ok bool) {
+func matchedSource(exprs []nftables.Expr) (f address.Family, p netip.Prefix, ok bool) {
 	const loads = 2 // behind the family
 	if len(exprs) <= loads {
 		return 0, p, false
@@ -58,9 +59,9 @@ func matchedSource(exprs []nftables.Expr) (f firewall.Family, p netip.Prefix, ok
 	version, _ := exprs[loads-1].(nftables.Cmp)
 	switch version.Data {
 	case string([]byte{unix.NFPROTO_IPV4}):
-		f = firewall.IPv4
+		f = address.IPv4
 	case string([]byte{unix.NFPROTO_IPV6}):
-		f = firewall.IPv6
+		f = address.IPv6
 	default:
 		return 0, p, false
 	}
@@ -82,15 +83,15 @@ func matchedSource(exprs []nftables.Expr) (f firewall.Family, p netip.Prefix, ok
 }
 
 // partOfSource is the part that one of a service's sources belongs to.
-func partOfSource(service string, p firewall.Prefix) part { return part{service, familyOf(p)} }
+func partOfSource(service string, p netip.Prefix) part { return part{service, familyOf(p)} }
 
 // ruleSources is what rules of the service's chain let in.
-func (r *ruleset) ruleSources(p part) []firewall.Prefix {
+func (r *ruleset) ruleSources(p part) []netip.Prefix {
 	c := r.chains[serviceChain(p.service)]
 	if c == nil {
 		return nil
 	}
-	var out []firewall.Prefix
+	var out []netip.Prefix
 	for _, rule := range c.rules {
 		if x, ok := c.sourceOf(rule); ok && partOfSource(p.service, x) == p {
 			out = append(out, x)

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"pgregory.net/rapid"
 )
 
-func drawPrefix(t *rapid.T) (firewall.Family, netip.Prefix) {
-	f := rapid.SampledFrom(firewall.Families).Draw(t, "family")
+func drawPrefix(t *rapid.T) (address.Family, netip.Prefix) {
+	f := rapid.SampledFrom(address.Families).Draw(t, "family")
 	raw := rapid.SliceOfN(rapid.Byte(), int(loadAddress(f, false).Len), int(loadAddress(f, false).Len)).Draw(t, "address")
 	a, _ := netip.AddrFromSlice(raw)
 	p, err := a.Prefix(rapid.IntRange(0, a.BitLen()).Draw(t, "length"))
@@ -61,7 +62,7 @@ func ofService(name string) *chain {
 
 // FuzzSourceOf: whatever stands in a rule, what it is said to let in makes that very rule.
 func FuzzSourceOf(f *testing.F) {
-	family := func(p netip.Prefix) firewall.Family { return partOfSource("web", p).family }
+	family := func(p netip.Prefix) address.Family { return partOfSource("web", p).family }
 	for _, s := range []string{"10.0.0.0/8", "10.0.0.0/9", "0.0.0.0/0", "192.0.2.1/32", "2001:db8::/33", "::/0"} {
 		p := netip.MustParsePrefix(s)
 		f.Add(letIn(newRule().saddr(family(p), p), "web", family(p), true).AppendExprs(nil))
@@ -93,7 +94,7 @@ func TestRulesAndLargeParts(t *testing.T) {
 	b := withKernel(k)
 	r := reconciler(b)
 	few, all := backendtest.List(t, 2), backendtest.List(t, 40)
-	state := func(sources firewall.Prefixes) firewall.State {
+	state := func(sources address.Set) firewall.State {
 		s := simple(t)
 		s.Services = slices.Clone(s.Services)
 		s.Services[0].Sources = sources
@@ -104,7 +105,7 @@ func TestRulesAndLargeParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
-		sources, differ firewall.Prefixes
+		sources, differ address.Set
 		action          firewall.Action
 	}{{all, all.Minus(few), firewall.Add}, {few, all.Minus(few), firewall.Remove}} {
 		next := state(step.sources)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -80,7 +81,7 @@ func coat(colour string) []op {
 			a := netip.AddrFrom4([4]byte{10, 0, 0, 2 * k})
 			spans = append(spans, span{first: a, last: a})
 		}
-		batch = append(batch, addSet{name, specOf(kindNets, firewall.IPv4), kindNets},
+		batch = append(batch, addSet{name, specOf(kindNets, address.IPv4), kindNets},
 			addElements{elements{set: name, kind: kindNets, spans: spans}})
 	}
 	return batch

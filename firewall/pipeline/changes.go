@@ -5,12 +5,13 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // The wording of changes: what people read is the same whichever backend wrote the rules.
 
 // Changed is one object that changes; family 0 is both.
-func Changed(a firewall.Action, o firewall.Object, service string, f firewall.Family,
+func Changed(a firewall.Action, o firewall.Object, service string, f address.Family,
 	detail string) firewall.Change {
 	c := firewall.Change{Action: a, Object: o, Service: service, Detail: detail, Count: 1}
 	if f != 0 {
@@ -25,7 +26,7 @@ const MaxListed = 256
 
 // Elements are n elements that change. They are written out only where they are shown: all of them,
 // or the first and the last.
-func Elements(a firewall.Action, service string, f firewall.Family, n int,
+func Elements(a firewall.Action, service string, f address.Family, n int,
 	word func(i int) string) []firewall.Change {
 	if n > MaxListed {
 		c := Changed(a, firewall.ObjectElement, service, f,

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // The way of a packet until a service decides, or nobody.
@@ -119,11 +120,11 @@ func Essential(s firewall.State) (rules []Rule) {
 		rules = append(rules, If(Message(m)).Accept())
 	}
 	if s.Essentials.Has(firewall.EssentialMulticastMembership) {
-		rules = append(rules, If(Only(firewall.IPv4), Carries(firewall.IGMP)).Accept())
+		rules = append(rules, If(Only(address.IPv4), Carries(firewall.IGMP)).Accept())
 	}
 	if s.Essentials.Has(firewall.EssentialDHCP) {
 		rules = append(rules,
-			If(Only(firewall.IPv4), UDP{firewall.DHCPServerPort, firewall.DHCPClientPort}).Accept(),
+			If(Only(address.IPv4), UDP{firewall.DHCPServerPort, firewall.DHCPClientPort}).Accept(),
 			If(To(firewall.LinkLocal6), UDP{Destination: firewall.DHCPv6ClientPort}).Accept())
 	}
 	return rules
@@ -146,6 +147,6 @@ func UnlistedRefusal(how firewall.Refuse) Chain {
 
 // AnswersIn reports whether hosts of an IP version may answer multicast questions: some are part of
 // a network that this host is connected to.
-func AnswersIn(s firewall.State, f firewall.Family) bool {
+func AnswersIn(s firewall.State, f address.Family) bool {
 	return s.Essentials.Has(firewall.EssentialMulticastAnswers) && s.Connected.Has(f)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func same(t *testing.T, got, want string) {
@@ -104,7 +105,7 @@ direct-refuse
 
 func TestUnlisted(t *testing.T) {
 	all := firewall.State{Essentials: firewall.AllEssentials,
-		Connected: firewall.MustPrefixes("192.0.2.0/24")}
+		Connected: address.Must("192.0.2.0/24")}
 	got := rulesText(append(Essential(all), Announced()...))
 	for _, rule := range []string{
 		"  ipv4 destination-unreachable → accept\n", "  ipv6 nd-neighbor-solicit → accept\n",
@@ -131,11 +132,11 @@ unlisted-refuse
   → count refused unlisted, log unlisted
   → drop
 `)
-	if !AnswersIn(all, firewall.IPv4) || AnswersIn(all, firewall.IPv6) {
+	if !AnswersIn(all, address.IPv4) || AnswersIn(all, address.IPv6) {
 		t.Error("answers are let in where no network is connected, or not where one is")
 	}
 	all.Essentials = firewall.DefaultEssentials
-	if AnswersIn(all, firewall.IPv4) {
+	if AnswersIn(all, address.IPv4) {
 		t.Error("answers are let in though they are no essential of the State")
 	}
 }
@@ -143,7 +144,7 @@ unlisted-refuse
 func TestEntry(t *testing.T) {
 	everywhere := firewall.Service{Name: "web"}
 	some := firewall.Service{Name: "ssh", Interfaces: []string{"eth0"}}
-	here := firewall.Service{Name: "dns", Addresses: firewall.MustPrefixes("192.0.2.1/32")}
+	here := firewall.Service{Name: "dns", Addresses: address.Must("192.0.2.1/32")}
 	for want, services := range map[string][]firewall.Service{
 		"service web": {everywhere}, "where ssh": {some}, "where dns": {here},
 		"shared tcp/22-23": {here, some},
@@ -163,7 +164,7 @@ func TestPlaces(t *testing.T) {
   through eth0 → goto service a
   through wg* → goto service a
 `)
-	svc.Addresses = firewall.MustPrefixes("192.0.2.1/32", "2001:db8::1/128")
+	svc.Addresses = address.Must("192.0.2.1/32", "2001:db8::1/128")
 	same(t, rulesText(Places(svc)), `
   through eth0, at 192.0.2.1/32 2001:db8::1/128 → goto service a
   through wg*, at 192.0.2.1/32 2001:db8::1/128 → goto service a
@@ -224,14 +225,14 @@ func TestChanges(t *testing.T) {
 			t.Errorf("got %q, want %q", got, c.want)
 		}
 	}
-	few := Elements(firewall.Add, "a", firewall.IPv4, 1, func(int) string { return "10.0.0.0/8" })
+	few := Elements(firewall.Add, "a", address.IPv4, 1, func(int) string { return "10.0.0.0/8" })
 	want := []firewall.Change{{Action: firewall.Add, Object: firewall.ObjectElement, Service: "a",
 		Family: "ipv4", Detail: "10.0.0.0/8", Count: 1}}
 	if diff := cmp.Diff(want, few); diff != "" {
 		t.Error(diff)
 	}
 	words := 0
-	many := Elements(firewall.Remove, "a", firewall.IPv6, 10_000, func(i int) string {
+	many := Elements(firewall.Remove, "a", address.IPv6, 10_000, func(i int) string {
 		words++
 		return map[int]string{0: "2001:db8::/64", 9_999: "2001:db9::/64"}[i]
 	})

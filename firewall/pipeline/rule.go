@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Chain is a list of rules, of which a packet meets one after the other.
@@ -159,10 +161,10 @@ type (
 	Has   int
 	Lacks int
 	// Only is for one IP version.
-	Only firewall.Family
+	Only address.Family
 	// From and To are prefixes of the packet's own source and destination.
-	From firewall.Prefix
-	To   firewall.Prefix
+	From netip.Prefix
+	To   netip.Prefix
 	// DialledAt is one of a service's addresses, by the one that the client dialled.
 	DialledAt firewall.Service
 	// Listed is a protocol that services list as a whole.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // The rules as a person reads them: "a first packet, from a VRF → goto vrf".
@@ -70,7 +71,7 @@ func conditionText(c Condition) string {
 	case Lacks:
 		return fmt.Sprintf("no label %d", x)
 	case Only:
-		return firewall.Family(x).String()
+		return address.Family(x).String()
 	case From:
 		return "from " + netip.Prefix(x).String()
 	case To:

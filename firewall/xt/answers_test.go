@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 )
 
 // asking is a State that remembers multicast questions.
 func asking(t testing.TB, connected ...string) firewall.State {
 	t.Helper()
-	var b firewall.PrefixesBuilder
+	var b address.Builder
 	for _, p := range connected {
 		if err := b.Add(netip.MustParsePrefix(p)); err != nil {
 			t.Fatal(err)
@@ -91,7 +92,7 @@ func TestQuestionsHalfWay(t *testing.T) {
 	for _, v := range variants {
 		for n := 1; n < 20; n++ {
 			k, b := newFakeKernel(v), &Backend{}
-			b.kernel, b.noSecurity = k, map[firewall.Family]bool{}
+			b.kernel, b.noSecurity = k, map[address.Family]bool{}
 			plain := asking(t)
 			state := asking(t, "192.0.2.0/24", "fe80::/64")
 			backendtest.Apply(t, b, &plain)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
@@ -15,7 +16,7 @@ import (
 type Backend struct {
 	kernel kernel
 	// noSecurity holds the families whose legacy kernel turned out to have no table security.
-	noSecurity map[firewall.Family]bool
+	noSecurity map[address.Family]bool
 }
 
 var _ firewall.Backend = (*Backend)(nil)
@@ -42,7 +43,7 @@ func New(ctx context.Context, preferred string) (*Backend, error) {
 		}
 		p.variant = v
 	}
-	return &Backend{kernel: p, noSecurity: map[firewall.Family]bool{}}, nil
+	return &Backend{kernel: p, noSecurity: map[address.Family]bool{}}, nil
 }
 
 // Name implements firewall.Backend.
@@ -64,7 +65,7 @@ func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
 	if r.used[other] && !r.used[h.variant] && h.has[other] {
 		h.variant = other
 	}
-	h.security = map[firewall.Family]bool{}
+	h.security = map[address.Family]bool{}
 	for _, f := range h.families {
 		h.security[f] = !b.noSecurity[f] && r.mayHaveSecurity(h.variant, f)
 	}
@@ -74,7 +75,7 @@ func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
 // mayHaveSecurity guesses whether the kernel has table security, without loading it: nf_tables
 // always has; a legacy kernel has unless table filter refuses already and the table is not there
 // behind it, which is how Apply leaves a kernel without it.
-func (r *ruleset) mayHaveSecurity(v variant, f firewall.Family) bool {
+func (r *ruleset) mayHaveSecurity(v variant, f address.Family) bool {
 	return v == nfVariant || r.at(tableKey{v, f, filter}).empty() ||
 		!r.at(tableKey{v, f, security}).empty() ||
 		r.loaded[tableKey{v, f, security}]
@@ -216,11 +217,11 @@ func (o observation) Foreign() string {
 // and refuses what none has.
 func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 	t := firewall.Traffic{
-		Allowed: map[firewall.Family]firewall.Counter{},
-		Refused: map[firewall.Family]firewall.Counter{},
+		Allowed: map[address.Family]firewall.Counter{},
+		Refused: map[address.Family]firewall.Counter{},
 	}
 	counted := false
-	type side = map[firewall.Family]firewall.Counter
+	type side = map[address.Family]firewall.Counter
 	add := func(to side, k tableKey, chain string, at func([]rule) rule) {
 		c := o.tables[k].chains[chain]
 		if c == nil || len(c.rules) == 0 {
@@ -254,11 +255,11 @@ var refusalsOfNobody = map[string]string{
 
 // Notes implements firewall.Observation.
 func (o observation) Notes() []string {
-	notes := []string{fmt.Sprintf("written with %s", program{o.host.variant, firewall.IPv4})}
+	notes := []string{fmt.Sprintf("written with %s", program{o.host.variant, address.IPv4})}
 	if other := otherVariant(o.host.variant); o.used[other] && o.used[o.host.variant] {
 		notes = append(notes, fmt.Sprintf("both iptables-nft and iptables-legacy hold rules of "+
 			"others, and both are in force: a packet must pass both; portgrave writes with %s, which "+
-			"the command iptables stands for", program{o.host.variant, firewall.IPv4}))
+			"the command iptables stands for", program{o.host.variant, address.IPv4}))
 	}
 	for _, f := range o.host.families {
 		if !o.host.security[f] {

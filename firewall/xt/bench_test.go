@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
@@ -16,12 +17,12 @@ import (
 var sizes = []int{1_000, 100_000, 1_000_000}
 
 // spread is n prefixes that can't be merged.
-func spread(f firewall.Family, n int) firewall.Prefixes {
-	var b firewall.PrefixesBuilder
+func spread(f address.Family, n int) address.Set {
+	var b address.Builder
 	for i := range n {
 		a, bits := uint32(1<<24+i<<10), 24+i%9
 		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}), bits)
-		if f == firewall.IPv6 {
+		if f == address.IPv6 {
 			p = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}), bits+16)
 		}
 		_ = b.Add(p)
@@ -31,13 +32,13 @@ func spread(f firewall.Family, n int) firewall.Prefixes {
 
 // answers is a set as the kernel dumps it, not in order.
 func answers(s *set) []netlink.Message {
-	header := setMessages(fmt.Sprintf("create %s hash:net family %s", s.name, map[firewall.Family]string{firewall.IPv4: "inet", firewall.IPv6: "inet6"}[s.family]))
+	header := setMessages(fmt.Sprintf("create %s hash:net family %s", s.name, map[address.Family]string{address.IPv4: "inet", address.IPv6: "inet6"}[s.family]))
 	const batch = 1_300 // elements in 32 KiB
 	parts := make([][]byte, s.elements.len()/batch+1)
 	i := 0
 	for e := range s.elements.all() {
 		version := uint16(1)
-		if s.family == firewall.IPv6 {
+		if s.family == address.IPv6 {
 			version = 2
 		}
 		data := netlink.AppendBytes(nil, ipsetIP, netlink.AppendBytes(nil, version, e.prefix.Addr().AsSlice()))
@@ -52,7 +53,7 @@ func answers(s *set) []netlink.Message {
 }
 
 func eachSize(b *testing.B, measure func(b *testing.B, s *set)) {
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		for _, n := range sizes {
 			b.Run(fmt.Sprintf("%s/%d", f, n), func(b *testing.B) {
 				kind, all := layout(spread(f, n), f)
@@ -107,11 +108,11 @@ func BenchmarkCompareSet(b *testing.B) {
 func manyServices(n int, onePort bool) firewall.State {
 	s := firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut}
 	for i := range n {
-		svc := firewall.Service{Name: fmt.Sprintf("s%05d", i), Log: firewall.LogDenied, Sources: firewall.MustPrefixes("10.0.0.0/8", "2001:db8::/32")}
+		svc := firewall.Service{Name: fmt.Sprintf("s%05d", i), Log: firewall.LogDenied, Sources: address.Must("10.0.0.0/8", "2001:db8::/32")}
 		port := uint16(1 + i*6)
 		if onePort {
 			port = 443
-			svc.Addresses = firewall.MustPrefixes(fmt.Sprintf("10.1.%d.%d/32", i>>8, i&255))
+			svc.Addresses = address.Must(fmt.Sprintf("10.1.%d.%d/32", i>>8, i&255))
 		}
 		svc.Ports = []firewall.PortRange{{Protocol: firewall.TCP, First: port, Last: port}}
 		s.Services = append(s.Services, svc)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Between words the difference between two States for the host's iptables programs, without a look
@@ -13,8 +14,8 @@ import (
 // error.
 func Between(ctx context.Context, from, to *firewall.State,
 	now time.Time) ([]firewall.Change, error) {
-	h := host{variant: nfVariant, ipset: true, families: firewall.Families,
-		security: map[firewall.Family]bool{}}
+	h := host{variant: nfVariant, ipset: true, families: address.Families,
+		security: map[address.Family]bool{}}
 	if p, err := detect(ctx, find); err == nil { // else these words are read on another host
 		h.variant, h.families = p.variant, p.families
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 )
 
@@ -15,8 +16,8 @@ func TestBetween(t *testing.T) {
 	h := host{
 		variant:  legacy,
 		ipset:    true,
-		families: firewall.Families,
-		security: map[firewall.Family]bool{firewall.IPv4: true, firewall.IPv6: true},
+		families: address.Families,
+		security: map[address.Family]bool{address.IPv4: true, address.IPv6: true},
 	}
 	words := func(from, to *firewall.State) string {
 		t.Helper()
@@ -33,7 +34,7 @@ func TestBetween(t *testing.T) {
 	one := backendtest.Simple(t)
 	other := one
 	other.Services = append([]firewall.Service{}, one.Services...)
-	other.Services[0].Sources = firewall.MustPrefixes("10.0.0.0/8", "192.0.2.0/24", "fc00::/7")
+	other.Services[0].Sources = address.Must("10.0.0.0/8", "192.0.2.0/24", "fc00::/7")
 	many := one
 	many.Services = append([]firewall.Service{}, one.Services...)
 	many.Services[0].Sources = backendtest.Many(t, 200)

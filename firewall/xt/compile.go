@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
@@ -16,7 +17,7 @@ type slots map[slot]bool
 
 type slot struct {
 	service string
-	family  firewall.Family
+	family  address.Family
 }
 
 // host is what compile must know of the host: what there is to enforce with.
@@ -24,9 +25,9 @@ type host struct {
 	variant  variant          // the one to write to
 	has      map[variant]bool // variants with programs for all families
 	ipset    bool
-	families []firewall.Family
+	families []address.Family
 	// security: the family's kernel has table security, to catch what gets past REJECT.
-	security map[firewall.Family]bool
+	security map[address.Family]bool
 	// vrfs are the names of the VRFs, in order.
 	vrfs []string
 }
@@ -77,7 +78,7 @@ const (
 type compiler struct {
 	state   firewall.State
 	pieces  []firewall.PortPiece // the ranges of ports, and the services that claim them
-	family  firewall.Family
+	family  address.Family
 	slots   slots
 	ruleset *ruleset
 	sources map[string][]rule // by service: the rules of its sources
@@ -160,7 +161,7 @@ func (c *compiler) service(svc firewall.Service) {
 
 // fitsRules decides how a family's lasting sources are held: as rules, or as the elements of one
 // set.
-func fitsRules(sources firewall.Prefixes, f firewall.Family) bool {
+func fitsRules(sources address.Set, f address.Family) bool {
 	n := 0
 	for range sources.Family(f) {
 		if n++; n > maxInlineSources {
@@ -171,7 +172,7 @@ func fitsRules(sources firewall.Prefixes, f firewall.Family) bool {
 }
 
 // layout is the set of a family's lasting sources.
-func layout(sources firewall.Prefixes, f firewall.Family) (setKind, elements) {
+func layout(sources address.Set, f address.Family) (setKind, elements) {
 	n, kind := 0, kindHosts
 	for p := range sources.Family(f) {
 		n++
@@ -190,7 +191,7 @@ const maxTimeout = 2147483 * time.Second
 
 // expiring are the elements for a family's sources that end by themselves; any says whether it has
 // such at all.
-func expiring(svc firewall.Service, f firewall.Family, now time.Time) (out *list, any bool) {
+func expiring(svc firewall.Service, f address.Family, now time.Time) (out *list, any bool) {
 	out = &list{}
 	sources, any := svc.ExpiringIn(f, now)
 	for _, e := range sources {
@@ -206,9 +207,9 @@ func expiring(svc firewall.Service, f firewall.Family, now time.Time) (out *list
 	return out, any
 }
 
-var halves = map[firewall.Family][]firewall.Prefix{
-	firewall.IPv4: {netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("128.0.0.0/1")},
-	firewall.IPv6: {netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")},
+var halves = map[address.Family][]netip.Prefix{
+	address.IPv4: {netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("128.0.0.0/1")},
+	address.IPv6: {netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")},
 }
 
 // maxInterface is the longest name of an interface: IFNAMSIZ − 1 (include/uapi/linux/if.h).

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
@@ -21,13 +22,13 @@ func detect(ctx context.Context, find func(name string) string) (*programs, erro
 		commands: map[program]commands{},
 		now:      time.Now,
 		lockWait: defaultLockWait,
-		families: []firewall.Family{firewall.IPv4},
+		families: []address.Family{address.IPv4},
 	}
 	if _, err := os.Stat(procNet + "/if_inet6"); err == nil { // the kernel speaks IPv6
-		p.families = firewall.Families
+		p.families = address.Families
 	}
 	var seen []string
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		base := baseNames[f]
 		for _, name := range []string{base, base + "-nft", base + "-legacy"} {
 			path := find(name)

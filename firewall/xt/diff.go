@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
@@ -191,7 +192,7 @@ func (t tableDifference) changes(kept keptSources) []firewall.Change {
 
 // ruleChange words a rule. One that is but a source, or but a port, is to people what it is to
 // nftables: an element.
-func ruleChange(a firewall.Action, f firewall.Family, c *chain, r rule) firewall.Change {
+func ruleChange(a firewall.Action, f address.Family, c *chain, r rule) firewall.Change {
 	source, isSource := sourceIn(c, f, r)
 	switch {
 	case isSource:

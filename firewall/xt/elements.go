@@ -14,7 +14,7 @@ import (
 
 // element is a source in a set, until a moment (the zero Time: for good), or a service of IPVS.
 type element struct {
-	prefix firewall.Prefix
+	prefix netip.Prefix
 	until  time.Time
 	portOf // of a service
 }
@@ -52,8 +52,8 @@ type elements interface {
 // lasting is what a State allows for good in one family. A million sources stay as the State holds
 // them: the elements are worked out as they are asked for.
 type lasting struct {
-	sources firewall.Prefixes
-	family  firewall.Family
+	sources address.Set
+	family  address.Family
 	n       int
 }
 
@@ -148,8 +148,8 @@ func (l *list) add(e element) {
 }
 
 // grow makes room for n more.
-func (l *list) grow(f firewall.Family, n int) {
-	if f == firewall.IPv4 {
+func (l *list) grow(f address.Family, n int) {
+	if f == address.IPv4 {
 		l.v4 = slices.Grow(l.v4, n)
 	} else {
 		l.v6 = slices.Grow(l.v6, n)

@@ -3,12 +3,14 @@ package xt
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"pgregory.net/rapid"
 )
@@ -16,13 +18,13 @@ import (
 // drawElements is some elements of one family that touch, and lie in each other, in no order.
 func drawElements(
 	t *rapid.T,
-	f firewall.Family,
+	f address.Family,
 	now time.Time,
 	label string,
-) map[firewall.Prefix]time.Time {
-	base := map[firewall.Family]string{firewall.IPv4: "10.0.0.%d/%d", firewall.IPv6: "2001:db8::%x/%d"}[f]
-	full := map[firewall.Family]int{firewall.IPv4: 32, firewall.IPv6: 128}[f]
-	out := map[firewall.Prefix]time.Time{}
+) map[netip.Prefix]time.Time {
+	base := map[address.Family]string{address.IPv4: "10.0.0.%d/%d", address.IPv6: "2001:db8::%x/%d"}[f]
+	full := map[address.Family]int{address.IPv4: 32, address.IPv6: 128}[f]
+	out := map[netip.Prefix]time.Time{}
 	for range rapid.IntRange(0, 12).Draw(t, label) {
 		p := firewallPrefix(
 			fmt.Sprintf(
@@ -39,7 +41,7 @@ func drawElements(
 	return out
 }
 
-func listOf(of map[firewall.Prefix]time.Time) *list {
+func listOf(of map[netip.Prefix]time.Time) *list {
 	l := &list{}
 	for p, until := range of { // in the map's order, which is none
 		l.add(element{prefix: p, until: until})
@@ -52,14 +54,14 @@ func listOf(of map[firewall.Prefix]time.Time) *list {
 func TestDiffElements(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
-		f := rapid.SampledFrom(firewall.Families).Draw(t, "family")
+		f := rapid.SampledFrom(address.Families).Draw(t, "family")
 		want, have := drawElements(t, f, now, "want"), drawElements(t, f, now, "have")
 		w, h := listOf(want), listOf(have)
 		if got := slices.Collect(w.all()); !slices.IsSortedFunc(got, compareElements) ||
 			len(got) != len(want) {
 			t.Fatalf("in order: %v", got)
 		}
-		lacking, surplus := map[firewall.Prefix]time.Time{}, map[firewall.Prefix]time.Time{}
+		lacking, surplus := map[netip.Prefix]time.Time{}, map[netip.Prefix]time.Time{}
 		for p, until := range want {
 			if end, there := have[p]; !there || !end.Equal(until) {
 				lacking[p] = until
@@ -71,8 +73,8 @@ func TestDiffElements(t *testing.T) {
 			}
 		}
 		add, remove := diffElements(w, h, now)
-		for got, expected := range map[*edits]map[firewall.Prefix]time.Time{&add: lacking, &remove: surplus} {
-			all := map[firewall.Prefix]time.Time{}
+		for got, expected := range map[*edits]map[netip.Prefix]time.Time{&add: lacking, &remove: surplus} {
+			all := map[netip.Prefix]time.Time{}
 			for e := range got.kept.all() {
 				all[e.prefix] = e.until
 			}
@@ -85,7 +87,7 @@ func TestDiffElements(t *testing.T) {
 
 // Edits that are too many are counted, and no longer kept.
 func TestManyEdits(t *testing.T) {
-	want, have := lasting{firewall.Prefixes{}, firewall.IPv4, 0}, &list{}
+	want, have := lasting{address.Set{}, address.IPv4, 0}, &list{}
 	for i := range 2 * alwaysInPlace {
 		have.add(element{prefix: firewallPrefix(fmt.Sprintf("10.%d.%d.0/24", i>>8, i&255))})
 	}
@@ -120,9 +122,9 @@ func TestHashSize(t *testing.T) {
 // its own rules.
 func TestHowLargeSetsChange(t *testing.T) {
 	const n = 6_000
-	few := func(cidr string) firewall.Prefixes { return firewall.MustPrefixes(cidr) }
-	state := func(sources, other firewall.Prefixes, port uint16) firewall.State {
-		service := func(name string, port uint16, p firewall.Prefixes) firewall.Service {
+	few := func(cidr string) address.Set { return address.Must(cidr) }
+	state := func(sources, other address.Set, port uint16) firewall.State {
+		service := func(name string, port uint16, p address.Set) firewall.Service {
 			return firewall.Service{
 				Name:    name,
 				Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: port, Last: port}},
@@ -140,9 +142,9 @@ func TestHowLargeSetsChange(t *testing.T) {
 			},
 		)
 	}
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		all := spread(f, n)
-		var one, two firewall.PrefixesBuilder
+		var one, two address.Builder
 		i := 0
 		for p := range all.All() {
 			if i%200 == 0 {
@@ -160,8 +162,8 @@ func TestHowLargeSetsChange(t *testing.T) {
 			adds, dels, sets int // lines
 		}{
 			"nothing":                     {before, 0, 0, 0},
-			"some less":                   {state(all.Minus(few("1.0.0.0/16")), few("10.0.0.0/8"), 9090), 0, map[firewall.Family]int{firewall.IPv4: 64}[f], 0},
-			"some and some":               {state(all.Minus(percent).Union(few("9.9.9.9/32")), few("10.0.0.0/8"), 9090), map[firewall.Family]int{firewall.IPv4: 1, firewall.IPv6: 0}[f], n / 200, 0},
+			"some less":                   {state(all.Minus(few("1.0.0.0/16")), few("10.0.0.0/8"), 9090), 0, map[address.Family]int{address.IPv4: 64}[f], 0},
+			"some and some":               {state(all.Minus(percent).Union(few("9.9.9.9/32")), few("10.0.0.0/8"), 9090), map[address.Family]int{address.IPv4: 1, address.IPv6: 0}[f], n / 200, 0},
 			"some, and another's rules":   {state(all.Minus(percent), few("11.0.0.0/8"), 9090), 0, n / 200, 0},
 			"some, and its own port":      {state(all.Minus(percent), few("10.0.0.0/8"), 9091), n - n/200, 0, 1},
 			"most":                        {state(all.Minus(most), few("10.0.0.0/8"), 9090), n - 2*n/3, 0, 1},

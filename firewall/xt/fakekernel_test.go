@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
@@ -62,7 +63,7 @@ func (k *fakeKernel) host(context.Context) (host, error) {
 		variant:  k.variant,
 		has:      map[variant]bool{legacy: true, nfVariant: true},
 		ipset:    true,
-		families: firewall.Families,
+		families: address.Families,
 	}, nil
 }
 
@@ -71,7 +72,7 @@ func (k *fakeKernel) read(context.Context) (*ruleset, error) {
 	r := newRuleset()
 	r.readAt = time.Now()
 	for _, v := range variants {
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			var b bytes.Buffer
 			for _, name := range []string{filter, mangle, security} {
 				chains, loaded := k.tables[tableKey{v, f, name}]
@@ -343,9 +344,9 @@ func (k *fakeKernel) ipset(line string) error {
 // passes walks a packet that starts a connection from outside to the host through the chains on its
 // way.
 func (k *fakeKernel) passes(f firewall.Flow) bool {
-	family := firewall.IPv4
+	family := address.IPv4
 	if f.Source.Is6() {
-		family = firewall.IPv6
+		family = address.IPv6
 	}
 	for _, v := range variants {
 		marked := false

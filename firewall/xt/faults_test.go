@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"pgregory.net/rapid"
 )
 
 func withKernel(k kernel) *Backend {
-	return &Backend{kernel: k, noSecurity: map[firewall.Family]bool{}}
+	return &Backend{kernel: k, noSecurity: map[address.Family]bool{}}
 }
 
 func drawVariant(t *rapid.T) variant { return rapid.SampledFrom(variants).Draw(t, "variant") }
@@ -160,7 +161,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 
 func mustHost(k *fakeKernel) host {
 	h, _ := k.host(context.Background())
-	h.security = map[firewall.Family]bool{firewall.IPv4: true, firewall.IPv6: true}
+	h.security = map[address.Family]bool{address.IPv4: true, address.IPv6: true}
 	return h
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
@@ -23,8 +24,8 @@ func (b *Backend) Fill(ctx context.Context, services []string) ([]firewall.Table
 
 // hashlimitFolders is where the kernel lists the tables of hashlimit, a file each with a line for
 // each source (iptables-extensions(8), hashlimit).
-var hashlimitFolders = map[firewall.Family]string{
-	firewall.IPv4: "ipt_hashlimit", firewall.IPv6: "ip6t_hashlimit",
+var hashlimitFolders = map[address.Family]string{
+	address.IPv4: "ipt_hashlimit", address.IPv6: "ip6t_hashlimit",
 }
 
 // rateTables are names that rateTable and logTable make.
@@ -37,7 +38,7 @@ func (p *programs) fill(ctx context.Context, services []string) ([]firewall.Tabl
 		named[id(s)] = s
 	}
 	var out []firewall.TableFill
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		folder := filepath.Join(procNet, hashlimitFolders[f])
 		files, err := os.ReadDir(folder)
 		if errors.Is(err, fs.ErrNotExist) {

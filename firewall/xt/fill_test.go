@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/test/lab"
 )
@@ -68,16 +69,16 @@ func TestFill(t *testing.T) {
 			})
 			rates, logs := firewall.RateMemorySize, firewall.LogMemorySize
 			want := []firewall.TableFill{
-				{Service: "a", Family: firewall.IPv4, Room: rates},
-				{Service: "a-1", Family: firewall.IPv4, Sources: 2, Room: rates},
-				{Family: firewall.IPv4, Sources: 1, Room: logs},
+				{Service: "a", Family: address.IPv4, Room: rates},
+				{Service: "a-1", Family: address.IPv4, Sources: 2, Room: rates},
+				{Family: address.IPv4, Sources: 1, Room: logs},
 				{
 					Service: "a",
-					Family:  firewall.IPv6,
+					Family:  address.IPv6,
 					Room:    rates,
 				},
-				{Service: "a-1", Family: firewall.IPv6, Sources: 2, Room: rates},
-				{Family: firewall.IPv6, Sources: 1, Room: logs},
+				{Service: "a-1", Family: address.IPv6, Sources: 2, Room: rates},
+				{Family: address.IPv6, Sources: 1, Room: logs},
 			}
 			key := func(f firewall.TableFill) string { return f.Service + f.Family.String() }
 			byKey := func(list []firewall.TableFill) map[string]firewall.TableFill {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
@@ -19,7 +20,7 @@ const maxElements = 1 << 24
 func hashSize(n int) int { return max(64, 1<<bits.Len(uint(max(0, n-1)/2))) }
 
 // setType is the shape of a set of n elements.
-func setType(k setKind, f firewall.Family, n int) iptsave.SetType {
+func setType(k setKind, f address.Family, n int) iptsave.SetType {
 	if k.questions() {
 		n = firewall.MaxQuestions // the kernel does not enlarge a set for what packets add
 	}

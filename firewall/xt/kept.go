@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // keptSources are the sources that leave the rules of their service for a set, or a set for rules,
@@ -71,12 +72,12 @@ func (k keptSources) of(s *set) func(netip.Prefix) bool {
 }
 
 // everything is what a rule without a condition lets in.
-var everything = map[firewall.Family]string{
-	firewall.IPv4: "0.0.0.0/0", firewall.IPv6: "::/0",
+var everything = map[address.Family]string{
+	address.IPv4: "0.0.0.0/0", address.IPv6: "::/0",
 }
 
 // sourceIn is the source that a rule of a service's source chain lets in, if that is all it does.
-func sourceIn(c *chain, f firewall.Family, r rule) (netip.Prefix, bool) {
+func sourceIn(c *chain, f address.Family, r rule) (netip.Prefix, bool) {
 	if c.service == "" || c.name != sourceChain(c.service) || r.target != allowChain(c.service) {
 		return netip.Prefix{}, false
 	}

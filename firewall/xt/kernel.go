@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
@@ -43,7 +44,7 @@ type programs struct {
 	commands map[program]commands
 	ipset    string // path, "" if there is none
 	variant  variant
-	families []firewall.Family
+	families []address.Family
 	now      func() time.Time
 	lockWait int      // in seconds
 	vrfs     []string // as they were seen last
@@ -127,7 +128,7 @@ func (p *programs) saved(ctx context.Context, v variant, path string) ([]byte, e
 }
 
 // legacyTables lists the tables that ip_tables or ip6_tables hold in this namespace.
-func legacyTables(f firewall.Family) ([]string, error) {
+func legacyTables(f address.Family) ([]string, error) {
 	tables, err := iptsave.LegacyTables(os.DirFS("/proc"), f)
 	if errors.Is(err, os.ErrPermission) {
 		err = fmt.Errorf("%w (%w)", firewall.ErrPermission, err)

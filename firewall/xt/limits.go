@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
@@ -87,7 +88,7 @@ func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 // NeedsIpset says what this backend can't hold without the program ipset, the first thing only, and
 // whether there is any.
 func NeedsIpset(s firewall.State) (first Limit, needs bool) {
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		if pipeline.AnswersIn(s, f) {
 			return Limit{"", "essentials: multicast-answers needs the program ipset: " +
 				"install the package ipset"}, true
@@ -97,7 +98,7 @@ func NeedsIpset(s firewall.State) (first Limit, needs bool) {
 		return Limit{"", "services of IPVS need the program ipset: install the package ipset"}, true
 	}
 	for _, svc := range s.Services {
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			_, until := expiring(svc, f, time.Time{})
 			if until || !fitsRules(svc.Sources, f) {
 				return Limit{svc.Name, fmt.Sprintf("more than %d sources of one IP version, or sources "+

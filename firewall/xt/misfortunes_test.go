@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"golang.org/x/sys/unix"
 )
@@ -101,7 +102,7 @@ func TestBrokenIpset(t *testing.T) {
 // harmless.
 func TestMissingLabelNamesAreNotTheError(t *testing.T) {
 	onBoth(t, func(t *testing.T, v variant) {
-		p := program{v, firewall.IPv4}
+		p := program{v, address.IPv4}
 		err := open(
 			t,
 			v,

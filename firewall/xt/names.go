@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pattern"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
@@ -109,7 +110,7 @@ func serviceOf(chain string) string {
 var serviceNames = pattern.New(`^` + baseChain + `-(?:[WOSAR]|[NHU][46])-(.+?)\+?$`)
 
 // setName is the name of a service's set in one of its two slots; "" is what serves all of them.
-func setName(service string, k setKind, f firewall.Family, second bool) string {
+func setName(service string, k setKind, f address.Family, second bool) string {
 	name := fmt.Sprintf("%s-%c%d", baseChain, k, f)
 	if service != "" {
 		name += "-" + id(service)

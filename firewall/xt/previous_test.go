@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
 // previous is what the version before this one left for previousState: its tree stood in mangle
 // PREROUTING, and refused packets bore a mark for tables filter and security.
-func previous(t testing.TB, refuse firewall.Refuse, f firewall.Family) string {
+func previous(t testing.TB, refuse firewall.Refuse, f address.Family) string {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("testdata/previous/%s-%s.rules", refuse, f))
 	if err != nil {
@@ -65,7 +66,7 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 			t.Fatal(err)
 		}
 	}
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		cmd := w.Host.Command(
 			context.Background(),
 			program{v, f}.String()+"-restore",
@@ -145,7 +146,7 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 			t.Errorf("a refused source got in: %+v", r)
 		}
 	}
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		for _, line := range strings.Split(w.Host.Run(program{v, f}.String()+"-save"), "\n") {
 			if strings.Contains(line, "mark 0x") ||
 				strings.HasPrefix(line, "-A PREROUTING") && !strings.HasSuffix(line, "-j "+labelChain) &&
@@ -161,7 +162,7 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 		}
 		return err
 	})
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		if left := w.Host.Run(program{v, f}.String() + "-save"); strings.Contains(left, baseChain) {
 			t.Errorf("teardown left %s", left)
 		}

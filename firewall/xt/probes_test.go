@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/test/lab"
 )
@@ -27,11 +28,11 @@ func family(list []netip.Addr, six bool) []netip.Addr {
 
 // service is one on port 9090 that lets friends in, and n more prefixes.
 func service(t testing.TB, n int, interfaces ...string) firewall.Service {
-	sources := firewall.MustPrefixes("192.88.99.0/24", "2001:db8:f::/48")
+	sources := address.Must("192.88.99.0/24", "2001:db8:f::/48")
 	if n > 0 {
-		sources = sources.Union(backendtest.Many(t, n)).Union(firewall.MustPrefixes("2001:db8:1000::/52"))
+		sources = sources.Union(backendtest.Many(t, n)).Union(address.Must("2001:db8:1000::/52"))
 		for i := range 20 {
-			sources = sources.Union(firewall.MustPrefixes(fmt.Sprintf("2001:db8:2000:%x::/64", 2*i)))
+			sources = sources.Union(address.Must(fmt.Sprintf("2001:db8:2000:%x::/64", 2*i)))
 		}
 	}
 	return firewall.Service{Name: "guarded", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 9090, Last: 9090}},

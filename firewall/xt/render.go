@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
@@ -48,7 +49,7 @@ func (c *compiler) condition(when pipeline.Condition) (out forms) {
 	case pipeline.Lacks:
 		return words("-m", "connlabel", "!", "--label", strconv.Itoa(int(x)))
 	case pipeline.Only:
-		return c.only(firewall.Family(x))
+		return c.only(address.Family(x))
 	case pipeline.From:
 		return c.onlyOf(netip.Prefix(x), "-s")
 	case pipeline.To:
@@ -118,15 +119,15 @@ func (c *compiler) fact(x pipeline.Fact) (out forms) {
 }
 
 // only says something in one family; in the other there is no way to say it.
-func (c *compiler) only(f firewall.Family, list ...string) forms {
+func (c *compiler) only(f address.Family, list ...string) forms {
 	if f != c.family {
 		return nil
 	}
 	return words(list...)
 }
 
-func (c *compiler) onlyOf(p firewall.Prefix, option string) forms {
-	if p.Addr().Is4() != (c.family == firewall.IPv4) {
+func (c *compiler) onlyOf(p netip.Prefix, option string) forms {
+	if p.Addr().Is4() != (c.family == address.IPv4) {
 		return nil
 	}
 	return words(option, p.String())
@@ -137,7 +138,7 @@ func (c *compiler) listed(p firewall.Protocol) forms {
 	switch {
 	case p == firewall.Ping:
 		return forms{c.icmp(firewall.EchoRequest(c.family))}
-	case p == firewall.AH && c.family == firewall.IPv6:
+	case p == firewall.AH && c.family == address.IPv6:
 		// ip6tables looks past this header at what it protects, so "-p 51" never matches.
 		return words("-m", "ah")
 	}
@@ -148,11 +149,11 @@ func (c *compiler) listed(p firewall.Protocol) forms {
 func (c *compiler) carries(p firewall.Protocol) forms {
 	switch p {
 	case firewall.ICMP:
-		return c.only(firewall.IPv4, "-p", "icmp")
+		return c.only(address.IPv4, "-p", "icmp")
 	case firewall.IGMP:
-		return c.only(firewall.IPv4, "-p", number(p))
+		return c.only(address.IPv4, "-p", number(p))
 	case firewall.ICMPv6:
-		return c.only(firewall.IPv6, "-p", "ipv6-icmp")
+		return c.only(address.IPv6, "-p", "ipv6-icmp")
 	}
 	return words("-p", p.String())
 }
@@ -164,7 +165,7 @@ func number(p firewall.Protocol) string { return strconv.Itoa(int(p)) }
 // icmp are the words that match a message of the family.
 func (c *compiler) icmp(m firewall.ICMPMessage) []string {
 	number := strconv.Itoa(int(m.Type))
-	if c.family == firewall.IPv6 {
+	if c.family == address.IPv6 {
 		return []string{"-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type", number}
 	}
 	return []string{"-p", "icmp", "-m", "icmp", "--icmp-type", number}
@@ -172,7 +173,7 @@ func (c *compiler) icmp(m firewall.ICMPMessage) []string {
 
 // address matches an address of the host: the packet's own destination or, with original, the one
 // that the client dialled.
-func (c *compiler) address(p firewall.Prefix) []string {
+func (c *compiler) address(p netip.Prefix) []string {
 	if c.original {
 		return []string{"-m", "conntrack", "--ctorigdst", p.String()}
 	}
@@ -232,7 +233,7 @@ func (c *compiler) end(e pipeline.End) []string {
 		return []string{"-j", "REJECT", "--reject-with", "tcp-reset"}
 	case pipeline.Unreachable:
 		with := "icmp-port-unreachable"
-		if c.family == firewall.IPv6 {
+		if c.family == address.IPv6 {
 			with = "icmp6-port-unreachable"
 		}
 		return []string{"-j", "REJECT", "--reject-with", with}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/iana"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
@@ -232,20 +233,20 @@ func normalRate(v string) string {
 
 // rateTable names the table of a service's rate. Rules that name the same table share it, and keep
 // the settings that it was made with: so the name says them.
-func rateTable(svc firewall.Service, f firewall.Family) string {
+func rateTable(svc firewall.Service, f address.Family) string {
 	r := *svc.Rate
 	return fmt.Sprintf("pg-%s-%d-%d-%d-%d", id(svc.Name), r.Count, int64(r.Per.Seconds()), r.Burst,
 		r.PrefixLength(f))
 }
 
 // logTable names the table of the log of refused packets, which all services share.
-func logTable(f firewall.Family) string {
+func logTable(f address.Family) string {
 	return fmt.Sprintf("pg-denied-%d", firewall.DeniedLogRate.PrefixLength(f))
 }
 
 // rateWords are the options of a limit per source in a table for so many of them: what exceeds it,
 // or what stays within.
-func rateWords(name string, r firewall.Rate, f firewall.Family, most int, over bool) []string {
+func rateWords(name string, r firewall.Rate, f address.Family, most int, over bool) []string {
 	how := "--hashlimit-upto"
 	if over {
 		how = "--hashlimit-above"

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
@@ -45,7 +46,7 @@ const (
 // tableKey names a table of one program.
 type tableKey struct {
 	variant variant
-	family  firewall.Family
+	family  address.Family
 	name    string
 }
 
@@ -55,12 +56,12 @@ func (k tableKey) String() string { return k.program().String() + " table " + k.
 // program is one of the four iptables programs.
 type program struct {
 	variant variant
-	family  firewall.Family
+	family  address.Family
 }
 
 func (p program) String() string {
 	name := "iptables"
-	if p.family == firewall.IPv6 {
+	if p.family == address.IPv6 {
 		name = "ip6tables"
 	}
 	if p.variant == legacy {
@@ -178,7 +179,7 @@ func (k setKind) questions() bool { return k == kindOwnPort || k == kindPeerPort
 type set struct {
 	name     string
 	service  string
-	family   firewall.Family
+	family   address.Family
 	kind     setKind // 0 if it is of a shape that we never make
 	elements elements
 	// unexpected elements carry something that we never write, such as nomatch.

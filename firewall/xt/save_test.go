@@ -3,6 +3,7 @@ package xt
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 	"github.com/portgrave/portgrave/firewall/netlink"
@@ -36,11 +38,11 @@ COMMIT
 
 func TestReadSave(t *testing.T) {
 	r := newRuleset()
-	p := program{legacy, firewall.IPv4}
+	p := program{legacy, address.IPv4}
 	if err := readSave(r, p, []byte(someSave)); err != nil {
 		t.Fatal(err)
 	}
-	table := r.tables[tableKey{legacy, firewall.IPv4, mangle}]
+	table := r.tables[tableKey{legacy, address.IPv4, mangle}]
 	if len(r.tables) != 1 || len(table.chains) != 2 || !table.marked || !r.used[legacy] {
 		t.Errorf("read %+v", r)
 	}
@@ -64,14 +66,14 @@ func TestReadSaveRefusesWhatItCantRead(t *testing.T) {
 		"*mangle\n[1:2] PREROUTING\nCOMMIT\n":                     "is no rule",
 		"*mangle\n-A PREROUTING -m comment --comment \"PORTGRAVE": "the quote is never closed",
 	} {
-		if err := readSave(newRuleset(), program{legacy, firewall.IPv6}, []byte(in)); err == nil ||
+		if err := readSave(newRuleset(), program{legacy, address.IPv6}, []byte(in)); err == nil ||
 			!strings.Contains(err.Error(), want) ||
 			!strings.Contains(err.Error(), "ip6tables-legacy") {
 			t.Errorf("%q: %v, want %q", in, err, want)
 		}
 	}
 	blocked := newRuleset()
-	if err := readSave(blocked, program{nfVariant, firewall.IPv4}, []byte("# Table `mangle' is incompatible, use 'nft' tool.\n")); err != nil ||
+	if err := readSave(blocked, program{nfVariant, address.IPv4}, []byte("# Table `mangle' is incompatible, use 'nft' tool.\n")); err != nil ||
 		len(blocked.blocked) != 1 {
 		t.Errorf("%v, %v", blocked.blocked, err)
 	}
@@ -166,7 +168,7 @@ func TestQuoting(t *testing.T) {
 // Every rate that a policy can ask for is recognised as iptables prints it.
 func TestRatesComeBack(t *testing.T) {
 	onBoth(t, func(t *testing.T, v variant) {
-		eachFamily(t, func(t *testing.T, f firewall.Family) {
+		eachFamily(t, func(t *testing.T, f address.Family) {
 			var script strings.Builder
 			var want []rule
 			script.WriteString("*mangle\n:PORTGRAVE - [0:0]\n")
@@ -215,8 +217,8 @@ func TestRatesComeBack(t *testing.T) {
 
 // eachFamily stays on the calling thread, which is in a namespace of its own: a subtest would run
 // on another one, in the machine's.
-func eachFamily(t *testing.T, test func(*testing.T, firewall.Family)) {
-	for _, f := range firewall.Families {
+func eachFamily(t *testing.T, test func(*testing.T, address.Family)) {
+	for _, f := range address.Families {
 		test(t, f)
 	}
 }
@@ -252,7 +254,7 @@ add theirs 10.0.0.0/8
 		web.service != "web" {
 		t.Errorf("%+v", web)
 	}
-	if leases == nil || leases.family != firewall.IPv6 || leases.elements.len() != 1 ||
+	if leases == nil || leases.family != address.IPv6 || leases.elements.len() != 1 ||
 		!leases.elements.(*list).at(0).until.Equal(now.Add(90*time.Second)) {
 		t.Errorf("%+v", leases)
 	}
@@ -325,7 +327,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-func firewallPrefix(s string) firewall.Prefix {
+func firewallPrefix(s string) netip.Prefix {
 	p, _ := parsePrefix(s)
 	return p
 }
@@ -335,7 +337,7 @@ func TestNames(t *testing.T) {
 	seen := map[string]string{}
 	for _, service := range []string{"a", "web", "web.2", "exactly-16-chars", "exactly-17-chars-", "a-name-as-long-as-a-service-may-have-which-is-48", "a-name-as-long-as-a-service-may-have-which-is-4X"} {
 		for _, second := range []bool{false, true} {
-			for _, f := range firewall.Families {
+			for _, f := range address.Families {
 				name := setName(service, kindUntil, f, second)
 				if len(name) > 31 || !setNames.MatchString(name) || otherSlot(otherSlot(name)) != name ||
 					otherSlot(name) == name {
@@ -401,7 +403,7 @@ func TestPortTree(t *testing.T) {
 		time.Now(),
 		nil,
 		mustHost(newFakeKernel(legacy)),
-	).at(tableKey{legacy, firewall.IPv4, mangle}).
+	).at(tableKey{legacy, address.IPv4, mangle}).
 		chains
 	k := newFakeKernel(legacy)
 	for port := range 1 << 16 {
@@ -445,7 +447,7 @@ func FuzzReadSave(f *testing.F) {
 	)
 	f.Fuzz(func(t *testing.T, in string) {
 		r := newRuleset()
-		if readSave(r, program{nfVariant, firewall.IPv4}, []byte(in)) != nil {
+		if readSave(r, program{nfVariant, address.IPv4}, []byte(in)) != nil {
 			return
 		}
 		// What was read can be compared, worded, taken away and put back.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -139,7 +140,7 @@ func (r *setReader) message(m netlink.Message) error {
 	into := s.elements.(*list)
 	return netlink.Each(a.Bytes(ipsetADT), func(_ uint16, data []byte) error {
 		e, ok, err := readElement(data, s.kind, r.now)
-		if ok && e.prefix.Addr().Is4() == (s.family == firewall.IPv4) {
+		if ok && e.prefix.Addr().Is4() == (s.family == address.IPv4) {
 			into.add(e)
 		} else {
 			s.unexpected++
@@ -162,11 +163,11 @@ func newSet(name string, a *netlink.Attributes) (*set, error) {
 		name:    name,
 		service: serviceOf(name),
 		kind:    setKind(name[len(baseChain)+1]),
-		family:  firewall.IPv4,
+		family:  address.IPv4,
 	}
 	family := byte(unix.NFPROTO_IPV4)
 	if name[len(baseChain)+2] == '6' {
-		s.family, family = firewall.IPv6, unix.NFPROTO_IPV6
+		s.family, family = address.IPv6, unix.NFPROTO_IPV6
 	}
 	l, n := &list{}, 0
 	s.elements = l

@@ -2,6 +2,7 @@ package xt
 
 import (
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
@@ -97,7 +98,7 @@ func torn(d difference) slots {
 // anything else changes: who is let in to one of these may be so by the set before, and by a
 // service afterwards, so both have to come into force at once.
 func (d *difference) withVirtual(changing, out slots) {
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		var changed []slot
 		virtual := false
 		for _, c := range d.sets.content {
@@ -155,7 +156,7 @@ func slotsInUse(have *ruleset, services []firewall.Service) slots {
 	use := slots{}
 	live := have.lookUps()
 	look := func(service string, kinds ...setKind) {
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			for _, k := range kinds {
 				if second := setName(service, k, f, true); have.sets[second] != nil && live[second] {
 					use[slot{service, f}] = true

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
@@ -18,7 +19,7 @@ import (
 // attribute can be.
 func TestElementsComeBack(t *testing.T) {
 	now := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		for _, n := range []int{0, 1, maxInMessage, 2*maxInMessage + 1} {
 			for _, kind := range []setKind{kindNets, kindUntil} {
 				want := &list{}
@@ -29,7 +30,7 @@ func TestElementsComeBack(t *testing.T) {
 					want.add(e)
 				}
 				name := setName("web", kind, f, false)
-				header := map[firewall.Family]string{firewall.IPv4: " family inet", firewall.IPv6: " family inet6"}[f]
+				header := map[address.Family]string{address.IPv4: " family inet", address.IPv6: " family inet6"}[f]
 				if kind == kindUntil {
 					header += " timeout 0"
 				}
@@ -75,7 +76,7 @@ func TestErrorsOfIpset(t *testing.T) {
 // context stops between two messages.
 func TestFillSetsThatRefuse(t *testing.T) {
 	backendtest.Isolate(t)
-	some := lasting{spread(firewall.IPv4, 2_000), firewall.IPv4, 2_000}
+	some := lasting{spread(address.IPv4, 2_000), address.IPv4, 2_000}
 	err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-none", false, some}}, time.Now)
 	if !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), "adding elements to ipset PORTGRAVE-N4-none") {
 		t.Errorf("a set that isn't there: %v", err)

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // tableChanges words what differs in the tables. To people a tree is one thing, wherever it stands:
@@ -11,7 +12,7 @@ import (
 // to another is not said at all.
 func (d difference) tableChanges(kept keptSources) []firewall.Change {
 	byTable := make([][]firewall.Change, len(d.tables))
-	said := map[firewall.Family]map[firewall.Change]bool{firewall.IPv4: {}, firewall.IPv6: {}}
+	said := map[address.Family]map[firewall.Change]bool{address.IPv4: {}, address.IPv6: {}}
 	for i, t := range d.tables {
 		byTable[i] = t.changes(kept)
 		for _, c := range byTable[i] {

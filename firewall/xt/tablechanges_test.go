@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 )
 
@@ -47,13 +48,13 @@ func TestTableSecurityIsNotSaidTwice(t *testing.T) {
 	state := stateOf(t, firewall.RefuseReject, service(t, 0))
 	backendtest.Apply(t, withKernel(k), &state)
 	more := service(t, 0)
-	more.Sources = more.Sources.Union(firewall.MustPrefixes("10.1.0.0/16"))
+	more.Sources = more.Sources.Union(address.Must("10.1.0.0/16"))
 	next := stateOf(t, firewall.RefuseReject, more)
 	if plan := planOf(t, k, &next); len(plan.Changes) != 1 ||
 		plan.Changes[0].String() != "add element of guarded ipv4: 10.1.0.0/16" {
 		t.Errorf("one source more:\n%s", backendtest.Changes(plan))
 	}
-	delete(k.tables, tableKey{nfVariant, firewall.IPv4, security})
+	delete(k.tables, tableKey{nfVariant, address.IPv4, security})
 	if plan := planOf(t, k, &state); plan.InSync() ||
 		!strings.Contains(backendtest.Changes(plan), "iptables-nft table security") {
 		t.Errorf("table security lost:\n%s", backendtest.Changes(plan))

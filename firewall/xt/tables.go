@@ -9,7 +9,7 @@ import (
 
 	"github.com/coreos/go-iptables/iptables"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
@@ -30,12 +30,12 @@ type commands struct {
 }
 
 // baseNames are the programs' names without a variant.
-var baseNames = map[firewall.Family]string{firewall.IPv4: "iptables", firewall.IPv6: "ip6tables"}
+var baseNames = map[address.Family]string{address.IPv4: "iptables", address.IPv6: "ip6tables"}
 
 // openTables opens a program by its path.
-func openTables(path string, f firewall.Family) (*iptables.IPTables, error) {
+func openTables(path string, f address.Family) (*iptables.IPTables, error) {
 	protocol := iptables.ProtocolIPv4
-	if f == firewall.IPv6 {
+	if f == address.IPv6 {
 		protocol = iptables.ProtocolIPv6
 	}
 	t, err := iptables.New(iptables.Path(path), iptables.IPFamily(protocol),

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coreos/go-iptables/iptables"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"golang.org/x/sys/unix"
 )
@@ -57,7 +58,7 @@ func TestUnhookFails(t *testing.T) {
 	b, state := open(t, legacy), backendtest.Everything(t)
 	backendtest.Apply(t, b, &state)
 	p := b.kernel.(*programs)
-	key := program{legacy, firewall.IPv4}
+	key := program{legacy, address.IPv4}
 	c := p.commands[key]
 	var err error
 	c.IPTables, err = iptables.New(iptables.Path(find("iptables-legacy")), iptables.Timeout(1))

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
@@ -65,7 +65,7 @@ func TestOneGeneration(t *testing.T) {
 			_ = writer.Wait()
 		}()
 		b := open(t, v)
-		b.kernel.(*programs).families = []firewall.Family{firewall.IPv4}
+		b.kernel.(*programs).families = []address.Family{address.IPv4}
 		enough := 120 // one reading of a hundred used to be torn
 		if v == legacy {
 			enough = 20
@@ -81,7 +81,7 @@ func TestOneGeneration(t *testing.T) {
 				t.Fatal(err)
 			}
 			found := map[string]int{}
-			for name, c := range r.at(tableKey{v, firewall.IPv4, mangle}).chains {
+			for name, c := range r.at(tableKey{v, address.IPv4, mangle}).chains {
 				found[strings.Split(name, "-")[1]] += len(c.rules)
 			}
 			if len(found) == 0 {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -13,7 +13,7 @@ import (
 // Traces reports whether something of ours may stand in iptables, without running a program:
 // whether the legacy kernel has a table mangle, or the nft variant's has our chain.
 func Traces() (bool, error) {
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		tables, err := legacyTables(f)
 		if err != nil {
 			return false, err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -364,7 +365,7 @@ func (d drawing) interfaces() (out []string) {
 var hostAddresses = []netip.Addr{host4, host6, second4, second6, inside4, inside6, bridge4, bridge6}
 
 // addresses draws single ones, none beside another: two neighbours may merge into one prefix.
-func (d drawing) addresses() (out firewall.Prefixes) {
+func (d drawing) addresses() (out address.Set) {
 	if d.IntN(2) == 0 {
 		return out
 	}
@@ -375,8 +376,8 @@ func (d drawing) addresses() (out firewall.Prefixes) {
 	return out
 }
 
-func prefixes(list ...netip.Prefix) firewall.Prefixes {
-	p, err := firewall.NewPrefixes(list...)
+func prefixes(list ...netip.Prefix) address.Set {
+	p, err := address.New(list...)
 	if err != nil {
 		panic(err) // the drawing drew what is no prefix
 	}
@@ -385,7 +386,7 @@ func prefixes(list ...netip.Prefix) firewall.Prefixes {
 
 // withSources draws who may reach a service, for each family apart.
 func (d drawing) withSources(svc firewall.Service) firewall.Service {
-	svc.Sources, svc.Expiring = firewall.Prefixes{}, nil
+	svc.Sources, svc.Expiring = address.Set{}, nil
 	for _, six := range []bool{false, true} {
 		svc.Sources = svc.Sources.Union(d.sources(six))
 		if d.IntN(3) > 0 {
@@ -410,7 +411,7 @@ func (d drawing) lease(p netip.Prefix) firewall.ExpiringSource {
 }
 
 // sources draws lists of every size at which a backend might hold them in another way.
-func (d drawing) sources(six bool) (out firewall.Prefixes) {
+func (d drawing) sources(six bool) (out address.Set) {
 	switch d.IntN(8) {
 	case 0: // nobody
 	case 1, 2:
@@ -435,7 +436,7 @@ func (d drawing) sources(six bool) (out firewall.Prefixes) {
 	return out
 }
 
-func (d drawing) many(n int, six bool, least int) firewall.Prefixes {
+func (d drawing) many(n int, six bool, least int) address.Set {
 	var list []netip.Prefix
 	for range n {
 		list = append(list, d.prefix(six, least))
@@ -519,7 +520,7 @@ func (d drawing) change(s *firewall.State) {
 		for p := range svc.Sources.All() {
 			svc.Expiring = append(svc.Expiring, d.lease(p))
 		}
-		svc.Sources = firewall.Prefixes{}
+		svc.Sources = address.Set{}
 	case 9: // one source more
 		svc.Sources = svc.Sources.Union(prefixes(d.prefix(d.IntN(2) == 0, 0)))
 	case 10: // half of them less
@@ -574,7 +575,7 @@ func (d drawing) flows(s firewall.State) []flow {
 	}
 	for _, svc := range s.Services {
 		var list []netip.Prefix
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			all := slices.Collect(svc.Sources.Family(f))
 			d.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 			list = append(list, all[:min(len(all), bordersOfEach)]...)

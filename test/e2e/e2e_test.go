@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -421,7 +422,7 @@ var manyStates = sync.OnceValues(func() ([]firewall.State, error) {
 		for i := range 100_000 {
 			prefixes = append(prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{first + byte(i>>16), byte(i >> 8), byte(i), 0}), 25))
 		}
-		sources, err := firewall.NewPrefixes(prefixes...)
+		sources, err := address.New(prefixes...)
 		if err != nil {
 			return firewall.State{}, err
 		}
@@ -454,14 +455,14 @@ func testReplacingManySourcesShowsNoGap(t *testing.T, e engine) {
 	a, r := allowed.Stop(), refused.Stop()
 	seen := w.traffic("big")
 	t.Logf("%d probes while 100000 sources were replaced four times, the longest gap %v; counted as allowed %v, as refused %v", a.Sent+r.Sent, a.LongestGap, seen.Allowed, seen.Refused)
-	if n := seen.Allowed[firewall.IPv4].Packets; n != 0 || r.Open != 0 {
+	if n := seen.Allowed[address.IPv4].Packets; n != 0 || r.Open != 0 {
 		t.Errorf("%d packets of the refused source got through, %d were answered", n, r.Open)
 	}
 	shut := a.Refused + max(0, a.Unanswered-a.Lost)
-	if n := seen.Refused[firewall.IPv6].Packets; n != 0 || shut != 0 {
+	if n := seen.Refused[address.IPv6].Packets; n != 0 || shut != 0 {
 		t.Errorf("%d packets of the allowed source were refused, %d found the port shut", n, shut)
 	}
-	if a.Open < 300 || r.Sent < 300 || seen.Allowed[firewall.IPv6].Packets == 0 || seen.Refused[firewall.IPv4].Packets == 0 {
+	if a.Open < 300 || r.Sent < 300 || seen.Allowed[address.IPv6].Packets == 0 || seen.Refused[address.IPv4].Packets == 0 {
 		t.Error("too few packets to prove anything")
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/test/lab"
 )
@@ -168,7 +168,7 @@ func (i *installation) audit() (r audit.Report) {
 }
 
 // elsewhere are sources that do not come from the internet in a lab, or from nowhere.
-var elsewhere = firewall.MustPrefixes(
+var elsewhere = address.Must(
 	"0.0.0.0/8",
 	"10.20.0.0/16",
 	"127.0.0.0/8",
@@ -188,7 +188,7 @@ var elsewhere = firewall.MustPrefixes(
 )
 
 // beside are the sources at and beside each end of some prefixes, and one amid each.
-func beside(sets ...firewall.Prefixes) (out []netip.Addr) {
+func beside(sets ...address.Set) (out []netip.Addr) {
 	add := func(a netip.Addr) {
 		if a.IsValid() && !elsewhere.Contains(a) && !slices.Contains(out, a) {
 			out = append(out, a)
@@ -334,7 +334,7 @@ func has(r audit.Report, like audit.Exposure, address string) bool {
 
 // possible are those who may get to a port in any way: to a listener or, past it, to where the port
 // is published.
-func possible(r audit.Report, like audit.Exposure) (all firewall.Prefixes) {
+func possible(r audit.Report, like audit.Exposure) (all address.Set) {
 	for _, x := range r.Exposures {
 		if x.Port == like.Port && x.Protocol == like.Protocol && x.Interface == like.Interface {
 			all = all.Union(x.Reachable.Possible)
@@ -366,7 +366,7 @@ func importChangesNothing(t *testing.T, i *installation, before audit.Report) {
 
 // nobodys are sources that no packet has, the host's own among them: whether a row counts them in
 // depends on how it is shorter.
-var nobodys = firewall.MustPrefixes(
+var nobodys = address.Must(
 	"0.0.0.0/8",
 	"127.0.0.0/8",
 	"224.0.0.0/3",

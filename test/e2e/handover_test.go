@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -28,10 +29,10 @@ import (
 func handoverState(t *testing.T, unlisted firewall.Unlisted, most int) firewall.State {
 	t.Helper()
 	service := func(name string, port uint16, n int) firewall.Service {
-		var b firewall.PrefixesBuilder
+		var b address.Builder
 		for k := range n {
-			a := firewall.Address4(1<<30 + uint64(k)*(1<<31/uint64(n))&^0xff)
-			for _, p := range []netip.Prefix{netip.PrefixFrom(a.IP(), 24+k%8), netip.PrefixFrom(firewall.Address6{Hi: 0x2100<<48 | uint64(a)<<24}.IP(), 48)} {
+			a := address.V4(1<<30 + uint64(k)*(1<<31/uint64(n))&^0xff)
+			for _, p := range []netip.Prefix{netip.PrefixFrom(a.IP(), 24+k%8), netip.PrefixFrom(address.V6{Hi: 0x2100<<48 | uint64(a)<<24}.IP(), 48)} {
 				if err := b.Add(p); err != nil {
 					t.Fatal(err)
 				}
@@ -40,7 +41,7 @@ func handoverState(t *testing.T, unlisted firewall.Unlisted, most int) firewall.
 		return firewall.Service{
 			Name:    name,
 			Log:     firewall.LogNone,
-			Sources: b.Set().Union(firewall.MustPrefixes(office4.String()+"/32", office6.String()+"/128")),
+			Sources: b.Set().Union(address.Must(office4.String()+"/32", office6.String()+"/128")),
 			Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: port, Last: port}},
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/test/lab"
 	"github.com/portgrave/portgrave/test/peers"
@@ -345,7 +346,7 @@ func replaces(t *testing.T, old oldFirewall) {
 	i.write(document)
 	i.run("check")
 	state := stateOf(t, document)
-	var sets []firewall.Prefixes
+	var sets []address.Set
 	for _, x := range report.Exposures {
 		sets = append(sets, x.Reachable.Possible, x.Reachable.Certain)
 	}
@@ -445,7 +446,7 @@ const maxImportSources = 250
 
 // importQuestions ask every port from the borders of all sets, by both interfaces, and at both
 // addresses of the outer one.
-func importQuestions(sets []firewall.Prefixes) (out []importAsk) {
+func importQuestions(sets []address.Set) (out []importAsk) {
 	outer := sampled(beside(sets...))
 	inner := []netip.Addr{office4, office6, barred4, barred6, netip.MustParseAddr("10.20.127.255"),
 		netip.MustParseAddr("10.20.128.0")}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -32,11 +33,11 @@ func TestAuditUnderstandsManySources(t *testing.T) {
 		for k := range n { // of 16 lengths, in the lower half of the addresses
 			length := 17 + k%16
 			first := uint64(1<<30) + uint64(k)*(1<<31/uint64(n))
-			fmt.Fprintln(&b, netip.PrefixFrom(firewall.Address4(first).IP(), length).Masked())
+			fmt.Fprintln(&b, netip.PrefixFrom(address.V4(first).IP(), length).Masked())
 			if k%4 == 0 {
 				fmt.Fprintln(
 					&b,
-					netip.PrefixFrom(firewall.Address6{Hi: 0x2000<<48 | first<<28}.IP(), length+19).Masked(),
+					netip.PrefixFrom(address.V6{Hi: 0x2000<<48 | first<<28}.IP(), length+19).Masked(),
 				)
 			}
 		}
@@ -91,10 +92,10 @@ func TestReplacingLargePartsShowsNoGap(t *testing.T) {
 		most = n
 	}
 	state := func(n int, first uint64, own ...string) firewall.State {
-		var b firewall.PrefixesBuilder
+		var b address.Builder
 		for k := range n {
-			a := firewall.Address4(first + uint64(k)*(1<<31/uint64(n))&^0xff)
-			for _, p := range []netip.Prefix{netip.PrefixFrom(a.IP(), 24+k%8), netip.PrefixFrom(firewall.Address6{Hi: 0x2100<<48 | uint64(a)<<24}.IP(), 48)} {
+			a := address.V4(first + uint64(k)*(1<<31/uint64(n))&^0xff)
+			for _, p := range []netip.Prefix{netip.PrefixFrom(a.IP(), 24+k%8), netip.PrefixFrom(address.V6{Hi: 0x2100<<48 | uint64(a)<<24}.IP(), 48)} {
 				if err := b.Add(p); err != nil {
 					t.Fatal(err)
 				}
@@ -105,7 +106,7 @@ func TestReplacingLargePartsShowsNoGap(t *testing.T) {
 			Refuse:      firewall.RefuseDrop,
 			Established: firewall.EstablishedCut,
 			Services: []firewall.Service{
-				{Name: "big", Sources: b.Set().Union(firewall.MustPrefixes(own...)), Log: firewall.LogNone,
+				{Name: "big", Sources: b.Set().Union(address.Must(own...)), Log: firewall.LogNone,
 					Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 9090, Last: 9090}}},
 			},
 		}.Canonical()
@@ -184,7 +185,7 @@ func TestReplacingLargePartsShowsNoGap(t *testing.T) {
 		t.Errorf("the refused source: %d of %d probes got in", r.Open, r.Sent)
 	}
 	seen := w.traffic("big")
-	if n := seen.Refused[firewall.IPv4].Packets; n != 0 {
+	if n := seen.Refused[address.IPv4].Packets; n != 0 {
 		t.Errorf("%d packets of the allowed source were refused", n)
 	}
 	t.Logf(

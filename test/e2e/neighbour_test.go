@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -90,15 +91,15 @@ func (i *installation) lists(most int) {
 	i.t.Helper()
 	write := func(name string, n int, first string, step uint32) {
 		var b strings.Builder
-		a := firewall.Address4Of(netip.MustParseAddr(first))
+		a := address.V4Of(netip.MustParseAddr(first))
 		for k := range n {
-			fmt.Fprintln(&b, netip.PrefixFrom((a+firewall.Address4(uint32(k)*step)).IP(), 24+k%9))
+			fmt.Fprintln(&b, netip.PrefixFrom((a+address.V4(uint32(k)*step)).IP(), 24+k%9))
 		}
 		b.WriteString("192.88.99.1\n2001:db8:4000::1\n")
 		for k := range n / 10 {
 			fmt.Fprintln(
 				&b,
-				netip.PrefixFrom(firewall.Address6{Hi: 0x2a00<<48 | uint64(k)<<16}.IP(), 48+k%17),
+				netip.PrefixFrom(address.V6{Hi: 0x2a00<<48 | uint64(k)<<16}.IP(), 48+k%17),
 			)
 		}
 		if err := os.WriteFile(filepath.Join(filepath.Dir(i.policy), name), []byte(b.String()), 0o644); err != nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/test/lab"
 	"github.com/portgrave/portgrave/test/peers"
 )
@@ -116,8 +117,8 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 		all(map[firewall.Protocol][2]lab.Answer{v: half, g: half, n: half, x: shut, p: half})
 		w.apply("unlisted: ignore\n" + services + monitoring)
 		all(map[firewall.Protocol][2]lab.Answer{v: half, g: half, n: half, x: open, p: half})
-		if seen := w.traffic("monitoring"); seen.Allowed[firewall.IPv4].Packets == 0 ||
-			seen.Refused[firewall.IPv6].Packets == 0 {
+		if seen := w.traffic("monitoring"); seen.Allowed[address.IPv4].Packets == 0 ||
+			seen.Refused[address.IPv6].Packets == 0 {
 			t.Errorf("of pings the kernel has counted %+v", seen)
 		}
 		w.apply("unlisted: deny\nrefuse: reject\nessentials: {echo: false}\n" + services + monitoring)

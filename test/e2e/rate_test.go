@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -92,7 +93,7 @@ func testFullRateTable(t *testing.T, e engine) {
 	if n := open(w.Probe(w.Internet, addressesFrom(netip.MustParseAddr("9.200.0.1"), 100), to, lab.Attempts(1))); n > 0 {
 		t.Errorf("%d of 100 new sources got in although the table is full", n)
 	}
-	w.tellsThatItIsFull("metrics", firewall.IPv4)
+	w.tellsThatItIsFull("metrics", address.IPv4)
 	if n := open(w.Probe(w.Internet, sources[:100], to, lab.Attempts(1))); n != 100 {
 		t.Errorf("%d of 100 sources that are known got in a second time", n)
 	}
@@ -102,7 +103,7 @@ func testFullRateTable(t *testing.T, e engine) {
 }
 
 // tellsThatItIsFull asks the backend how full a service's table is.
-func (w *world) tellsThatItIsFull(service string, f firewall.Family) {
+func (w *world) tellsThatItIsFull(service string, f address.Family) {
 	w.t.Helper()
 	var fills []firewall.TableFill
 	err := w.Host.Do(func() (err error) {

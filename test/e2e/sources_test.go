@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/test/lab"
 	"go4.org/netipx"
 )
@@ -30,7 +31,7 @@ func testEverySourceAroundEveryBorder(t *testing.T, e engine) {
 			a6[14], a6[15] = byte(random.IntN(256)), byte(random.IntN(256))
 			list = append(list, netip.PrefixFrom(a4, 22+random.IntN(11)), netip.PrefixFrom(netip.AddrFrom16(a6), 118+random.IntN(11)))
 		}
-		sources, err := firewall.NewPrefixes(list...)
+		sources, err := address.New(list...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,10 +88,10 @@ func borders(p netip.Prefix) []netip.Addr {
 
 // Regions of addresses that no node holds as its own, each answered by way of one node.
 var (
-	officeRegion    = firewall.MustPrefixes("10.20.128.0/18", "fd00:20:0:8000::/64")
-	containerRegion = firewall.MustPrefixes("172.30.0.0/20", "fd00:30::/64") // once AddSources has routed it
+	officeRegion    = address.Must("10.20.128.0/18", "fd00:20:0:8000::/64")
+	containerRegion = address.Must("172.30.0.0/20", "fd00:30::/64") // once AddSources has routed it
 	// What no packet can come from, or can't be answered to: reserved, multicast, the host's own and its neighbours'.
-	nobodysRegion = firewall.MustPrefixes("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "10.20.0.0/16", "172.17.0.0/24", "198.51.100.0/24", "203.0.113.0/24",
+	nobodysRegion = address.Must("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "10.20.0.0/16", "172.17.0.0/24", "198.51.100.0/24", "203.0.113.0/24",
 		"::/8", "fe80::/10", "ff00::/8", "fd00:20::/48", "fd00:17::/64", "2001:db8:100::/64", "2001:db8:113::/64")
 )
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/nft"
 	"github.com/portgrave/portgrave/firewall/xt"
@@ -357,10 +358,10 @@ func (s *switching) to(e string, state *firewall.State) {
 // take several shapes in the kernel; further services come after it.
 func officeState(t *testing.T, unlisted firewall.Unlisted, n, further int) *firewall.State {
 	t.Helper()
-	var b firewall.PrefixesBuilder
+	var b address.Builder
 	for k := range n {
-		a := firewall.Address4(1<<30 + uint64(k)<<9)
-		for _, p := range []netip.Prefix{netip.PrefixFrom(a.IP(), 24+k%8), netip.PrefixFrom(firewall.Address6{Hi: 0x2100<<48 | uint64(a)<<24}.IP(), 48)} {
+		a := address.V4(1<<30 + uint64(k)<<9)
+		for _, p := range []netip.Prefix{netip.PrefixFrom(a.IP(), 24+k%8), netip.PrefixFrom(address.V6{Hi: 0x2100<<48 | uint64(a)<<24}.IP(), 48)} {
 			if err := b.Add(p.Masked()); err != nil {
 				t.Fatal(err)
 			}
@@ -372,7 +373,7 @@ func officeState(t *testing.T, unlisted firewall.Unlisted, n, further int) *fire
 		Established: firewall.EstablishedCut,
 		Essentials:  firewall.AllEssentials,
 	}
-	own := firewall.MustPrefixes(office4.String()+"/32", office6.String()+"/128")
+	own := address.Must(office4.String()+"/32", office6.String()+"/128")
 	for i := range 1 + further {
 		s.Services = append(
 			s.Services,

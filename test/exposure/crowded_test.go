@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -49,7 +50,7 @@ func (g *generator) crowded() []*table {
 
 // remark is a rule that changes the mark of packets from some sources and source ports.
 func (g *generator) remark(t *table) *rule {
-	g.ruleFamily = pick(g, firewall.IPv4, firewall.IPv6)
+	g.ruleFamily = pick(g, address.IPv4, address.IPv6)
 	r := &rule{}
 	add := func(x piece) {
 		r.text += x.text + " "
@@ -88,7 +89,7 @@ func (g *generator) remark(t *table) *rule {
 
 // marked is a rule whose verdict depends on a mark.
 func (g *generator) marked(t *table) *rule {
-	g.ruleFamily = pick(g, firewall.IPv4, firewall.IPv6)
+	g.ruleFamily = pick(g, address.IPv4, address.IPv6)
 	f := g.family(t)
 	x := g.prefix(f)
 	mask := pick(g, uint64(0xffffffff), 1, 3, 7)

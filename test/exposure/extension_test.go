@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -36,7 +37,7 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 	case 3:
 		return g.portSet(f)
 	case 4:
-		if f == firewall.IPv6 {
+		if f == address.IPv6 {
 			break // which tests the address rather than its route
 		}
 		if g.IntN(2) == 0 {
@@ -66,7 +67,7 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 		}
 		d := g.dest(f)
 		field := ex.FieldCTOrigDest4
-		if f == firewall.IPv6 {
+		if f == address.IPv6 {
 			field = ex.FieldCTOrigDest6
 		}
 		return match(ex.Of(field), "-m conntrack %s--ctorigdst "+d.String(), ex.One(ex.Address(d)))
@@ -134,7 +135,7 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 	case 19:
 		r := ex.Range{From: ex.Address(host4), To: ex.Address(other4)}
 		text := fmt.Sprintf("-m iprange %%s--dst-range %s-%s", host4, other4)
-		if f == firewall.IPv6 {
+		if f == address.IPv6 {
 			r, text = ex.Range{From: ex.Address(host6), To: ex.Address(other6)}, fmt.Sprintf("-m iprange %%s--dst-range %s-%s", host6, other6)
 		}
 		return match(ex.Of(destField(f)), text, r)
@@ -145,7 +146,7 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 		v, mask := uint64(g.IntN(4)), pick(g, uint64(1), 3, 0xff)
 		return match(ex.Of(ex.FieldCTMark).And(ex.Number(mask)), fmt.Sprintf("-m connmark %%s--mark %#x/%#x", v&mask, mask), number(v&mask))
 	case 21:
-		if f == firewall.IPv4 {
+		if f == address.IPv4 {
 			return p("-m ttl --ttl-gt 1", ex.Unknown{Text: "ttl"})
 		}
 		return p("-m hl --hl-gt 1", ex.Unknown{Text: "hl"})
@@ -156,7 +157,7 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 		g.sourced = true
 		// A mask that isn't a prefix.
 		mask, v := "255.0.0.255", netip.MustParseAddr("20.0.0.1")
-		if f == firewall.IPv6 {
+		if f == address.IPv6 {
 			mask, v = "ffff::ffff", netip.MustParseAddr("2600::1")
 		}
 		g.borders[v] = true
@@ -174,7 +175,7 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 }
 
 // netSet is a look-up in an ipset of networks, sometimes with a part of one excluded.
-func (g *generator) netSet(f firewall.Family) piece {
+func (g *generator) netSet(f address.Family) piece {
 	name := fmt.Sprintf("n%d", len(g.ipsets))
 	g.ipsets = append(g.ipsets, fmt.Sprintf("create %s hash:net family %s", name, inet(f)))
 	var keys []ex.Range
@@ -199,7 +200,7 @@ func (g *generator) netSet(f firewall.Family) piece {
 }
 
 // portSet is a look-up in an ipset of networks and ports.
-func (g *generator) portSet(f firewall.Family) piece {
+func (g *generator) portSet(f address.Family) piece {
 	name := fmt.Sprintf("p%d", len(g.ipsets))
 	g.ipsets = append(g.ipsets, fmt.Sprintf("create %s hash:net,port family %s", name, inet(f)))
 	set := &ex.Set{Width: 3}
@@ -218,7 +219,7 @@ func (g *generator) portSet(f firewall.Family) piece {
 }
 
 // grownSet is the ipset that packets add their sources to.
-func (g *generator) grownSet(f firewall.Family) *ex.Set {
+func (g *generator) grownSet(f address.Family) *ex.Set {
 	name := "g" + word(f)
 	if g.grown == nil {
 		g.grown = map[string]*ex.Set{}
@@ -230,8 +231,8 @@ func (g *generator) grownSet(f firewall.Family) *ex.Set {
 	return g.grown[name]
 }
 
-func inet(f firewall.Family) string {
-	if f == firewall.IPv6 {
+func inet(f address.Family) string {
+	if f == address.IPv6 {
 		return "inet6"
 	}
 	return "inet"
@@ -271,7 +272,7 @@ func (g *generator) translate(t *table) piece {
 	f := g.family4or6(t)
 	op := func(v ex.Value) *ex.Operand { o := ex.Const(v); return &o }
 	first, last := host4, other4
-	if f == firewall.IPv6 {
+	if f == address.IPv6 {
 		first, last = host6, other6
 	}
 	d := g.dest(f)
@@ -301,7 +302,7 @@ func (g *generator) translate(t *table) piece {
 func (g *generator) sourceNAT(t *table) piece {
 	f := g.family4or6(t)
 	a := host4
-	if f == firewall.IPv6 {
+	if f == address.IPv6 {
 		a = host6
 	}
 	o := ex.Const(ex.Address(a))

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -73,7 +74,7 @@ type generator struct {
 	borders map[netip.Addr]bool
 
 	// nft allows one family and one protocol for each rule.
-	ruleFamily   firewall.Family
+	ruleFamily   address.Family
 	ruleProtocol firewall.Protocol
 	// iptables allows -d, -s, -i and -o once for each rule.
 	destined, sourced, entered, left, flagged bool
@@ -101,22 +102,22 @@ type piece struct {
 
 func p(text string, model ...ex.Statement) piece { return piece{model, text} }
 
-func (g *generator) border(r ex.Range, f firewall.Family) {
-	for _, a := range []netip.Addr{address(r.From, f), address(r.To, f)} {
+func (g *generator) border(r ex.Range, f address.Family) {
+	for _, a := range []netip.Addr{addressOf(r.From, f), addressOf(r.To, f)} {
 		g.borders[a], g.borders[a.Prev()], g.borders[a.Next()] = true, true, true
 	}
 }
 
-func address(v ex.Value, f firewall.Family) netip.Addr {
-	if f == firewall.IPv6 {
+func addressOf(v ex.Value, f address.Family) netip.Addr {
+	if f == address.IPv6 {
 		return v.IPv6()
 	}
 	return v.IPv4()
 }
 
-func (g *generator) prefix(f firewall.Family) netip.Prefix {
+func (g *generator) prefix(f address.Family) netip.Prefix {
 	var out netip.Prefix
-	if f == firewall.IPv4 {
+	if f == address.IPv4 {
 		base := pick(g, "20.0.0.0", "20.0.0.129", "20.0.1.0", "20.1.0.0", "20.128.0.0", "21.0.0.0", "100.64.0.1")
 		out = netip.PrefixFrom(netip.MustParseAddr(base), pick(g, 1, 8, 9, 15, 16, 23, 24, 25, 31, 32)).Masked()
 	} else {
@@ -128,7 +129,7 @@ func (g *generator) prefix(f firewall.Family) netip.Prefix {
 }
 
 // ranges draws a few prefixes or ranges that don't overlap, as text and as model.
-func (g *generator) ranges(f firewall.Family, n int) ([]string, []ex.Range) {
+func (g *generator) ranges(f address.Family, n int) ([]string, []ex.Range) {
 	var text []string
 	var list []ex.Range
 	for range n {
@@ -151,40 +152,40 @@ func overlaps(list []ex.Range, r ex.Range) bool {
 	return !all.Intersect(ex.NewRanges(r)).Empty()
 }
 
-func (g *generator) family(t *table) firewall.Family {
+func (g *generator) family(t *table) address.Family {
 	switch t.family {
 	case ex.FamilyIPv4:
-		return firewall.IPv4
+		return address.IPv4
 	case ex.FamilyIPv6:
-		return firewall.IPv6
+		return address.IPv6
 	}
 	return g.ruleFamily
 }
 
 // only is the match that nft adds implicitly where a table sees both families.
-func only(t *table, f firewall.Family) []ex.Statement {
+func only(t *table, f address.Family) []ex.Statement {
 	if t.family == ex.FamilyInet || t.family == ex.FamilyNetdev {
 		return []ex.Statement{ex.Only(f)}
 	}
 	return nil
 }
 
-func word(f firewall.Family) string {
-	if f == firewall.IPv6 {
+func word(f address.Family) string {
+	if f == address.IPv6 {
 		return "ip6"
 	}
 	return "ip"
 }
 
-func sourceField(f firewall.Family) ex.Field {
-	if f == firewall.IPv6 {
+func sourceField(f address.Family) ex.Field {
+	if f == address.IPv6 {
 		return ex.FieldSource6
 	}
 	return ex.FieldSource4
 }
 
-func destField(f firewall.Family) ex.Field {
-	if f == firewall.IPv6 {
+func destField(f address.Family) ex.Field {
+	if f == address.IPv6 {
 		return ex.FieldDest6
 	}
 	return ex.FieldDest4
@@ -192,8 +193,8 @@ func destField(f firewall.Family) ex.Field {
 
 func number(n uint64) ex.Range { return ex.One(ex.Number(n)) }
 
-func (g *generator) dest(f firewall.Family) netip.Addr {
-	if f == firewall.IPv6 {
+func (g *generator) dest(f address.Family) netip.Addr {
+	if f == address.IPv6 {
 		return pick(g, host6, other6, container6)
 	}
 	return pick(g, host4, other4, container4)
@@ -201,7 +202,7 @@ func (g *generator) dest(f firewall.Family) netip.Addr {
 
 func (g *generator) rule(t *table, b *ex.Base, nat bool, chains []string) *rule {
 	r := &rule{}
-	g.ruleFamily, g.ruleProtocol = pick(g, firewall.IPv4, firewall.IPv6), pick(g, firewall.TCP, firewall.UDP)
+	g.ruleFamily, g.ruleProtocol = pick(g, address.IPv4, address.IPv6), pick(g, firewall.TCP, firewall.UDP)
 	add := func(x piece) {
 		if x.text != "" {
 			r.text += x.text + " "
@@ -288,7 +289,7 @@ func (g *generator) table(n int) *table {
 		}
 		c.rules = append(c.rules, g.begin(t))
 		if g.proxies && !t.early() && b.Hook == ex.HookPrerouting && !nat && g.IntN(2) == 0 {
-			g.ruleFamily, g.ruleProtocol = pick(g, firewall.IPv4, firewall.IPv6), firewall.TCP
+			g.ruleFamily, g.ruleProtocol = pick(g, address.IPv4, address.IPv6), firewall.TCP
 			m, to := g.match(t, b), g.proxied(t)
 			c.rules = append(c.rules, &rule{append(m.model, to.model...), m.text + " " + to.text})
 		}
@@ -304,7 +305,7 @@ func (g *generator) table(n int) *table {
 			c.rules = append(c.rules, r)
 		}
 		if g.IntN(3) == 0 { // a list of bans, or of allowed sources
-			g.ruleFamily = pick(g, firewall.IPv4, firewall.IPv6)
+			g.ruleFamily = pick(g, address.IPv4, address.IPv6)
 			f := g.family(t)
 			verdict := pick(g, ex.VerdictAccept, ex.VerdictDrop, ex.VerdictReturn)
 			for range 4 + g.IntN(4) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -98,7 +99,7 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 		case 2:
 			d := g.dest(f)
 			field := ex.FieldCTOrigDest4
-			if f == firewall.IPv6 {
+			if f == address.IPv6 {
 				field = ex.FieldCTOrigDest6
 			}
 			return p(fmt.Sprintf("ct original %s daddr %s", w, d), append(only(t, f), ex.In(ex.Of(field), ex.One(ex.Address(d))))...)
@@ -120,7 +121,7 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 		if t.family != ex.FamilyInet {
 			break
 		}
-		m, not := g.in(ex.Of(ex.FieldNFProto), number(uint64(map[firewall.Family]ex.Family{firewall.IPv4: ex.FamilyIPv4, firewall.IPv6: ex.FamilyIPv6}[f])))
+		m, not := g.in(ex.Of(ex.FieldNFProto), number(uint64(map[address.Family]ex.Family{address.IPv4: ex.FamilyIPv4, address.IPv6: ex.FamilyIPv6}[f])))
 		return p("meta nfproto "+not+f.String(), m)
 	}
 	switch g.IntN(6) {
@@ -161,7 +162,7 @@ func (g *generator) portRange() (ex.Range, string) {
 }
 
 // dynamic is the table's set that packets add to.
-func (g *generator) dynamic(t *table, f firewall.Family) *ex.Set {
+func (g *generator) dynamic(t *table, f address.Family) *ex.Set {
 	name := "d" + word(f)
 	if t.dynamic[name] == nil {
 		if t.dynamic == nil {

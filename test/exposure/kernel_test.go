@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/test/lab"
 )
@@ -110,10 +111,10 @@ type asked struct {
 
 // ask evaluates the questions, and draws the sources to test.
 func (j *judge) ask(views []view, g *generator) (all []asked, probes []lab.Question, problems []string) {
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		for _, proto := range j.protocols {
 			for _, dest := range []netip.Addr{host4, container4, host6, container6} {
-				if dest.Is4() != (f == firewall.IPv4) {
+				if dest.Is4() != (f == address.IPv4) {
 					continue
 				}
 				for _, port := range ports {
@@ -178,19 +179,19 @@ func decider(d ex.Decider) string {
 }
 
 // near are the networks of the world itself. Answers to them don't come back to the sender.
-var near = ex.SourcesOf(firewall.MustPrefixes("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "198.51.100.0/24", "203.0.113.0/24", "10.20.0.0/16", "172.17.0.0/24"), firewall.IPv4)
+var near = ex.SourcesOf(address.Must("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "198.51.100.0/24", "203.0.113.0/24", "10.20.0.0/16", "172.17.0.0/24"), address.IPv4)
 
 // far are the IPv6 sources outside the world.
-var far = ex.SourcesOf(firewall.MustPrefixes("2000::/3"), firewall.IPv6).Minus(ex.SourcesOf(firewall.MustPrefixes("2001:db8::/32"), firewall.IPv6))
+var far = ex.SourcesOf(address.Must("2000::/3"), address.IPv6).Minus(ex.SourcesOf(address.Must("2001:db8::/32"), address.IPv6))
 
-func sources(f firewall.Family, g *generator, bounds ...ex.Ranges) []netip.Addr {
+func sources(f address.Family, g *generator, bounds ...ex.Ranges) []netip.Addr {
 	borders := map[netip.Addr]bool{}
 	for a := range g.borders {
 		borders[a] = true
 	}
 	for _, b := range bounds {
 		for _, r := range b.List() {
-			for _, a := range []netip.Addr{address(r.From, f), address(r.To, f)} {
+			for _, a := range []netip.Addr{addressOf(r.From, f), addressOf(r.To, f)} {
 				borders[a], borders[a.Prev()], borders[a.Next()] = true, true, true
 			}
 		}
@@ -201,7 +202,7 @@ func sources(f firewall.Family, g *generator, bounds ...ex.Ranges) []netip.Addr 
 	var out []netip.Addr
 	for a := range borders {
 		switch {
-		case !a.IsValid() || a.Is4() != (f == firewall.IPv4):
+		case !a.IsValid() || a.Is4() != (f == address.IPv4):
 		case a.Is4() && near.Contains(ex.Address(a)), a.Is6() && !far.Contains(ex.Address(a)):
 		default:
 			out = append(out, a)
@@ -345,7 +346,7 @@ func TestKernelAgreesOnReversePaths(t *testing.T) {
 			value := map[string]string{"strict": "1", "loose": "2"}[mode]
 			j.w.Host.Sysctl("net.ipv4.conf.eth0.rp_filter", value)
 			j.host, j.lostRoutes = readHost(t, j.w.Host), true
-			j.unanswered = ex.SourcesOf(firewall.MustPrefixes("20.0.0.0/9"), firewall.IPv4)
+			j.unanswered = ex.SourcesOf(address.Must("20.0.0.0/9"), address.IPv4)
 			j.run(max(4, setting("PORTGRAVE_RULESETS", defaultRulesets)/5))
 		})
 	}

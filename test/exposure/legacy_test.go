@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -89,11 +90,11 @@ func (g *generator) legacyRule(t *table, hook, user string) *rule {
 	return r
 }
 
-func (g *generator) family4or6(t *table) firewall.Family {
+func (g *generator) family4or6(t *table) address.Family {
 	if t.family == ex.FamilyIPv6 {
-		return firewall.IPv6
+		return address.IPv6
 	}
-	return firewall.IPv4
+	return address.IPv4
 }
 
 func (g *generator) legacyMatch(t *table, proto firewall.Protocol) piece {
@@ -110,7 +111,7 @@ func (g *generator) legacyMatch(t *table, proto firewall.Protocol) piece {
 		list := []ex.Range{ex.Prefix(x)}
 		m, _ := g.in(ex.Of(sourceField(f)), list...)
 		low := ex.Prefix(x).From
-		return p(fmt.Sprintf("-m iprange %s--src-range %s-%s", not(m), address(low, f), address(ex.Prefix(x).To, f)), m)
+		return p(fmt.Sprintf("-m iprange %s--src-range %s-%s", not(m), addressOf(low, f), addressOf(ex.Prefix(x).To, f)), m)
 	case 3:
 		v, mask := uint64(g.IntN(4)), pick(g, uint64(1), 3, 0xff)
 		m, _ := g.in(ex.Of(ex.FieldMark).And(ex.Number(mask)), number(v&mask))
@@ -156,7 +157,7 @@ func (g *generator) legacyMatch(t *table, proto firewall.Protocol) piece {
 		return p(fmt.Sprintf("%s-d %s", not(m), d), m)
 	}
 	x := g.prefix(f)
-	return p(fmt.Sprintf("-m iprange --src-range %s-%s", address(ex.Prefix(x).From, f), address(ex.Prefix(x).To, f)), ex.In(ex.Of(sourceField(f)), ex.Prefix(x)))
+	return p(fmt.Sprintf("-m iprange --src-range %s-%s", addressOf(ex.Prefix(x).From, f), addressOf(ex.Prefix(x).To, f)), ex.In(ex.Of(sourceField(f)), ex.Prefix(x)))
 }
 
 func (g *generator) legacyTarget(t *table, hook, user string) piece {

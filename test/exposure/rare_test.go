@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -37,7 +38,7 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 	switch n {
 	case 0:
 		mask, v := "255.0.0.255", netip.MustParseAddr("20.0.0.1")
-		if f == firewall.IPv6 {
+		if f == address.IPv6 {
 			mask, v = "ffff::ffff", netip.MustParseAddr("2600::1")
 		}
 		g.borders[v] = true
@@ -83,7 +84,7 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 			words = append(words, fmt.Sprint(n))
 		}
 		m, _ := g.in(header, values...)
-		return p(fmt.Sprintf("ip6 nexthdr %s{ %s }", equal(m), strings.Join(words, ", ")), append(only(t, firewall.IPv6), m)...)
+		return p(fmt.Sprintf("ip6 nexthdr %s{ %s }", equal(m), strings.Join(words, ", ")), append(only(t, address.IPv6), m)...)
 	case 3:
 		return match(ex.Of(ex.FieldInGroup), "iifgroup %s0", number(0))
 	case 4:
@@ -97,7 +98,7 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 		m, _ := g.in(ex.Of(ex.FieldDport).And(ex.Number(0xfffe)), number(80))
 		return p(fmt.Sprintf("%s dport & 0xfffe %s80", pw, equal(m)), is, m)
 	case 7:
-		if f == firewall.IPv6 {
+		if f == address.IPv6 {
 			// Extension headers may precede the transport header.
 			return p("ip6 nexthdr "+pw, append(only(t, f), ex.Unknown{Text: "nexthdr"})...)
 		}
@@ -106,7 +107,7 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 		if g.IntN(4) > 0 {
 			break
 		}
-		if f == firewall.IPv6 {
+		if f == address.IPv6 {
 			return p("ip6 hoplimit > 1", append(only(t, f), ex.Unknown{Text: "hoplimit"})...)
 		}
 		return p("ip ttl > 1", append(only(t, f), ex.Unknown{Text: "ttl"})...)
@@ -117,7 +118,7 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 	case 11:
 		x := g.prefix(f)
 		field := ex.FieldCTOrigSource4
-		if f == firewall.IPv6 {
+		if f == address.IPv6 {
 			field = ex.FieldCTOrigSource6
 		}
 		return p(fmt.Sprintf("ct original %s saddr %s", w, x), append(only(t, f), ex.In(ex.Of(field), ex.Prefix(x)))...)
@@ -158,7 +159,7 @@ func (g *generator) rareTranslation(t *table) (kind, text string, nat ex.NAT) {
 	f := g.family(t)
 	op := func(v ex.Value) *ex.Operand { o := ex.Const(v); return &o }
 	first, last := host4, other4
-	if f == firewall.IPv6 {
+	if f == address.IPv6 {
 		first, last = host6, other6
 	}
 	switch g.IntN(4) {
@@ -187,7 +188,7 @@ func (g *generator) proxied(t *table) piece {
 	port := ex.Const(ex.Number(pick(g, ports...)))
 	n, _ := port.Xor.Uint64()
 	mark := ex.Assign{To: ex.FieldMark, Value: []ex.Operand{ex.Const(ex.Number(1))}}
-	family := map[firewall.Family]ex.Family{firewall.IPv4: ex.FamilyIPv4, firewall.IPv6: ex.FamilyIPv6}[f]
+	family := map[address.Family]ex.Family{address.IPv4: ex.FamilyIPv4, address.IPv6: ex.FamilyIPv6}[f]
 	s := append(only(t, f), ex.In(ex.Of(ex.FieldProtocol), number(6)), ex.TProxy{Family: family, Port: &port}, mark, ex.Verdict{Kind: ex.VerdictAccept})
 	nf, w := "", ""
 	if t.family == ex.FamilyInet {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/test/lab"
 )
@@ -233,7 +234,7 @@ func TestKernelTracesTheSamePath(t *testing.T) {
 		tr := newTracer(t, j.w.Host)
 		var questions []ex.Question
 		var probes []lab.Question
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			q := ex.Question{Family: f, Protocol: pick(g, firewall.TCP, firewall.UDP), Interface: "eth0", Destination: g.dest(f), Port: uint16(pick(g, ports...))}
 			some := sources(f, g)
 			for _, s := range some[:min(8, len(some))] {

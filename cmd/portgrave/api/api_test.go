@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
@@ -443,7 +444,7 @@ func FuzzRequest(f *testing.F) {
 			{
 				Name:    "a",
 				Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 2}},
-				Sources: firewall.MustPrefixes("10.0.0.0/8", "::/0"),
+				Sources: address.Must("10.0.0.0/8", "::/0"),
 			},
 		},
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host"
 )
 
@@ -47,7 +48,7 @@ func TestReadersSendLittle(t *testing.T) {
 	for i := range cidrs {
 		cidrs[i] = fmt.Sprintf("10.%d.%d.0/25", i>>8, i&0xff)
 	}
-	sources := firewall.MustPrefixes(cidrs...)
+	sources := address.Must(cidrs...)
 	policyWith := func(services int) *host.Policy {
 		p := &host.Policy{Origin: "test"}
 		for n := range services {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host"
 )
 
@@ -156,8 +157,8 @@ func takes(path string, value json.RawMessage, t reflect.Type, err error) error 
 var typeWords = map[reflect.Type]string{
 	reflect.TypeFor[[]byte]():                  `a text in base64`,
 	reflect.TypeFor[netip.AddrPort]():          `an address and port such as "192.0.2.1:22"`,
-	reflect.TypeFor[firewall.Prefix]():         `a CIDR such as "10.0.0.0/8"`,
-	reflect.TypeFor[firewall.Prefixes]():       `a list of CIDRs such as ["10.0.0.0/8"]`,
+	reflect.TypeFor[netip.Prefix]():            `a CIDR such as "10.0.0.0/8"`,
+	reflect.TypeFor[address.Set]():             `a list of CIDRs such as ["10.0.0.0/8"]`,
 	reflect.TypeFor[time.Time]():               `a time such as "2027-01-31T12:00:00Z"`,
 	reflect.TypeFor[firewall.Essentials]():     `a list of names such as ["echo"]`,
 	reflect.TypeFor[firewall.PortRange]():      `an object with protocol, first and last`,

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func TestWithLists(t *testing.T) {
@@ -20,7 +20,7 @@ func TestWithLists(t *testing.T) {
 		Pointer *Inner             `json:"pointer"`
 		Any     any                `json:"any"`
 		Rest    []string           `json:"rest,omitempty"`
-		Sources firewall.Prefixes  `json:"sources"`
+		Sources address.Set        `json:"sources"`
 		At      time.Time          `json:"at"`
 		ByName  map[string][]Inner `json:"by_name"`
 		hidden  []string

@@ -22,6 +22,7 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
@@ -459,7 +460,7 @@ func TestSlowNetworkDelaysNoRepair(t *testing.T) {
 	r.eventually("the second reading", func() bool {
 		return slices.ContainsFunc(
 			r.kernel.Held().Services,
-			func(s firewall.Service) bool { return s.Sources.Equal(firewall.MustPrefixes("10.0.0.0/9")) },
+			func(s firewall.Service) bool { return s.Sources.Equal(address.Must("10.0.0.0/9")) },
 		)
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 )
 
@@ -45,7 +45,7 @@ func TestLastWords(t *testing.T) {
 func TestNewlyOpenWithoutInterface(t *testing.T) {
 	var after audit.Report
 	after.Exposures = []audit.Exposure{{Protocol: "tcp", Port: 80, Finding: audit.Undeclared}}
-	after.Exposures[0].Reachable.Possible = firewall.MustPrefixes("10.0.0.0/8")
+	after.Exposures[0].Reachable.Possible = address.Must("10.0.0.0/8")
 	events := newlyOpen(audit.Report{}, after, nil)
 	const want = "tcp/80 can now be reached from 10.0.0.0/8: undeclared"
 	if len(events) != 1 || events[0].Summary != want {

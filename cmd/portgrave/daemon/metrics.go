@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -311,7 +312,7 @@ func (c collector) traffic(gauge, counter func(*prometheus.Desc, float64, ...str
 		counter(descTurned, float64(t.Turned), service, t.Family.String())
 	}
 	for _, x := range list {
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			for verdict, n := range map[string]firewall.Counter{"allowed": x.traffic.Allowed[f], "refused": x.traffic.Refused[f]} {
 				counter(descPackets, float64(n.Packets), x.service, f.String(), verdict)
 				counter(descBytes, float64(n.Bytes), x.service, f.String(), verdict)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/host/history"
 )
@@ -16,7 +17,7 @@ import (
 // TestRestore: where there is no share for the full lists, a small table stands; it is not undone
 // and done again, and the lists follow.
 func TestRestore(t *testing.T) {
-	var long firewall.PrefixesBuilder
+	var long address.Builder
 	for n := range 100 {
 		if err := long.Add(netip.MustParsePrefix(fmt.Sprintf("10.0.%d.0/24", 2*n))); err != nil {
 			t.Fatal(err)

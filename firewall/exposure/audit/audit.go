@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 	"github.com/portgrave/portgrave/firewall/ipvs"
@@ -101,8 +102,8 @@ type auditor struct {
 
 	listeners  []sockets.Listener // of this namespace
 	interfaces []exposure.Interface
-	addresses  map[firewall.Family][]netip.Addr // of the host, without loopback
-	present    map[portKey]bool                 // ports that a program or IPVS takes packets for
+	addresses  map[address.Family][]netip.Addr // of the host, without loopback
+	present    map[portKey]bool                // ports that a program or IPVS takes packets for
 	// ports that a program listens on for this host only
 	loopback   map[portKey]string
 	unroutable sources // martians, and the host's own
@@ -125,7 +126,7 @@ const maxHeld = 16
 func (a *auditor) collectHost() {
 	a.listeners = a.Sockets.Current()
 	a.namespaces = newNamespaces(a.Input)
-	a.addresses, a.present, a.assumed = map[firewall.Family][]netip.Addr{}, map[portKey]bool{}, map[string]bool{}
+	a.addresses, a.present, a.assumed = map[address.Family][]netip.Addr{}, map[portKey]bool{}, map[string]bool{}
 	a.loopback, a.bound = map[portKey]string{}, map[int]string{}
 	for _, i := range a.Host.Interfaces {
 		if i.Loopback {
@@ -141,9 +142,9 @@ func (a *auditor) collectHost() {
 			i.Addresses = i.Addresses[:maxHeld]
 		}
 		for _, p := range i.Addresses {
-			f := firewall.IPv4
+			f := address.IPv4
 			if p.Addr().Is6() {
-				f = firewall.IPv6
+				f = address.IPv6
 			}
 			a.addresses[f] = append(a.addresses[f], p.Addr().WithZone(""))
 		}
@@ -166,8 +167,8 @@ func (a *auditor) collectHost() {
 		}
 	}
 	a.unroutable = martians()
-	if p, err := firewall.NewPrefixes(own...); err == nil {
-		a.unroutable = a.unroutable.union(sourcesOf(p, firewall.Families...))
+	if p, err := address.New(own...); err == nil {
+		a.unroutable = a.unroutable.union(sourcesOf(p, address.Families...))
 	}
 	slices.SortFunc(
 		a.interfaces,
@@ -176,9 +177,9 @@ func (a *auditor) collectHost() {
 }
 
 // families are the IP versions of the packets that a listener takes on this host.
-func (a *auditor) families(l sockets.Listener) (out []firewall.Family) {
-	for _, f := range firewall.Families {
-		takes := l.Address.Is4() == (f == firewall.IPv4)
+func (a *auditor) families(l sockets.Listener) (out []address.Family) {
+	for _, f := range address.Families {
+		takes := l.Address.Is4() == (f == address.IPv4)
 		if l.Address.Is6() && l.Address.IsUnspecified() && !l.V6Only {
 			takes = true
 		}
@@ -251,7 +252,7 @@ func (a *auditor) boundTo(l sockets.Listener) []netip.Addr {
 // reachSocket asks which sources get to a socket by an interface. For a wildcard socket the
 // destination is left open, unless rules distinguish destinations: then each of the host's
 // addresses is asked about.
-func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Family) []part {
+func (a *auditor) reachSocket(l sockets.Listener, iface string, f address.Family) []part {
 	q := exposure.Question{Family: f, Protocol: l.Protocol, Interface: iface, Port: l.Port}
 	mine := func(p exposure.Piece) bool {
 		if p.Outcome != exposure.Delivered {
@@ -265,7 +266,7 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 		}
 		return l.Accepts(p.Target.Addr(), p.Target.Port(), iface)
 	}
-	whole := func(r reach) []part { return []part{{reach: r, families: []firewall.Family{f}}} }
+	whole := func(r reach) []part { return []part{{reach: r, families: []address.Family{f}}} }
 	if !l.Address.IsUnspecified() {
 		q.Destination = l.Address
 		return whole(a.askHere(q, mine))
@@ -319,7 +320,7 @@ func exposureOf(l sockets.Listener, iface string) Exposure {
 }
 
 func (a *auditor) hostAddresses() []netip.Addr {
-	return slices.Concat(a.addresses[firewall.IPv4], a.addresses[firewall.IPv6])
+	return slices.Concat(a.addresses[address.IPv4], a.addresses[address.IPv6])
 }
 
 // finish orders rows and findings.

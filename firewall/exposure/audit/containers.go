@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
@@ -59,7 +60,7 @@ func (a *auditor) judgeNotTaken(targets []string, p firewall.Protocol) {
 		if len(bound) == 0 {
 			if takers, known := a.takers(p, at); known && len(takers) == 0 && len(targets) == 1 &&
 				!a.Host.Owns(at.Addr()) {
-				a.find(x, NotListening, firewall.Prefixes{}, fmt.Sprintf(
+				a.find(x, NotListening, address.Set{}, fmt.Sprintf(
 					"%s is published to %s in %s, and nothing listens there",
 					x.name(), at, a.namespaces.at(at.Addr()).name,
 				))

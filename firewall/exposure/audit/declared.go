@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // declaration is what the policy says about a port.
@@ -12,7 +13,7 @@ type declaration struct {
 	// unlisted ports.
 	governed bool
 	service  string // the service that lists it here, or else anywhere; "" if none does
-	allowed  firewall.Prefixes
+	allowed  address.Set
 }
 
 // declared is what the policy says about a port on an interface ("" for any), for packets to some

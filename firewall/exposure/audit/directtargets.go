@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -162,9 +163,9 @@ func (a *auditor) judgeDirectTarget(d directTarget, published exposure.Ranges, i
 	if behind == iface {
 		return // they are neighbours, so the host's rules don't matter
 	}
-	family := firewall.IPv4
+	family := address.IPv4
 	if d.target.Addr().Is6() {
-		family = firewall.IPv6
+		family = address.IPv6
 	}
 	q := exposure.Question{
 		Family:      family,
@@ -185,7 +186,7 @@ func (a *auditor) judgeDirectTarget(d directTarget, published exposure.Ranges, i
 	if r.possible.empty() {
 		return
 	}
-	var allowed firewall.Prefixes
+	var allowed address.Set
 	var names []string
 	for x := range published.All() {
 		first, _ := x.From.Uint64()
@@ -287,9 +288,9 @@ func (a *auditor) virtualIPs(f *finder) {
 }
 
 func (a *auditor) virtualIP(d destination, port uint16, iface string) {
-	family := firewall.IPv4
+	family := address.IPv4
 	if d.address.Is6() {
-		family = firewall.IPv6
+		family = address.IPv6
 	}
 	q := exposure.Question{
 		Family:      family,
@@ -315,5 +316,5 @@ func (a *auditor) virtualIP(d destination, port uint16, iface string) {
 		Target:    strings.Join(r.targets, ", "),
 	}
 	a.behind(&x, r.targets, d.protocol)
-	a.judge(x, r, []firewall.Family{family}, []netip.Addr{d.address}, nil)
+	a.judge(x, r, []address.Family{family}, []netip.Addr{d.address}, nil)
 }

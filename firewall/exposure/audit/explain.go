@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
@@ -48,9 +49,9 @@ const (
 // Explain follows a packet that Locate has completed. It returns an error for a packet that makes
 // no question.
 func Explain(in Input, p Packet) (Explanation, error) {
-	family := firewall.IPv4
+	family := address.IPv4
 	if p.From.Is6() {
-		family = firewall.IPv6
+		family = address.IPv6
 	}
 	x := Explanation{
 		From:        p.From,

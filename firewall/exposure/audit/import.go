@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -34,7 +35,7 @@ type Imported struct {
 // ImportedNetwork is a set of sources with its name in the rules.
 type ImportedNetwork struct {
 	Name    string
-	Sources firewall.Prefixes
+	Sources address.Set
 }
 
 // ImportedService is a service that reproduces an opening.
@@ -51,9 +52,9 @@ type ImportedService struct {
 	// Rated are the rules that the rate replaces.
 	Rated []string
 	// Unlimited are the sources that the rules don't limit, but the service's rate does.
-	Unlimited firewall.Prefixes
+	Unlimited address.Set
 	// Withheld are the sources that Unknown may let in or not, and that are omitted.
-	Withheld firewall.Prefixes
+	Withheld address.Set
 	// Ending are sources that get in only until elements of sets expire, such as those of a lease.
 	// They are omitted.
 	Ending []EndingSource

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/nfttext"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
@@ -100,35 +101,35 @@ services:
 // included. The import names the rule in each case.
 func TestImportNamesUnknownRules(t *testing.T) {
 	head := "*filter\n:INPUT DROP [0:0]\n:slow - [0:0]\n-A slow -j LOG\n-A slow -j REJECT\n"
-	office := firewall.MustPrefixes("192.0.2.0/24")
-	everyone := firewall.MustPrefixes("0.0.0.0/0")
+	office := address.Must("192.0.2.0/24")
+	everyone := address.Must("0.0.0.0/0")
 	minute := func(n, burst uint32) *firewall.Rate {
 		return &firewall.Rate{Count: n, Per: time.Minute, Burst: burst}
 	}
 	for _, tt := range []struct {
 		rules    string
-		certain  firewall.Prefixes
-		possible firewall.Prefixes
+		certain  address.Set
+		possible address.Set
 		rate     *firewall.Rate
 	}{
 		{"-A INPUT -p tcp --dport 22 -j ACCEPT", everyone, everyone, nil},
-		{"-A INPUT -p tcp --dport 22 -m mac --mac-source 02:00:00:00:00:01 -j ACCEPT", firewall.Prefixes{}, everyone, nil},
+		{"-A INPUT -p tcp --dport 22 -m mac --mac-source 02:00:00:00:00:01 -j ACCEPT", address.Set{}, everyone, nil},
 		{"-A INPUT -p tcp --dport 22 -m string --string x --algo bm -j DROP\n-A INPUT -p tcp --dport 22 -s 192.0.2.0/24 -j ACCEPT",
-			firewall.Prefixes{}, office, nil},
+			address.Set{}, office, nil},
 		{"-A INPUT -p tcp --dport 22 -s 192.0.2.0/24 -j ACCEPT\n-A INPUT -p tcp --dport 22 --sport 1024 -j ACCEPT", office, everyone, nil},
-		{`-A INPUT -p tcp --dport 22 -m string --string "x --limit 3/min" --algo bm -j ACCEPT`, firewall.Prefixes{}, everyone, nil},
-		{"-A INPUT -p tcp --dport 22 -m connlimit --connlimit-upto 3 -j ACCEPT", firewall.Prefixes{}, everyone, nil},
+		{`-A INPUT -p tcp --dport 22 -m string --string "x --limit 3/min" --algo bm -j ACCEPT`, address.Set{}, everyone, nil},
+		{"-A INPUT -p tcp --dport 22 -m connlimit --connlimit-upto 3 -j ACCEPT", address.Set{}, everyone, nil},
 		{"-A INPUT -p tcp --dport 22 -m limit --limit 6/min --limit-burst 3 -j ACCEPT", everyone, everyone, minute(6, 3)},
 		{"-A INPUT -p tcp --dport 22 -m limit --limit 6/min --limit-burst 3 -j DROP\n-A INPUT -p tcp --dport 22 -j ACCEPT",
-			firewall.Prefixes{}, everyone, nil}, // lets in sources that are too fast
+			address.Set{}, everyone, nil}, // lets in sources that are too fast
 		{"-A INPUT -p tcp --dport 22 -m hashlimit --hashlimit-above 9/min --hashlimit-burst 4 --hashlimit-mode srcip --hashlimit-name s -j DROP\n" +
 			"-A INPUT -p tcp --dport 22 -j ACCEPT", everyone, everyone, minute(9, 4)},
 		{"-A INPUT -p tcp --dport 22 -m recent --set --name S --rsource\n" +
 			"-A INPUT -p tcp --dport 22 -m recent --update --seconds 30 --hitcount 6 --name S --rsource -j slow\n" +
 			"-A INPUT -p tcp --dport 22 -j ACCEPT", everyone, everyone, minute(10, 5)},
-		{"-A INPUT -p tcp --dport 22 -m recent --rcheck --seconds 30 --name KNOCK --rsource -j ACCEPT", firewall.Prefixes{}, everyone, nil},
+		{"-A INPUT -p tcp --dport 22 -m recent --rcheck --seconds 30 --name KNOCK --rsource -j ACCEPT", address.Set{}, everyone, nil},
 		{"-A INPUT -p tcp --dport 22 -m recent --rcheck --seconds 30 --hitcount 3 --name KNOCK --rsource -j ACCEPT",
-			firewall.Prefixes{}, everyone, nil},
+			address.Set{}, everyone, nil},
 	} {
 		for _, wide := range []bool{false, true} {
 			want := tt.certain
@@ -217,7 +218,7 @@ func TestImportOfTooManyPorts(t *testing.T) {
 			for _, r := range s.Ports {
 				sshd = sshd || r.Contains(firewall.TCP, 22)
 				office := r == firewall.PortRange{Protocol: firewall.TCP, First: 8000, Last: 12000} &&
-					s.Sources.Equal(firewall.MustPrefixes("192.0.2.0/24"))
+					s.Sources.Equal(address.Must("192.0.2.0/24"))
 				oddPort := name == "many" && (r.First == 1 || r.First > 20_000 && r.First%2 == 1)
 				if r.Protocol.HasPorts() && !office && (r.First != r.Last || r.Protocol != firewall.TCP || r.First != 22 && !oddPort) {
 					t.Errorf("%s: %v open to %v", name, r, s.Sources)

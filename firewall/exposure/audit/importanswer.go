@@ -7,12 +7,13 @@ import (
 	"sync"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
 // addressAnswer is the answer to a question about an address.
 type addressAnswer struct {
-	family    firewall.Family
+	family    address.Family
 	address   netip.Addr // the zero Addr: all of the host's addresses
 	admission admission
 }
@@ -59,7 +60,7 @@ func (a admission) isEmpty() bool {
 func (s *survey) askFamily(
 	x *subject,
 	iface string,
-	f firewall.Family,
+	f address.Family,
 	addresses []netip.Addr,
 	mu *sync.Mutex,
 ) (out []addressAnswer, err error) {
@@ -89,7 +90,7 @@ func (s *survey) askFamily(
 		return out, nil
 	}
 	for _, g := range s.groups {
-		if g.Is4() != (f == firewall.IPv4) {
+		if g.Is4() != (f == address.IPv4) {
 			continue
 		}
 		q.Destination = g

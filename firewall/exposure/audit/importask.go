@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -80,7 +80,7 @@ func (s *survey) ask(ctx context.Context) error {
 func (s *survey) askAbout(x *subject, mu *sync.Mutex) error {
 	for _, on := range s.interfaces {
 		var spots []addressAnswer
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			if here := s.addressesBy(on, f); len(here) > 0 && x.Protocol.Of(f) {
 				more, err := s.askFamily(x, on.Name, f, here, mu)
 				if err != nil {
@@ -98,7 +98,7 @@ func (s *survey) askAbout(x *subject, mu *sync.Mutex) error {
 
 // addressesBy are the host's addresses that packets by an interface may be for. Link-local
 // addresses belong to their interface only.
-func (s *survey) addressesBy(on exposure.Interface, f firewall.Family) (out []netip.Addr) {
+func (s *survey) addressesBy(on exposure.Interface, f address.Family) (out []netip.Addr) {
 	for _, a := range s.addresses[f] {
 		if !a.Is6() || !a.IsLinkLocalUnicast() || slices.ContainsFunc(on.Addresses,
 			func(p netip.Prefix) bool { return p.Addr().WithZone("") == a }) {

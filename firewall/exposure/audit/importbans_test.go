@@ -8,27 +8,28 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/nfttext"
 )
 
 // A set of bans that packets fill when they are too fast becomes a rate, on the ports that fill it.
 func TestImportRatesBans(t *testing.T) {
-	everyone := firewall.MustPrefixes("0.0.0.0/0")
+	everyone := address.Must("0.0.0.0/0")
 	minute := &firewall.Rate{Count: 10, Per: time.Minute, Burst: 5}
 	const add = "tcp dport 22 ct state new limit rate over 10/minute add @bans { ip saddr }"
 	for _, tt := range []struct {
 		name, rules string
-		ssh, web    firewall.Prefixes
+		ssh, web    address.Set
 		rate        *firewall.Rate
 	}{
 		{"drops, for one port", "  " + add + " drop\n  tcp dport 22 ip saddr @bans drop\n", everyone, everyone, minute},
 		{"records, for one port", "  tcp dport 22 ip saddr @bans drop\n  " + add + "\n", everyone, everyone, minute},
 		{"renews", "  tcp dport 22 ip saddr @bans update @bans { ip saddr } drop\n  " + add + "\n", everyone, everyone, minute},
-		{"bars from other ports too", "  ip saddr @bans drop\n  " + add + "\n", everyone, firewall.Prefixes{}, minute},
+		{"bars from other ports too", "  ip saddr @bans drop\n  " + add + "\n", everyone, address.Set{}, minute},
 		{"another rule adds", "  tcp dport 22 ip saddr @bans drop\n  tcp dport 23 add @bans { ip saddr }\n  " + add + "\n",
-			firewall.Prefixes{}, everyone, nil},
-		{"knocking", "  tcp dport 22 ip saddr != @bans drop\n  " + add + "\n", firewall.Prefixes{}, everyone, nil},
+			address.Set{}, everyone, nil},
+		{"knocking", "  tcp dport 22 ip saddr != @bans drop\n  " + add + "\n", address.Set{}, everyone, nil},
 	} {
 		rs := &exposure.Ruleset{}
 		err := nfttext.Read("f", strings.NewReader("table ip f {\n set bans { type ipv4_addr; flags dynamic, timeout; timeout 5m; }\n"+
@@ -47,7 +48,7 @@ func TestImportRatesBans(t *testing.T) {
 			t.Errorf("%s: %+v", tt.name, out.Services)
 			continue
 		}
-		got := func(s *ImportedService) firewall.Prefixes { return s.Sources.Intersect(everyone) }
+		got := func(s *ImportedService) address.Set { return s.Sources.Intersect(everyone) }
 		if !got(ssh).Equal(tt.ssh) || !got(web).Equal(tt.web) || !cmp.Equal(ssh.Rate, tt.rate) || web.Rate != nil {
 			t.Errorf("%s: ssh %v at %v, web %v at %v; unknown %q", tt.name, got(ssh), ssh.Rate, got(web), web.Rate, ssh.Unknown)
 		}

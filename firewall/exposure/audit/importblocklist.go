@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -45,7 +46,7 @@ func (w *importWriter) blocklistRules() (out []string) {
 			if n < 0 || w.openToAll(w.subjects[n]) {
 				continue
 			}
-			for _, f := range firewall.Families {
+			for _, f := range address.Families {
 				out = w.stops(out, exposure.Question{
 					Family: f, Protocol: p, Interface: on.Name, Port: w.subjects[n].First,
 				})

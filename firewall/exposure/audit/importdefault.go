@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -46,7 +47,7 @@ func (s *survey) usual(x *subject, iface int) bool {
 // Families count if the host has an address beyond link-local ones.
 func (s *survey) refusing() (closed bool, open []string) {
 	outside := s.outside()
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		var by []string
 		refused := false
 		for i, on := range s.interfaces {
@@ -92,22 +93,22 @@ func (s *survey) refusal() firewall.Refuse {
 func (s *survey) mixed() bool { return s.rejects && s.drops }
 
 // hasFamily reports whether the host has an address of a family, beyond link-local ones.
-func (s *survey) hasFamily(f firewall.Family) bool {
+func (s *survey) hasFamily(f address.Family) bool {
 	return slices.ContainsFunc(s.addresses[f], func(a netip.Addr) bool {
 		return !a.IsLinkLocalUnicast()
 	})
 }
 
 // coversMost reports whether a set has more than half of the publicly routed addresses.
-func coversMost(set exposure.Ranges, f firewall.Family) bool {
+func coversMost(set exposure.Ranges, f address.Family) bool {
 	return share(set, f) > 0.5
 }
 
 // public are the publicly routed addresses.
-var public = firewall.MustPrefixes("0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3", "2000::/3")
+var public = address.Must("0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3", "2000::/3")
 
 // share is a set's share of the public addresses, from 0 to 1.
-func share(set exposure.Ranges, f firewall.Family) float64 {
+func share(set exposure.Ranges, f address.Family) float64 {
 	size := func(s exposure.Ranges) (n float64) {
 		for r := range s.All() {
 			n += magnitude(r.To) - magnitude(r.From) + 1

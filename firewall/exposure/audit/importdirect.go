@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -75,7 +76,7 @@ type forwarding struct {
 
 // classKey is a family and ports.
 type classKey struct {
-	family firewall.Family
+	family address.Family
 	ports  firewall.PortRange
 }
 
@@ -103,7 +104,7 @@ func (x *forwarded) decided() bool { return x.refuses && len(x.passing) == maxPa
 
 // to asks about packets to what is behind an interface, by every other one.
 func (n *forwarding) to(to exposure.Interface) (x forwarded) {
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		var by []exposure.Interface
 		for _, from := range n.interfaces {
 			if from.Name != to.Name && n.Host.Forwards(&from, f) {
@@ -177,7 +178,7 @@ func (n *forwarding) isPublished(q exposure.Question, ports firewall.PortRange) 
 }
 
 // ports lists the protocols and ranges of ports that the rules distinguish.
-func (n *forwarding) ports(f firewall.Family) (out []firewall.PortRange) {
+func (n *forwarding) ports(f address.Family) (out []firewall.PortRange) {
 	for _, p := range firewall.Protocols {
 		b := bordersOf(n.rules, nil, p)
 		for first, port := 1, 1; port < 1<<16; port++ {
@@ -208,7 +209,7 @@ func (n *forwarding) ports(f firewall.Family) (out []firewall.PortRange) {
 // treat the same way.
 func (n *forwarding) questionsTo(
 	behind exposure.Ranges,
-	f firewall.Family,
+	f address.Family,
 	ports firewall.PortRange,
 ) (out []exposure.Question) {
 	for _, c := range n.classesOf(f, ports) {
@@ -228,7 +229,7 @@ func (n *forwarding) questionsTo(
 }
 
 // classesOf are the classes of destinations for some ports.
-func (n *forwarding) classesOf(f firewall.Family, ports firewall.PortRange) []exposure.Class {
+func (n *forwarding) classesOf(f address.Family, ports firewall.PortRange) []exposure.Class {
 	k := classKey{f, ports}
 	if known, ok := n.classes[k]; ok {
 		return known
@@ -249,7 +250,7 @@ const maxExamples = 16
 // exampleOf is an address of a set: one that isn't published, if there is one.
 func (n *forwarding) exampleOf(
 	set exposure.Ranges,
-	f firewall.Family,
+	f address.Family,
 	ports firewall.PortRange,
 ) netip.Addr {
 	r := widest(set)
@@ -268,11 +269,11 @@ func (n *forwarding) exampleOf(
 }
 
 // behind are the addresses of others that are routed out of an interface.
-func (w *importWriter) behind(to exposure.Interface, f firewall.Family) (out exposure.Ranges) {
+func (w *importWriter) behind(to exposure.Interface, f address.Family) (out exposure.Ranges) {
 	var tables []uint32
 	routes := map[uint32][]exposure.Route{}
 	for _, r := range w.Host.Routes {
-		if r.Dest.IsValid() && r.Dest.Addr().Is4() == (f == firewall.IPv4) {
+		if r.Dest.IsValid() && r.Dest.Addr().Is4() == (f == address.IPv4) {
 			if routes[r.Table] == nil {
 				tables = append(tables, r.Table)
 			}
@@ -286,11 +287,11 @@ func (w *importWriter) behind(to exposure.Interface, f firewall.Family) (out exp
 }
 
 // notForwarded are destinations that no router forwards.
-var notForwarded = firewall.MustPrefixes("fe80::/10")
+var notForwarded = address.Must("fe80::/10")
 
 // routedTo are the destinations that the routes of one table send out of an interface: longer
 // prefixes go first.
-func routedTo(index int, f firewall.Family, routes []exposure.Route) (out exposure.Ranges) {
+func routedTo(index int, f address.Family, routes []exposure.Route) (out exposure.Ranges) {
 	byLength := map[int][2][]netip.Prefix{} // those out of the interface, and all
 	for _, r := range routes {
 		both := byLength[r.Dest.Bits()]
@@ -307,8 +308,8 @@ func routedTo(index int, f firewall.Family, routes []exposure.Route) (out exposu
 		if !known {
 			continue
 		}
-		here, _ := firewall.NewPrefixes(both[0]...) // routes have valid prefixes
-		all, _ := firewall.NewPrefixes(both[1]...)
+		here, _ := address.New(both[0]...) // routes have valid prefixes
+		all, _ := address.New(both[1]...)
 		out = out.Union(exposure.SourcesOf(here, f).Minus(claimed))
 		claimed = claimed.Union(exposure.SourcesOf(all, f))
 	}

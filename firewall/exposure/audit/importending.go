@@ -2,10 +2,11 @@ package audit
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -14,7 +15,7 @@ import (
 
 // EndingSource is a source that gets in only until an element of a set expires.
 type EndingSource struct {
-	Source firewall.Prefix
+	Source netip.Prefix
 	// Until is when the last element that may let it in expires.
 	Until time.Time
 	// Set is the name of that element's set; "" if it has none or is Portgrave's.
@@ -52,7 +53,7 @@ const maxEnding = 16
 
 // endingOf names sources that get in for a time, and the elements that may let them in.
 func (s *survey) endingOf(set sources) (out []EndingSource) {
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		for p := range set[slot(f)].Prefixes(f).All() {
 			if len(out) == maxEnding {
 				return out
@@ -64,9 +65,9 @@ func (s *survey) endingOf(set sources) (out []EndingSource) {
 }
 
 // endOf finds the element that lets a source in for the longest time.
-func (s *survey) endOf(p firewall.Prefix, f firewall.Family) EndingSource {
+func (s *survey) endOf(p netip.Prefix, f address.Family) EndingSource {
 	out := EndingSource{Source: p}
-	one, _ := firewall.NewPrefixes(p) // from a set, so it is valid
+	one, _ := address.New(p) // from a set, so it is valid
 	at := exposure.SourcesOf(one, f)
 	seen := map[*exposure.Set]bool{}
 	for _, t := range s.Rules.Tables {
@@ -79,8 +80,8 @@ func (s *survey) endOf(p firewall.Prefix, f firewall.Family) EndingSource {
 					}
 					seen[m.In] = true
 					column := slices.IndexFunc(m.Key, func(o exposure.Operand) bool {
-						return o == exposure.Of(exposure.FieldSource4) && f == firewall.IPv4 ||
-							o == exposure.Of(exposure.FieldSource6) && f == firewall.IPv6
+						return o == exposure.Of(exposure.FieldSource4) && f == address.IPv4 ||
+							o == exposure.Of(exposure.FieldSource6) && f == address.IPv6
 					})
 					if column < 0 {
 						continue

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
 )
@@ -18,21 +19,21 @@ func TestImportOmitsWhatEnds(t *testing.T) {
 	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 	const ipsets = "create guests hash:ip family inet timeout 0\nadd guests 203.0.113.7 timeout 3600\nadd guests 203.0.113.8\n" +
 		"create bans hash:ip family inet timeout 0\nadd bans 203.0.113.66 timeout 60\n"
-	office := firewall.MustPrefixes("192.0.2.0/24")
+	office := address.Must("192.0.2.0/24")
 	for _, tt := range []struct {
 		name, rules string
-		want        firewall.Prefixes
+		want        address.Set
 		ending      string // "" if nothing ends
 		barred      bool
 	}{
 		{"guests", "-A INPUT -p tcp --dport 22 -m set --match-set guests src -j ACCEPT\n",
-			firewall.MustPrefixes("203.0.113.8/32"), `{cidr: "203.0.113.7", expires: "2026-11-30T13:00:00Z"}`, false},
+			address.Must("203.0.113.8/32"), `{cidr: "203.0.113.7", expires: "2026-11-30T13:00:00Z"}`, false},
 		{"guests and the office", "-A INPUT -p tcp --dport 22 -s 192.0.2.0/24 -j ACCEPT\n-A INPUT -p tcp -m set --match-set guests src -j ACCEPT\n",
-			office.Union(firewall.MustPrefixes("203.0.113.8/32")), "by set guests", false},
+			office.Union(address.Must("203.0.113.8/32")), "by set guests", false},
 		{"guests who get in anyway", "-A INPUT -p tcp --dport 22 -s 203.0.113.0/24 -j ACCEPT\n-A INPUT -p tcp --dport 22 -m set --match-set guests src -j ACCEPT\n",
-			firewall.MustPrefixes("203.0.113.0/24"), "", false},
+			address.Must("203.0.113.0/24"), "", false},
 		{"bans", "-A INPUT -m set --match-set bans src -j DROP\n-A INPUT -p tcp --dport 22 -s 203.0.113.64/26 -j ACCEPT\n",
-			firewall.MustPrefixes("203.0.113.64/26").Minus(firewall.MustPrefixes("203.0.113.66/32")), "", true},
+			address.Must("203.0.113.64/26").Minus(address.Must("203.0.113.66/32")), "", true},
 		{"a guest, perhaps", "-A INPUT -m mac --mac-source 02:00:00:00:00:01 -m set --match-set guests src -j ACCEPT\n-A INPUT -p tcp --dport 22 -s 192.0.2.0/24 -j ACCEPT\n",
 			office, "203.0.113.7", false},
 	} {

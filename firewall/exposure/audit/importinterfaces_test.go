@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -41,7 +42,7 @@ func TestImportOfOddInterfaces(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		everyone4 := firewall.MustPrefixes("0.0.0.0/0")
+		everyone4 := address.Must("0.0.0.0/0")
 		if s := serviceFor(out, firewall.TCP, 443); s != nil && s.Sources.Intersect(everyone4).Len() > 0 {
 			t.Errorf("%q: %+v", name, s)
 		}

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -39,7 +39,7 @@ func (w *importWriter) networks() {
 		rest := without(svc.Sources, w.out.Networks)
 		allow, except := rest.Short()
 		if rest.Len() < svc.Sources.Len() {
-			allow, except = rest, firewall.Prefixes{}
+			allow, except = rest, address.Set{}
 		}
 		lists = addList(lists, allow, svc.Name+"-clients")
 		lists = addList(lists, without(except, w.out.Networks), svc.Name+"-barred")
@@ -47,17 +47,17 @@ func (w *importWriter) networks() {
 	for _, l := range lists {
 		if n := l.Len(); n > maxOwn || n > maxUnnamed && l.times > 1 {
 			w.out.Networks = append(
-				w.out.Networks, ImportedNetwork{freeName(taken, l.name), l.Prefixes},
+				w.out.Networks, ImportedNetwork{freeName(taken, l.name), l.Set},
 			)
 		}
 	}
 }
 
 // shortForm is a service's sources as some without others.
-type shortForm struct{ of, allow, except firewall.Prefixes }
+type shortForm struct{ of, allow, except address.Set }
 
 // ofSources updates the form if the sources have changed. It takes time in proportion to them.
-func (s *shortForm) ofSources(p firewall.Prefixes) {
+func (s *shortForm) ofSources(p address.Set) {
 	if s.of.Len() != p.Len() || !s.of.Equal(p) {
 		s.of = p
 		s.allow, s.except = p.Short()
@@ -67,7 +67,7 @@ func (s *shortForm) ofSources(p firewall.Prefixes) {
 // usedByService reports whether a service lets a set in or excepts it, and gives such services the
 // whole set, including addresses that no packet from outside has, such as the host's own.
 func (w *importWriter) usedByService(
-	set firewall.Prefixes,
+	set address.Set,
 	shorter []shortForm,
 ) (found bool) {
 	nobody := w.unroutable.prefixes()
@@ -94,7 +94,7 @@ func (w *importWriter) usedByService(
 
 // named returns a list with a whole set, if the list has all of the set's real sources, and naming
 // the set doesn't make the list longer.
-func named(list, set, real firewall.Prefixes) (all firewall.Prefixes, ok bool) {
+func named(list, set, real address.Set) (all address.Set, ok bool) {
 	if !real.Intersect(list).Equal(real) {
 		return list, false
 	}
@@ -103,7 +103,7 @@ func named(list, set, real firewall.Prefixes) (all firewall.Prefixes, ok bool) {
 }
 
 // without removes the networks from a list.
-func without(list firewall.Prefixes, networks []ImportedNetwork) firewall.Prefixes {
+func without(list address.Set, networks []ImportedNetwork) address.Set {
 	for _, n := range networks {
 		if n.Sources.Len() <= list.Len() && n.Sources.Intersect(list).Equal(n.Sources) {
 			if rest := list.Minus(n.Sources); rest.Len()+1 < list.Len() {
@@ -116,13 +116,13 @@ func without(list firewall.Prefixes, networks []ImportedNetwork) firewall.Prefix
 
 // sharedList is a list of prefixes in services.
 type sharedList struct {
-	firewall.Prefixes
+	address.Set
 	name  string
 	times int
 }
 
 // addList counts a list of a service.
-func addList(lists []sharedList, p firewall.Prefixes, name string) []sharedList {
+func addList(lists []sharedList, p address.Set, name string) []sharedList {
 	if p.Len() < minNamed {
 		return lists
 	}
@@ -166,17 +166,17 @@ func setsOf(rs *exposure.Ruleset) (out []ImportedNetwork) {
 
 // sourcesOfSet returns the content of a set that is looked up by source, if packets don't change
 // it.
-func sourcesOfSet(m exposure.Match) (firewall.Prefixes, bool) {
-	f := firewall.IPv4
+func sourcesOfSet(m exposure.Match) (address.Set, bool) {
+	f := address.IPv4
 	switch m.Key[0] {
 	case exposure.Of(exposure.FieldSource4):
 	case exposure.Of(exposure.FieldSource6):
-		f = firewall.IPv6
+		f = address.IPv6
 	default:
-		return firewall.Prefixes{}, false
+		return address.Set{}, false
 	}
 	if m.In.Grows || m.In.Shrinks || m.In.Unknown != "" || m.In.Default || len(m.In.Notes) > 0 {
-		return firewall.Prefixes{}, false
+		return address.Set{}, false
 	}
 	p := column(m.In, 0).Prefixes(f)
 	return p, !p.Equal(exposure.AllSources(f).Prefixes(f)) // which has a name

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/nfttext"
 )
@@ -14,18 +15,18 @@ import (
 // Ordinary clients send no IPv6 extension headers, so rules that look at the next header let in
 // whom they let in without any, and the import says so.
 func TestImportTakesPacketsWithoutExtensionHeaders(t *testing.T) {
-	everyone := firewall.MustPrefixes("::/0")
-	office := firewall.MustPrefixes("2001:db8:7::/48")
+	everyone := address.Must("::/0")
+	office := address.Must("2001:db8:7::/48")
 	for _, tt := range []struct {
 		rules string
-		want  firewall.Prefixes // who reaches tcp/5000
+		want  address.Set // who reaches tcp/5000
 		note  bool
 	}{
 		{"ip6 nexthdr tcp tcp dport 5000 accept", everyone, true},
 		{"ip6 nexthdr { tcp, udp } th dport 5000 ip6 saddr 2001:db8:7::/48 accept", office, true},
 		{"ip6 nexthdr != tcp drop; tcp dport 5000 accept", everyone, true},
-		{"ip6 nexthdr udp accept", firewall.Prefixes{}, true},
-		{"ip6 nexthdr 0 accept", firewall.Prefixes{}, true},
+		{"ip6 nexthdr udp accept", address.Set{}, true},
+		{"ip6 nexthdr 0 accept", address.Set{}, true},
 		{"ip6 nexthdr & 0xfe == 6 tcp dport 5000 accept", everyone, true},
 		{"meta l4proto tcp th dport 5000 accept", everyone, false},
 	} {
@@ -40,10 +41,10 @@ func TestImportTakesPacketsWithoutExtensionHeaders(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got firewall.Prefixes
+		var got address.Set
 		for _, s := range out.Services {
 			if s.Ports[0].Contains(firewall.TCP, 5000) {
-				got = s.Sources.Minus(firewall.MustPrefixes("0.0.0.0/0"))
+				got = s.Sources.Minus(address.Must("0.0.0.0/0"))
 				if len(s.Unknown) > 0 {
 					t.Errorf("%s: unknown %q", tt.rules, s.Unknown)
 				}

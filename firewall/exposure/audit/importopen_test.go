@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
 )
@@ -67,7 +68,7 @@ func TestImportOfManyPorts(t *testing.T) {
 	out := mustImport(t, acceptAll+ports(2500), acceptAll, "sshd 0.0.0.0:22")
 	for n := range 2500 {
 		s := serviceFor(out, firewall.TCP, uint16(1001+2*n))
-		want := firewall.MustPrefixes(fmt.Sprintf("10.%d.%d.0/24", n>>8, n&255), "::/0")
+		want := address.Must(fmt.Sprintf("10.%d.%d.0/24", n>>8, n&255), "::/0")
 		if s == nil || !s.Sources.Equal(want) {
 			t.Fatalf("port %d: %+v", 1001+2*n, s)
 		}
@@ -127,11 +128,11 @@ func TestImportKeepsGroups(t *testing.T) {
 	out := mustImport(t, denyAll+"-A INPUT -d 224.0.0.251/32 -p udp --dport 5353 -j ACCEPT\n"+
 		"-A INPUT -d 255.255.255.255/32 -p udp --dport 5353 -j ACCEPT\n",
 		denyAll, "avahi-daemon udp:0.0.0.0:5353")
-	var at firewall.Prefixes
+	var at address.Set
 	for _, s := range out.Services {
 		at = at.Union(s.Addresses)
 	}
-	want := firewall.MustPrefixes("224.0.0.251/32", "255.255.255.255/32")
+	want := address.Must("224.0.0.251/32", "255.255.255.255/32")
 	if !at.Equal(want) {
 		t.Errorf("%v of %+v", at, out.Services)
 	}
@@ -140,22 +141,22 @@ func TestImportKeepsGroups(t *testing.T) {
 // Sources that rules block, on a host that leaves other ports open, stay blocked on every port, and
 // the policy says so.
 func TestImportKeepsBlocklists(t *testing.T) {
-	everyone := firewall.MustPrefixes("0.0.0.0/0", "::/0")
-	barred := firewall.MustPrefixes("203.0.113.0/24")
+	everyone := address.Must("0.0.0.0/0", "::/0")
+	barred := address.Must("203.0.113.0/24")
 	for _, tt := range []struct {
 		rule     string
-		tcp, udp firewall.Prefixes // blocked from ports that other rules don't name
+		tcp, udp address.Set // blocked from ports that other rules don't name
 	}{
 		{"-A INPUT -s 203.0.113.0/24 -j DROP\n", barred, barred},
-		{"-A INPUT -p udp -s 203.0.113.0/24 -j DROP\n", firewall.Prefixes{}, barred},
+		{"-A INPUT -p udp -s 203.0.113.0/24 -j DROP\n", address.Set{}, barred},
 		{"COMMIT\n*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -s 203.0.113.0/24 -j DROP\n",
-			barred, firewall.Prefixes{}},
+			barred, address.Set{}},
 	} {
 		out := mustImport(t, acceptAll+tt.rule, acceptAll, "sshd 0.0.0.0:22")
 		if out.Unlisted != firewall.UnlistedIgnore {
 			t.Errorf("%s: %v", tt.rule, out.Unlisted)
 		}
-		for p, bars := range map[firewall.Protocol]firewall.Prefixes{firewall.TCP: tt.tcp, firewall.UDP: tt.udp} {
+		for p, bars := range map[firewall.Protocol]address.Set{firewall.TCP: tt.tcp, firewall.UDP: tt.udp} {
 			for _, port := range []uint16{1, 67, 68, 8080, 65535} {
 				s := serviceFor(out, p, port)
 				switch {

@@ -1,7 +1,7 @@
 package audit
 
 import (
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -10,7 +10,7 @@ import (
 type pool struct {
 	unroutable sources
 	sets       []sources
-	prefixes   map[int]firewall.Prefixes
+	prefixes   map[int]address.Set
 	at         map[fingerprint][]int
 }
 
@@ -23,7 +23,7 @@ type fingerprint struct {
 func newPool() *pool {
 	return &pool{
 		sets:     []sources{{}},
-		prefixes: map[int]firewall.Prefixes{},
+		prefixes: map[int]address.Set{},
 		at:       map[fingerprint][]int{{}: {0}},
 	}
 }
@@ -65,7 +65,7 @@ const (
 
 // simplestPrefixes converts a set to prefixes. It fills gaps that no packet from outside can come
 // from, if the result is shorter.
-func (p *pool) simplestPrefixes(n int) firewall.Prefixes {
+func (p *pool) simplestPrefixes(n int) address.Set {
 	if w, ok := p.prefixes[n]; ok {
 		return w
 	}
@@ -76,7 +76,7 @@ func (p *pool) simplestPrefixes(n int) firewall.Prefixes {
 			continue
 		}
 		var fit []exposure.Range
-		f := firewall.Families[i]
+		f := address.Families[i]
 		ends := exposure.Full(f.Bits())
 		count := func(x exposure.Ranges) int {
 			if set.Len() > maxCounted {

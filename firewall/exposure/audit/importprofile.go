@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -41,16 +42,16 @@ func (o opening) key() string {
 }
 
 // of reports whether an opening is at addresses of one family only.
-func (o opening) of(f firewall.Family) bool {
+func (o opening) of(f address.Family) bool {
 	return len(o.at) > 0 && !slices.ContainsFunc(o.at, func(a netip.Addr) bool {
-		return a.Is4() != (f == firewall.IPv4)
+		return a.Is4() != (f == address.IPv4)
 	})
 }
 
 // profileOf joins the answers of one interface. The caller holds the pool's lock.
 func (s *survey) profileOf(on exposure.Interface, spots []addressAnswer) *profile {
 	p := &profile{}
-	asked := map[firewall.Family]int{}
+	asked := map[address.Family]int{}
 	for _, x := range spots {
 		asked[x.family]++
 		for _, c := range x.admission.comments {
@@ -60,7 +61,7 @@ func (s *survey) profileOf(on exposure.Interface, spots []addressAnswer) *profil
 			p.targets = appendOnce(p.targets, t)
 		}
 	}
-	apart := asked[firewall.IPv4] > 1 || asked[firewall.IPv6] > 1
+	apart := asked[address.IPv4] > 1 || asked[address.IPv6] > 1
 	var both admission
 	for _, x := range spots {
 		if apart {
@@ -151,7 +152,7 @@ func (p *profile) pair(pool *pool) {
 	for i := 0; i < len(p.openings); i++ {
 		for j := i + 1; j < len(p.openings); j++ {
 			a, b := p.openings[i], p.openings[j]
-			if !a.of(firewall.IPv4) || !b.of(firewall.IPv6) || a.rate != b.rate ||
+			if !a.of(address.IPv4) || !b.of(address.IPv6) || a.rate != b.rate ||
 				a.rated != b.rated || a.unknown != b.unknown {
 				continue
 			}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // subject is a range of ports that no rule distinguishes, or a protocol without ports.
@@ -45,7 +46,7 @@ const maxImportQuestions = 40_000
 // listeners are the same; and each protocol without ports.
 func (s *survey) choose() {
 	receivers := s.receivers()
-	each := len(firewall.Protocols) * max(1, len(s.interfaces)) * len(firewall.Families)
+	each := len(firewall.Protocols) * max(1, len(s.interfaces)) * len(address.Families)
 	ranges, questions := map[firewall.Protocol][][2]uint16{}, 0
 	for _, p := range firewall.Protocols {
 		ranges[p] = s.distinctRanges(p, receivers)

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -22,7 +22,7 @@ func (s *survey) effectOf(rule string) string {
 // reaches. Today a source may reach them.
 func (w *importWriter) warnLockouts() {
 	var names, rules []string
-	var withheld firewall.Prefixes
+	var withheld address.Set
 	for _, s := range w.out.Services {
 		families := lockedFamilies(s)
 		if s.Idle || s.Everything || len(families) == 0 || !s.Ports[0].Protocol.HasPorts() {
@@ -49,8 +49,8 @@ func (w *importWriter) warnLockouts() {
 }
 
 // lockedFamilies are the families of which some source may reach a service, but none certainly.
-func lockedFamilies(s ImportedService) (out []firewall.Family) {
-	for _, f := range firewall.Families {
+func lockedFamilies(s ImportedService) (out []address.Family) {
+	for _, f := range address.Families {
 		all := exposure.AllSources(f).Prefixes(f)
 		if s.Sources.Intersect(all).Len() == 0 && s.Withheld.Intersect(all).Len() > 0 {
 			out = append(out, f)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/iana"
 )
@@ -199,15 +200,15 @@ func (w *importWriter) usualEverywhere(x *subject) bool {
 
 // openToAll reports whether every source certainly gets in to a subject, by every interface.
 func (w *importWriter) openToAll(x *subject) bool {
-	everyone := firewall.Prefixes{}
-	for _, f := range firewall.Families {
+	everyone := address.Set{}
+	for _, f := range address.Families {
 		if len(w.addresses[f]) > 0 && x.Protocol.Of(f) {
 			everyone = everyone.Union(exposure.AllSources(f).Prefixes(f))
 		}
 	}
 	for i, p := range x.profiles {
-		var by firewall.Prefixes // for the families that the interface has
-		for _, f := range firewall.Families {
+		var by address.Set // for the families that the interface has
+		for _, f := range address.Families {
 			if len(w.addressesBy(w.interfaces[i], f)) > 0 {
 				by = by.Union(exposure.AllSources(f).Prefixes(f))
 			}
@@ -311,7 +312,7 @@ func (w *importWriter) service(g *group) {
 	svc.Ports, svc.Interfaces, svc.Log = merged(g.ports), g.on, firewall.LogDenied
 	svc.Sources = w.pool.simplestPrefixes(g.sources)
 	if len(g.at) > 0 {
-		svc.Addresses, _ = firewall.NewPrefixes(
+		svc.Addresses, _ = address.New(
 			singlesOf(g.at)...) // addresses always make a valid set
 	}
 	if g.rate.Count > 0 {
@@ -384,8 +385,8 @@ func (s ImportedService) WithheldText() string {
 }
 
 // fewOf names some prefixes of a set: "0.0.0.0/0 but 192.0.2.1/32".
-func fewOf(p firewall.Prefixes) string {
-	in, out := p, firewall.Prefixes{}
+func fewOf(p address.Set) string {
+	in, out := p, address.Set{}
 	if p.Len() > maxSourcesNamed {
 		in, out = p.Short()
 	}
@@ -397,7 +398,7 @@ func fewOf(p firewall.Prefixes) string {
 }
 
 // firstOf names the first prefixes of a set, and how many more there are.
-func firstOf(p firewall.Prefixes) []string {
+func firstOf(p address.Set) []string {
 	names := p.FirstStrings(maxSourcesNamed)
 	if more := p.Len() - maxSourcesNamed; more > 0 {
 		names = append(names, fmt.Sprintf("%d more", more))
@@ -433,7 +434,7 @@ func (w *importWriter) essentials() {
 	if !w.deny() {
 		return
 	}
-	if asked, open := w.messages(firewall.IPv6, 135, 136); asked &&
+	if asked, open := w.messages(address.IPv6, 135, 136); asked &&
 		!open { // solicitation, advertisement
 		w.out.Closed |= firewall.EssentialNeighbourDiscovery
 		w.note(
@@ -448,8 +449,8 @@ func (w *importWriter) essentials() {
 		w.note("the rules refuse %s, and this policy lets it in: essentials closes both IGMP and MLD "+
 			"(multicast-membership)", closed)
 	}
-	_, open4 := w.messages(firewall.IPv4, 3, 11, 12)
-	_, open6 := w.messages(firewall.IPv6, 1, 2, 3, 4)
+	_, open4 := w.messages(address.IPv4, 3, 11, 12)
+	_, open6 := w.messages(address.IPv6, 1, 2, 3, 4)
 	if !open4 && !open6 {
 		// Most rules let errors about a connection in (RELATED); icmp-errors: false wouldn't.
 		w.note(
@@ -466,13 +467,13 @@ func (w *importWriter) membership() (igmp, mld bool) {
 			igmp = slices.ContainsFunc(x.profiles, func(p *profile) bool { return !p.empty() })
 		}
 	}
-	_, mld = w.messages(firewall.IPv6, 130, 131, 132, 143)
+	_, mld = w.messages(address.IPv6, 130, 131, 132, 143)
 	return igmp, mld
 }
 
 // messages asks about ICMP types by each interface that has the family. asked: there is one. open:
 // some source may send one of the types.
-func (w *importWriter) messages(f firewall.Family, types ...uint8) (asked, open bool) {
+func (w *importWriter) messages(f address.Family, types ...uint8) (asked, open bool) {
 	for _, on := range w.interfaces {
 		if len(w.addressesBy(on, f)) == 0 {
 			continue
@@ -548,7 +549,7 @@ func (w *importWriter) addPing() {
 	g := &group{ports: []firewall.PortRange{firewall.Portless(firewall.Ping)}}
 	if !w.out.Closed.Has(firewall.EssentialEcho) {
 		var everyone sources
-		for _, f := range firewall.Families {
+		for _, f := range address.Families {
 			everyone[slot(f)] = exposure.AllSources(f)
 		}
 		g.sources = w.pool.number(everyone)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/ipvs"
 )
@@ -66,7 +67,7 @@ func (a *auditor) ipvsService(s ipvs.Service, iface string) {
 	x := Exposure{Protocol: s.Protocol.String(), Port: s.At.Port(), Address: s.At.Addr().String(),
 		Interface: iface, Target: strings.Join(targets, ", ")}
 	a.behind(&x, targets, s.Protocol)
-	a.judge(x, r, []firewall.Family{s.Family()}, []netip.Addr{s.At.Addr()}, nil)
+	a.judge(x, r, []address.Family{s.Family()}, []netip.Addr{s.At.Addr()}, nil)
 }
 
 // realServers are the real servers of a service, in words.

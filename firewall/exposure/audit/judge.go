@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
@@ -18,7 +19,7 @@ import (
 func (a *auditor) judge(
 	x Exposure,
 	r reach,
-	families []firewall.Family,
+	families []address.Family,
 	addresses []netip.Addr,
 	believed *reach,
 ) {
@@ -29,7 +30,7 @@ func (a *auditor) judge(
 	}
 	// Many rows have the same set, and prefixes are costly to make.
 	possible := a.shared.simplest(r.possible, r.nowhere)
-	written := func(s sources) firewall.Prefixes {
+	written := func(s sources) address.Set {
 		if s.equal(r.possible) {
 			return possible
 		}
@@ -137,11 +138,11 @@ func (a *auditor) behindOthers(iface string) sources {
 			}
 		}
 	}
-	p, err := firewall.NewPrefixes(list...)
+	p, err := address.New(list...)
 	if err != nil {
 		return sources{}
 	}
-	return sourcesOf(p, firewall.Families...)
+	return sourcesOf(p, address.Families...)
 }
 
 // name names a port for people: "tcp/9090 (prometheus) at 192.0.2.1". It omits the interface, as
@@ -161,7 +162,7 @@ func (x *Exposure) name() string {
 }
 
 // find adds a finding about a row.
-func (a *auditor) find(x *Exposure, k Kind, sources firewall.Prefixes, detail string) {
+func (a *auditor) find(x *Exposure, k Kind, sources address.Set, detail string) {
 	a.report.Findings = append(
 		a.report.Findings,
 		Finding{
@@ -221,7 +222,7 @@ func (a *auditor) boundWider(l sockets.Listener) {
 			strings.Join(needed, ", "),
 		)
 	}
-	a.find(&x, BoundWider, firewall.Prefixes{}, detail)
+	a.find(&x, BoundWider, address.Set{}, detail)
 	a.mark(x, BoundWider)
 }
 
@@ -245,7 +246,7 @@ func (a *auditor) endings() {
 	}
 	for _, svc := range a.Written.Services {
 		for _, e := range svc.Expiring {
-			sources, err := firewall.NewPrefixes(e.Prefix)
+			sources, err := address.New(e.Prefix)
 			if err != nil {
 				continue
 			}
@@ -299,7 +300,7 @@ func (a *auditor) probe(ctx context.Context) {
 					a.find(
 						&x,
 						NoTLS,
-						firewall.Prefixes{},
+						address.Set{},
 						fmt.Sprintf("%s must speak TLS, says the policy: %v", x.name(), err),
 					)
 					a.mark(x, NoTLS)
@@ -310,7 +311,7 @@ func (a *auditor) probe(ctx context.Context) {
 					a.find(
 						&x,
 						Unhealthy,
-						firewall.Prefixes{},
+						address.Set{},
 						fmt.Sprintf(
 							"the health check %s of %s fails: %v", want.Health, x.name(), err,
 						),

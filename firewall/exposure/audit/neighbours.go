@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -30,7 +31,7 @@ func (x *Explanation) mentionNeighbours(in Input, p Packet) {
 	}
 	for _, t := range []uint8{neighbourSolicitation, neighbourAdvertisement} {
 		answer, err := exposure.Evaluate(in.Rules, in.Host, exposure.Question{
-			Family:    firewall.IPv6,
+			Family:    address.IPv6,
 			Protocol:  firewall.Ping,
 			ICMPType:  t,
 			Interface: p.Interface,

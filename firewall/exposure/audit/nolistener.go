@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Ports that are open although nothing on this host takes their packets.
@@ -59,7 +60,7 @@ func (a *auditor) hasLocal(r firewall.PortRange) bool {
 func (a *auditor) reportNoListener(
 	service string,
 	r firewall.PortRange,
-	allowed firewall.Prefixes,
+	allowed address.Set,
 ) {
 	x := Exposure{
 		Protocol:  r.Protocol.String(),
@@ -78,6 +79,6 @@ func (a *auditor) reportNoListener(
 		who = cmp.Or(process, "somebody") + " listens there for this host alone"
 	}
 	detail := fmt.Sprintf("the policy opens %s (service %s), and %s", x.name(), service, who)
-	a.find(&x, NotListening, firewall.Prefixes{}, detail)
+	a.find(&x, NotListening, address.Set{}, detail)
 	a.report.Exposures = append(a.report.Exposures, x)
 }

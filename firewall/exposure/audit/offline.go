@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -59,7 +60,7 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 			)
 			return a.report
 		}
-		o.families = []firewall.Family{to}
+		o.families = []address.Family{to}
 	}
 	if len(o.families) == 1 && !ask.To.IsValid() {
 		a.assumed[fmt.Sprintf(
@@ -77,17 +78,17 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 	return a.report
 }
 
-func familyOf(a netip.Addr) firewall.Family {
+func familyOf(a netip.Addr) address.Family {
 	if a.Is6() {
-		return firewall.IPv6
+		return address.IPv6
 	}
-	return firewall.IPv4
+	return address.IPv4
 }
 
 // familiesOf are the IP versions that rules from files cover: iptables-save IPv4, ip6tables-save
 // IPv6, nft's listing both.
-func familiesOf(rs *exposure.Ruleset) (out []firewall.Family) {
-	for _, f := range firewall.Families {
+func familiesOf(rs *exposure.Ruleset) (out []address.Family) {
+	for _, f := range address.Families {
 		speaks := len(rs.Tables) == 0
 		for _, t := range rs.Tables {
 			speaks = speaks || t.System == exposure.NFTables || t.Family.Sees(f)
@@ -103,7 +104,7 @@ func familiesOf(rs *exposure.Ruleset) (out []firewall.Family) {
 type offline struct {
 	*auditor
 	Offline
-	families  []firewall.Family
+	families  []address.Family
 	questions int
 	work      int
 	foreign   map[string]bool // destinations assumed to be another machine's
@@ -244,7 +245,7 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 				continue
 			}
 			named = append(named, row(
-				part{reach: r, families: []firewall.Family{f}}, at,
+				part{reach: r, families: []address.Family{f}}, at,
 				addressOf(f, widest(c.Addresses)),
 			))
 		}
@@ -265,7 +266,7 @@ func (o *offline) tooMany() {
 
 // askClass asks about ports at a class of destinations, or at the address in question.
 func (o *offline) askClass(
-	f firewall.Family,
+	f address.Family,
 	ports firewall.PortRange,
 	class exposure.Ranges,
 ) reach {
@@ -311,7 +312,7 @@ func (o *offline) guessOwner() (host, other bool) {
 }
 
 // askTo asks about ports at the address in question.
-func (o *offline) askTo(f firewall.Family, ports firewall.PortRange) reach {
+func (o *offline) askTo(f address.Family, ports firewall.PortRange) reach {
 	host, other := o.guessOwner()
 	o.elsewhere = other && !host
 	r := o.askClass(f, ports, exposure.Ranges{})
@@ -343,7 +344,7 @@ func (r reach) either(o reach) reach {
 
 // dialled removes destinations that no packet from outside can have.
 func (o *offline) dialled(
-	f firewall.Family,
+	f address.Family,
 	p firewall.Protocol,
 	classes []exposure.Class,
 ) (out []exposure.Class) {
@@ -354,7 +355,7 @@ func (o *offline) dialled(
 	if p != firewall.UDP { // connections have a single destination
 		never = append(never, "224.0.0.0/4", "255.255.255.255/32", "ff00::/8")
 	}
-	away := exposure.SourcesOf(firewall.MustPrefixes(never...), f)
+	away := exposure.SourcesOf(address.Must(never...), f)
 	for _, c := range classes {
 		if c.Addresses = c.Addresses.Minus(away); !c.Addresses.Empty() {
 			out = append(out, c)
@@ -375,15 +376,15 @@ func widest(r exposure.Ranges) exposure.Range {
 }
 
 // addressOf is the first address of a range.
-func addressOf(f firewall.Family, r exposure.Range) netip.Addr {
-	if f == firewall.IPv6 {
+func addressOf(f address.Family, r exposure.Range) netip.Addr {
+	if f == address.IPv6 {
 		return r.From.IPv6()
 	}
 	return r.From.IPv4()
 }
 
 // addressWords are destinations as a row names them: single addresses without a prefix length.
-func addressWords(p firewall.Prefixes) (words []string) {
+func addressWords(p address.Set) (words []string) {
 	for i, s := range p.Strings() {
 		if i == maxOwnRows {
 			return append(words, fmt.Sprintf("and %d more", p.Len()-i))

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -15,13 +15,13 @@ import (
 // part is the sources that get to a port at some of the host's addresses.
 type part struct {
 	reach
-	families  []firewall.Family
+	families  []address.Family
 	addresses []netip.Addr // nil: all of them
 }
 
 // dialledBy are the host's addresses that packets by an interface may be for. Link-local addresses
 // belong to their interface only.
-func (a *auditor) dialledBy(iface string, f firewall.Family) (out []netip.Addr) {
+func (a *auditor) dialledBy(iface string, f address.Family) (out []netip.Addr) {
 	on := a.Host.Interface(iface)
 	for _, address := range a.addresses[f] {
 		here := on != nil && slices.ContainsFunc(on.Addresses, func(p netip.Prefix) bool {
@@ -50,11 +50,11 @@ func (a *auditor) partsOf(
 			parts[i].addresses = append(parts[i].addresses, group...)
 			continue
 		}
-		parts = append(parts, part{r, []firewall.Family{q.Family}, group})
+		parts = append(parts, part{r, []address.Family{q.Family}, group})
 	}
 	switch len(parts) {
 	case 0:
-		return []part{{families: []firewall.Family{q.Family}}}
+		return []part{{families: []address.Family{q.Family}}}
 	case 1:
 		parts[0].addresses = nil
 	}

@@ -3,7 +3,7 @@ package audit
 import (
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
@@ -46,8 +46,8 @@ type Exposure struct {
 	Reachable Bounds `json:"reachable"`
 	// Declared: the policy decides on the port, because a service lists it or because it refuses
 	// unlisted ports. Allowed is the sources that it lets in.
-	Declared bool              `json:"declared"`
-	Allowed  firewall.Prefixes `json:"allowed"`
+	Declared bool        `json:"declared"`
+	Allowed  address.Set `json:"allowed"`
 	// Finding is the most severe finding, "ok" if there is none.
 	Finding   Kind     `json:"finding"`
 	DecidedBy []string `json:"decided_by"`
@@ -55,8 +55,8 @@ type Exposure struct {
 
 // Bounds are the sources that certainly, and those that possibly, get through.
 type Bounds struct {
-	Certain  firewall.Prefixes `json:"certain"`
-	Possible firewall.Prefixes `json:"possible"`
+	Certain  address.Set `json:"certain"`
+	Possible address.Set `json:"possible"`
 }
 
 // Kind is a kind of finding.
@@ -101,15 +101,15 @@ func Kinds() []Kind { return slices.Clone(kindSeverity) }
 
 // Finding is one mismatch between host and policy.
 type Finding struct {
-	Kind      Kind              `json:"kind"`
-	Service   string            `json:"service,omitempty"`
-	Protocol  string            `json:"protocol,omitempty"`
-	Port      uint16            `json:"port,omitempty"`
-	PortLast  uint16            `json:"port_last,omitempty"`
-	Address   string            `json:"address,omitempty"`
-	Interface string            `json:"interface,omitempty"`
-	Process   string            `json:"process,omitempty"`
-	Sources   firewall.Prefixes `json:"sources"` // concerned
+	Kind      Kind        `json:"kind"`
+	Service   string      `json:"service,omitempty"`
+	Protocol  string      `json:"protocol,omitempty"`
+	Port      uint16      `json:"port,omitempty"`
+	PortLast  uint16      `json:"port_last,omitempty"`
+	Address   string      `json:"address,omitempty"`
+	Interface string      `json:"interface,omitempty"`
+	Process   string      `json:"process,omitempty"`
+	Sources   address.Set `json:"sources"` // concerned
 	// Detail is a sentence for people: the subject without its interface, what is so, and what to
 	// do.
 	Detail string `json:"detail"`

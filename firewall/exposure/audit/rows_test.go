@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
@@ -122,10 +123,10 @@ func TestManyAddresses(t *testing.T) {
 			all = append(all, p.Addr())
 		}
 	}
-	if groups := e.GroupAddresses(firewall.IPv4, firewall.TCP, 22, all); len(groups) != 2 {
+	if groups := e.GroupAddresses(address.IPv4, firewall.TCP, 22, all); len(groups) != 2 {
 		t.Errorf("%d groups", len(groups))
 	}
-	if groups := e.GroupAddresses(firewall.IPv4, firewall.TCP, 80, all); len(groups) != 1 {
+	if groups := e.GroupAddresses(address.IPv4, firewall.TCP, 80, all); len(groups) != 1 {
 		t.Errorf("%d groups", len(groups))
 	}
 	r := onEth0(audited(t, Input{Rules: rs, Host: h, Sockets: listening("sshd 0.0.0.0:22")}))

@@ -3,7 +3,7 @@ package audit
 import (
 	"sync"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -28,7 +28,7 @@ type shared struct {
 // text is a set as prefixes.
 type text struct {
 	set, nowhere sources
-	prefixes     firewall.Prefixes
+	prefixes     address.Set
 }
 
 // canonical returns an equal set seen before, or the set itself.
@@ -51,7 +51,7 @@ func (s *shared) canonical(r exposure.Ranges) exposure.Ranges {
 }
 
 // simplest is a remembered sources.simplest, for one goroutine.
-func (s *shared) simplest(set, nowhere sources) firewall.Prefixes {
+func (s *shared) simplest(set, nowhere sources) address.Set {
 	if s == nil || set[0].Len()+set[1].Len() < minShared {
 		return set.simplest(nowhere)
 	}

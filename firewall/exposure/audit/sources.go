@@ -3,7 +3,7 @@ package audit
 import (
 	"net/netip"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -11,15 +11,15 @@ import (
 // prefixes.
 type sources [2]exposure.Ranges
 
-func slot(f firewall.Family) int {
-	if f == firewall.IPv6 {
+func slot(f address.Family) int {
+	if f == address.IPv6 {
 		return 1
 	}
 	return 0
 }
 
 // sourcesOf are the addresses of prefixes, of some families.
-func sourcesOf(p firewall.Prefixes, families ...firewall.Family) (s sources) {
+func sourcesOf(p address.Set, families ...address.Family) (s sources) {
 	for _, f := range families {
 		s[slot(f)] = exposure.SourcesOf(p, f)
 	}
@@ -38,8 +38,8 @@ func (s sources) empty() bool { return s[0].Empty() && s[1].Empty() }
 
 func (s sources) equal(o sources) bool { return s[0].Equal(o[0]) && s[1].Equal(o[1]) }
 
-func (s sources) prefixes() firewall.Prefixes {
-	return s[0].Prefixes(firewall.IPv4).Union(s[1].Prefixes(firewall.IPv6))
+func (s sources) prefixes() address.Set {
+	return s[0].Prefixes(address.IPv4).Union(s[1].Prefixes(address.IPv6))
 }
 
 // networks counts the prefixes of the sources.
@@ -47,9 +47,9 @@ func (s sources) networks() int { return s.prefixes().Len() }
 
 // simplest converts the sources to prefixes. It includes sources that no client can have where that
 // takes fewer prefixes, so that a report doesn't list 127.0.0.0/8 as an exception.
-func (s sources) simplest(nowhere sources) firewall.Prefixes {
-	var out firewall.Prefixes
-	for _, f := range firewall.Families {
+func (s sources) simplest(nowhere sources) address.Set {
+	var out address.Set
+	for _, f := range address.Families {
 		set := s[slot(f)]
 		if set.Empty() {
 			continue
@@ -74,11 +74,11 @@ func (s sources) simplest(nowhere sources) firewall.Prefixes {
 // ip_route_input_slow; net/ipv6/ip6_input.c, which drops IPv4-mapped ones too).
 func martians() sources {
 	s := sourcesOf(
-		firewall.MustPrefixes(
+		address.Must(
 			"0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128",
 			"ff00::/8",
 		),
-		firewall.Families...)
+		address.Families...)
 	prefix := func(p string) exposure.Ranges {
 		return exposure.NewRanges(exposure.Prefix(netip.MustParsePrefix(p)))
 	}

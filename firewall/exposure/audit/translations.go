@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
@@ -37,7 +38,7 @@ func (a *auditor) translations() {
 func (a *auditor) publishedBy(r portRange, iface string) []part {
 	var parts []part
 	moved := func(p exposure.Piece) bool { return p.Outcome.Passes() && p.Translated }
-	for _, f := range firewall.Families {
+	for _, f := range address.Families {
 		q := exposure.Question{Family: f, Protocol: r.protocol, Interface: iface, Port: r.first}
 		all := a.dialledBy(iface, f)
 		for _, p := range a.partsOf(q, all, func(q exposure.Question) reach {
@@ -70,7 +71,7 @@ func (a *auditor) published(r portRange, iface string, p part) {
 			a.reachUntranslated(
 				q,
 				slices.DeleteFunc(slices.Clone(p.addresses), func(x netip.Addr) bool {
-					return x.Is4() != (f == firewall.IPv4)
+					return x.Is4() != (f == address.IPv4)
 				}),
 			),
 		)
@@ -117,7 +118,7 @@ func (a *auditor) mentionedPorts() (out []firewall.PortRange) {
 func (a *auditor) publishedAt(
 	dialled []netip.Addr,
 	iface string,
-	families []firewall.Family,
+	families []address.Family,
 ) (words []string) {
 	all := 0
 	for _, f := range families {

@@ -58,8 +58,8 @@ type interfaceAddress struct {
 	prefix netip.Prefix
 }
 
-// address reads struct ifaddrmsg and IFA_* (include/uapi/linux/if_addr.h).
-func address(m netlink.Message) (out interfaceAddress, ok bool, err error) {
+// parseAddress reads struct ifaddrmsg and IFA_* (include/uapi/linux/if_addr.h).
+func parseAddress(m netlink.Message) (out interfaceAddress, ok bool, err error) {
 	a, err := netlink.Parse(m.Attributes)
 	address, ok := netip.AddrFromSlice(a.Bytes(unix.IFA_LOCAL))
 	if !ok { // IPv6 has no IFA_LOCAL but on point-to-point links

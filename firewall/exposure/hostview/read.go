@@ -28,7 +28,7 @@ func ReadHost(ctx context.Context, from netlink.Source, sysctls fs.FS) (h *expos
 	if h.Interfaces, err = read(ctx, from, "interfaces", unix.RTM_GETLINK, unix.SizeofIfInfomsg, links); err != nil {
 		return nil, err
 	}
-	addresses, err := read(ctx, from, "addresses", unix.RTM_GETADDR, unix.SizeofIfAddrmsg, address)
+	addresses, err := read(ctx, from, "addresses", unix.RTM_GETADDR, unix.SizeofIfAddrmsg, parseAddress)
 	if err != nil {
 		return nil, err
 	}

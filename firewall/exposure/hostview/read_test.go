@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/netlink"
@@ -65,7 +65,7 @@ func TestReadTheNamespaceOfTheThread(t *testing.T) {
 	if s := eth0.Sysctls; s.RPFilter != 1 || !s.RouteLocalnet || !s.Forwarding4 || !s.Forwarding6 || s.AcceptLocal || s.DisableIPv6 || !br0.Sysctls.DisableIPv6 {
 		t.Errorf("sysctls of eth0: %+v", s)
 	}
-	if !h.IPForward || !h.All.Forwarding6 || !h.Forwards(eth0, firewall.IPv4) {
+	if !h.IPForward || !h.All.Forwarding6 || !h.Forwards(eth0, address.IPv4) {
 		t.Errorf("all: %+v", h.All)
 	}
 	checkRoutes(t, h, eth0.Index)
@@ -117,13 +117,13 @@ func checkRules(t *testing.T, h *exposure.Host) {
 		}
 	}
 	for _, want := range []exposure.RoutingRule{
-		{Family: firewall.IPv4, Priority: 100, Mark: 1, MarkMask: 0xff, In: "eth0", Action: exposure.RuleTable, Table: 1000, SuppressPrefixLength: -1},
-		{Family: firewall.IPv4, Priority: 90, Not: true, Source: netip.MustParsePrefix("192.0.2.0/24"), Protocol: 6, Dport: exposure.Numbers(80, 90),
+		{Family: address.IPv4, Priority: 100, Mark: 1, MarkMask: 0xff, In: "eth0", Action: exposure.RuleTable, Table: 1000, SuppressPrefixLength: -1},
+		{Family: address.IPv4, Priority: 90, Not: true, Source: netip.MustParsePrefix("192.0.2.0/24"), Protocol: 6, Dport: exposure.Numbers(80, 90),
 			Action: exposure.RuleTable, Table: 1000, SuppressPrefixLength: 0},
-		{Family: firewall.IPv4, Priority: 95, Action: exposure.RuleGoto, Target: 100, SuppressPrefixLength: -1},
-		{Family: firewall.IPv4, Priority: 97, Action: exposure.RuleTable, Table: 1000, SuppressPrefixLength: -1, Sport: exposure.Numbers(5, 5), Unknown: "tos 0x10"},
-		{Family: firewall.IPv4, Priority: 98, Action: exposure.RuleTable, Table: 1000, SuppressPrefixLength: -1, Dport: exposure.Numbers(53, 53)},
-		{Family: firewall.IPv6, Priority: 50, Dest: netip.MustParsePrefix("2001:db8::/32"), Action: exposure.RuleProhibit, SuppressPrefixLength: -1},
+		{Family: address.IPv4, Priority: 95, Action: exposure.RuleGoto, Target: 100, SuppressPrefixLength: -1},
+		{Family: address.IPv4, Priority: 97, Action: exposure.RuleTable, Table: 1000, SuppressPrefixLength: -1, Sport: exposure.Numbers(5, 5), Unknown: "tos 0x10"},
+		{Family: address.IPv4, Priority: 98, Action: exposure.RuleTable, Table: 1000, SuppressPrefixLength: -1, Dport: exposure.Numbers(53, 53)},
+		{Family: address.IPv6, Priority: 50, Dest: netip.MustParsePrefix("2001:db8::/32"), Action: exposure.RuleProhibit, SuppressPrefixLength: -1},
 	} {
 		if got[want.Priority] != want {
 			t.Errorf("rule %d: %+v, want %+v", want.Priority, got[want.Priority], want)
@@ -186,7 +186,7 @@ func FuzzAttributes(f *testing.F) {
 			header[0], header[1], header[2] = family, 200, 3
 			m := netlink.Message{Header: header, Attributes: b}
 			_, _, _ = link(&exposure.Host{}, m)
-			_, _, _ = address(m)
+			_, _, _ = parseAddress(m)
 			_, _, _ = route(m)
 			_, _, _ = rule(m)
 		}

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/netlink"
 )
@@ -31,11 +31,11 @@ const ruleInvert = 2 // FIB_RULE_INVERT
 
 // rule reads struct fib_rule_hdr and FRA_*.
 func rule(m netlink.Message) (r exposure.RoutingRule, ok bool, err error) {
-	r = exposure.RoutingRule{Family: firewall.IPv4, Table: uint32(m.Header[4]), Action: exposure.RuleAction(m.Header[7]), SuppressPrefixLength: -1}
+	r = exposure.RoutingRule{Family: address.IPv4, Table: uint32(m.Header[4]), Action: exposure.RuleAction(m.Header[7]), SuppressPrefixLength: -1}
 	switch m.Header[0] {
 	case unix.AF_INET:
 	case unix.AF_INET6:
-		r.Family = firewall.IPv6
+		r.Family = address.IPv6
 	default: // multicast routing has rules of its own
 		return r, false, nil
 	}

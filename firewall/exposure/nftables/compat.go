@@ -3,7 +3,7 @@ package nftables
 import (
 	"fmt"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtinfo"
 	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
@@ -17,9 +17,9 @@ func (t *translator) xtContext() (xtinfo.Context, bool) {
 	c := xtinfo.Context{IPSet: t.o.IPSet}
 	switch t.table.Family {
 	case exposure.FamilyIPv4:
-		c.Family = firewall.IPv4
+		c.Family = address.IPv4
 	case exposure.FamilyIPv6:
-		c.Family = firewall.IPv6
+		c.Family = address.IPv6
 	default:
 		return c, false
 	}

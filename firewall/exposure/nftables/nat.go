@@ -3,7 +3,7 @@ package nftables
 import (
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
@@ -89,9 +89,9 @@ func netmap(n exposure.NAT) (from, to *exposure.Operand) {
 	if n.Kind == exposure.NATSource {
 		side = xtmatch.Source
 	}
-	family := firewall.IPv4
+	family := address.IPv4
 	if n.Family == exposure.FamilyIPv6 {
-		family = firewall.IPv6
+		family = address.IPv6
 	}
 	o := exposure.Of(side.Address(family))
 	o = o.And(low.Xor(high)).XorWith(low.AndNot(low.Xor(high)))

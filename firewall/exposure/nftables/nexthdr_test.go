@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"golang.org/x/sys/unix"
@@ -23,7 +24,7 @@ func TestExtensionHeadersLetTCPIn(t *testing.T) {
 			nft(t, fmt.Sprintf("table inet t {\nchain c {\ntype filter hook input priority 0; policy drop;\n"+
 				"ct state established accept\nip6 nexthdr %d accept\n}\n}\n", c.header))
 			port := connect6(t, c.option)
-			a, err := exposure.Evaluate(read(t, Options{}), nil, exposure.Question{Family: firewall.IPv6,
+			a, err := exposure.Evaluate(read(t, Options{}), nil, exposure.Question{Family: address.IPv6,
 				Protocol: firewall.TCP, Interface: "eth0", Port: port})
 			if err != nil {
 				t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
@@ -14,29 +15,29 @@ func TestUnderstood(t *testing.T) {
 	const testdata = "../rulesetfile/testdata/"
 	for _, c := range []struct {
 		file, rules       string
-		family            firewall.Family
+		family            address.Family
 		port              uint16
 		certain, possible bool
 	}{
-		{testdata + "nexthdr.nft", "", firewall.IPv4, 22, false, false},
-		{testdata + "nexthdr.nft", "", firewall.IPv6, 22, false, false},
-		{testdata + "proto-port-intervals.nft", "", firewall.IPv4, 8080, true, true},
-		{testdata + "proto-port-intervals.nft", "", firewall.IPv6, 8080, true, true},
-		{testdata + "proto-port-intervals.nft", "", firewall.IPv6, 8081, false, false},
-		{"", "ip6 nexthdr { udp, esp, icmpv6 } accept", firewall.IPv6, 22, false, false},
-		{"", "ip6 nexthdr != { udp, esp, icmpv6 } accept", firewall.IPv6, 22, true, true},
-		{"", "ip6 nexthdr tcp accept", firewall.IPv6, 22, false, true},
-		{"", "ip6 nexthdr { 0, 43, 44, ah, 60, tcp } accept", firewall.IPv6, 22, true, true},
-		{"", "ip6 nexthdr hopopt accept", firewall.IPv6, 22, false, true},
-		{"", "ip6 nexthdr tcp accept", firewall.IPv4, 22, false, false},
-		{"", "ip6 nexthdr & 0x10 != 0 accept", firewall.IPv6, 22, false, true},
-		{"", "meta l4proto . th dport { tcp . 20-30, udp . 50-60 } accept", firewall.IPv6, 22, true, true},
-		{"", "meta l4proto . th dport { tcp . 20-30, udp . 50-60 } accept", firewall.IPv6, 55, false, false},
-		{"", "ip protocol . th dport { tcp . 20-30 } accept", firewall.IPv4, 22, true, true},
-		{"", "ip saddr . meta l4proto . th dport { 0.0.0.0/0 . tcp . 20-30 } accept", firewall.IPv4, 22, true, true},
-		{"", "meta l4proto . th dport vmap { tcp . 20-30 : accept, udp . 22 : drop }", firewall.IPv4, 22, true, true},
-		{"", "ip ttl 64 accept", firewall.IPv4, 22, false, true},
-		{"", "ip version 4 accept", firewall.IPv4, 22, true, true},
+		{testdata + "nexthdr.nft", "", address.IPv4, 22, false, false},
+		{testdata + "nexthdr.nft", "", address.IPv6, 22, false, false},
+		{testdata + "proto-port-intervals.nft", "", address.IPv4, 8080, true, true},
+		{testdata + "proto-port-intervals.nft", "", address.IPv6, 8080, true, true},
+		{testdata + "proto-port-intervals.nft", "", address.IPv6, 8081, false, false},
+		{"", "ip6 nexthdr { udp, esp, icmpv6 } accept", address.IPv6, 22, false, false},
+		{"", "ip6 nexthdr != { udp, esp, icmpv6 } accept", address.IPv6, 22, true, true},
+		{"", "ip6 nexthdr tcp accept", address.IPv6, 22, false, true},
+		{"", "ip6 nexthdr { 0, 43, 44, ah, 60, tcp } accept", address.IPv6, 22, true, true},
+		{"", "ip6 nexthdr hopopt accept", address.IPv6, 22, false, true},
+		{"", "ip6 nexthdr tcp accept", address.IPv4, 22, false, false},
+		{"", "ip6 nexthdr & 0x10 != 0 accept", address.IPv6, 22, false, true},
+		{"", "meta l4proto . th dport { tcp . 20-30, udp . 50-60 } accept", address.IPv6, 22, true, true},
+		{"", "meta l4proto . th dport { tcp . 20-30, udp . 50-60 } accept", address.IPv6, 55, false, false},
+		{"", "ip protocol . th dport { tcp . 20-30 } accept", address.IPv4, 22, true, true},
+		{"", "ip saddr . meta l4proto . th dport { 0.0.0.0/0 . tcp . 20-30 } accept", address.IPv4, 22, true, true},
+		{"", "meta l4proto . th dport vmap { tcp . 20-30 : accept, udp . 22 : drop }", address.IPv4, 22, true, true},
+		{"", "ip ttl 64 accept", address.IPv4, 22, false, true},
+		{"", "ip version 4 accept", address.IPv4, 22, true, true},
 	} {
 		t.Run(c.file+c.rules, func(t *testing.T) {
 			backendtest.Isolate(t)

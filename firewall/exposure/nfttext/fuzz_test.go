@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -29,7 +30,7 @@ func FuzzRead(f *testing.F) {
 			}
 			return
 		}
-		q := exposure.Question{Family: firewall.IPv4, Protocol: firewall.TCP, Interface: "eth0", Port: 22}
+		q := exposure.Question{Family: address.IPv4, Protocol: firewall.TCP, Interface: "eth0", Port: 22}
 		if _, err := exposure.Evaluate(rs, nil, q); err != nil {
 			t.Error(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -219,18 +220,18 @@ func TestRemarksInReports(t *testing.T) {
 func TestCases(t *testing.T) {
 	for _, c := range []struct {
 		file     string
-		family   firewall.Family
+		family   address.Family
 		port     uint16
 		everyone bool
 	}{
-		{"nexthdr.nft", firewall.IPv4, 22, false},
-		{"nexthdr.nft", firewall.IPv6, 22, false},
-		{"proto-port-intervals.nft", firewall.IPv4, 8080, true},
-		{"proto-port-intervals.nft", firewall.IPv6, 8080, true},
-		{"proto-port-intervals.nft", firewall.IPv4, 22, true},
-		{"proto-port-intervals.nft", firewall.IPv4, 23, false},
-		{"no-chain-lines.v4", firewall.IPv4, 22, true},
-		{"no-chain-lines.v4", firewall.IPv4, 23, false},
+		{"nexthdr.nft", address.IPv4, 22, false},
+		{"nexthdr.nft", address.IPv6, 22, false},
+		{"proto-port-intervals.nft", address.IPv4, 8080, true},
+		{"proto-port-intervals.nft", address.IPv6, 8080, true},
+		{"proto-port-intervals.nft", address.IPv4, 22, true},
+		{"proto-port-intervals.nft", address.IPv4, 23, false},
+		{"no-chain-lines.v4", address.IPv4, 22, true},
+		{"no-chain-lines.v4", address.IPv4, 23, false},
 	} {
 		b, err := os.ReadFile("testdata/" + c.file)
 		if err != nil {

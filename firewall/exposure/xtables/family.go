@@ -3,7 +3,7 @@ package xtables
 import (
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
@@ -78,9 +78,9 @@ func has(table map[string][]string, option, value string) bool {
 // FamilyOfProgram is the IP version of what a program has printed; FamilyUnspec for arptables and ebtables.
 func FamilyOfProgram(p iptsave.Program) exposure.Family {
 	switch f, _ := p.Family(); f {
-	case firewall.IPv4:
+	case address.IPv4:
 		return exposure.FamilyIPv4
-	case firewall.IPv6:
+	case address.IPv6:
 		return exposure.FamilyIPv6
 	}
 	return exposure.FamilyUnspec

@@ -9,7 +9,7 @@ import (
 	"os/exec"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
@@ -42,12 +42,12 @@ func LiveSets(ctx context.Context, run Run, now time.Time) *Sets {
 // (no privilege, no program) goes to rs.Missing; an error is one of reading what was printed.
 func ReadLegacy(ctx context.Context, proc fs.FS, run Run, sets *Sets, rs *exposure.Ruleset) error {
 	for _, f := range []struct {
-		version firewall.Family
+		version address.Family
 		family  exposure.Family
 		program string
 	}{
-		{firewall.IPv4, exposure.FamilyIPv4, "iptables"},
-		{firewall.IPv6, exposure.FamilyIPv6, "ip6tables"},
+		{address.IPv4, exposure.FamilyIPv4, "iptables"},
+		{address.IPv6, exposure.FamilyIPv6, "ip6tables"},
 	} {
 		tables, err := iptsave.LegacyTables(proc, f.version)
 		if err != nil {

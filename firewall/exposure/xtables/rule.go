@@ -3,7 +3,7 @@ package xtables
 import (
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
@@ -22,11 +22,11 @@ type translator struct {
 }
 
 // version is the family as an IP version.
-func (x *translator) version() firewall.Family {
+func (x *translator) version() address.Family {
 	if x.family == exposure.FamilyIPv6 {
-		return firewall.IPv6
+		return address.IPv6
 	}
-	return firewall.IPv4
+	return address.IPv4
 }
 
 // maxKnown bounds the statements that are kept for other rules.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
@@ -20,7 +20,7 @@ type Info struct {
 // Context is what a decoder needs besides the struct.
 type Context struct {
 	// Family of the rule's table, and of its addresses.
-	Family firewall.Family
+	Family address.Family
 	// IPSet finds an ipset by its index; nil if ipsets can't be read. The name is for people, "" if
 	// unknown. A nil set couldn't be read.
 	IPSet func(index uint16) (set *exposure.Set, name string)
@@ -65,14 +65,14 @@ func cString(b []byte) string {
 
 // address reads a union nf_inet_addr (include/uapi/linux/netfilter.h): an IPv4 address is its first
 // four bytes.
-func (b fields) address(at int, f firewall.Family) netip.Addr {
-	if f == firewall.IPv6 {
+func (b fields) address(at int, f address.Family) netip.Addr {
+	if f == address.IPv6 {
 		return netip.AddrFrom16([16]byte(b[at : at+16]))
 	}
 	return netip.AddrFrom4([4]byte(b[at : at+4]))
 }
 
-func (b fields) value(at int, f firewall.Family) exposure.Value {
+func (b fields) value(at int, f address.Family) exposure.Value {
 	return exposure.Address(b.address(at, f))
 }
 

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
@@ -378,8 +378,8 @@ var ctFields = [4]struct {
 }
 
 // ctAddress picks the tuple's address field.
-func ctAddress(i int, f firewall.Family) exposure.Field {
-	if f == firewall.IPv6 {
+func ctAddress(i int, f address.Family) exposure.Field {
+	if f == address.IPv6 {
 		return ctFields[i].six
 	}
 	return ctFields[i].four

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
@@ -108,7 +108,7 @@ var (
 // reject: struct ipt_reject_info, ip6t_reject_info { u32 with }.
 func reject(c Context, b fields) []exposure.Statement {
 	names, with := rejects4, fmt.Sprintf("answer %d", b.u32(0))
-	if c.Family == firewall.IPv6 {
+	if c.Family == address.IPv6 {
 		names = rejects6
 	}
 	if n := b.u32(0); n < uint32(len(names)) {
@@ -144,8 +144,8 @@ func natText(flags uint32) string {
 func natCompat(kind exposure.NATKind) func(Context, fields) []exposure.Statement {
 	return func(c Context, b fields) []exposure.Statement {
 		return nat(
-			kind, firewall.IPv4, b.u32(4), b.address(8, firewall.IPv4),
-			b.address(12, firewall.IPv4), b.be16(16), b.be16(18), nil,
+			kind, address.IPv4, b.u32(4), b.address(8, address.IPv4),
+			b.address(12, address.IPv4), b.be16(16), b.be16(18), nil,
 		)
 	}
 }
@@ -170,7 +170,7 @@ func natRange(kind exposure.NATKind) func(Context, fields) []exposure.Statement 
 func natByFamily(kind exposure.NATKind) func(Context, fields) []exposure.Statement {
 	return func(c Context, b fields) []exposure.Statement {
 		switch {
-		case c.Family == firewall.IPv4:
+		case c.Family == address.IPv4:
 			return natCompat(kind)(c, b)
 		case len(b) < 40:
 			return nil
@@ -181,7 +181,7 @@ func natByFamily(kind exposure.NATKind) func(Context, fields) []exposure.Stateme
 
 func nat(
 	kind exposure.NATKind,
-	family firewall.Family,
+	family address.Family,
 	flags uint32,
 	from, to netip.Addr,
 	first, last uint16,
@@ -211,7 +211,7 @@ func netmap(c Context, b fields) []exposure.Statement {
 	switch {
 	case !c.HasHook:
 		return nil
-	case c.Family == firewall.IPv4:
+	case c.Family == address.IPv4:
 		from, to = b.address(8, c.Family), b.address(12, c.Family)
 	case len(b) < 40:
 		return nil
@@ -244,7 +244,7 @@ func prefixOf(from, to netip.Addr) (netip.Prefix, bool) {
 // has a union nf_inet_addr.
 func tproxy(addressSize int) func(Context, fields) []exposure.Statement {
 	return func(c Context, b fields) []exposure.Statement {
-		if addressSize == 4 && c.Family == firewall.IPv6 {
+		if addressSize == 4 && c.Family == address.IPv6 {
 			return nil
 		}
 		return xtmatch.TProxy(

@@ -7,14 +7,14 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
 // Package nftables tests the revisions that current iptables writes against the kernel. These are
 // structs that only older versions wrote.
 
-var context4 = Context{Family: firewall.IPv4, Hook: exposure.HookPrerouting, HasHook: true}
+var context4 = Context{Family: address.IPv4, Hook: exposure.HookPrerouting, HasHook: true}
 
 func u16s(n ...uint16) []byte {
 	var b []byte
@@ -86,7 +86,7 @@ func TestOlderRevisions(t *testing.T) {
 
 // A struct that is too short is unknown. One of only zeros or ones decodes without a panic.
 func TestSizes(t *testing.T) {
-	for _, family := range []firewall.Family{firewall.IPv4, firewall.IPv6} {
+	for _, family := range []address.Family{address.IPv4, address.IPv6} {
 		c := Context{Family: family}
 		for k, l := range matches {
 			if got, _ := Match(c, Info{k.name, k.revision, make([]byte, l.size-1)}); len(got) != 1 || reflect.TypeOf(got[0]) != reflect.TypeFor[exposure.Unknown]() {

@@ -3,7 +3,7 @@ package xtmatch
 import (
 	"net/netip"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -54,13 +54,13 @@ const (
 )
 
 // Address is the field with the address of a side. Either counts as Destination.
-func (s Side) Address(f firewall.Family) exposure.Field {
+func (s Side) Address(f address.Family) exposure.Field {
 	switch {
-	case s == Source && f == firewall.IPv4:
+	case s == Source && f == address.IPv4:
 		return exposure.FieldSource4
 	case s == Source:
 		return exposure.FieldSource6
-	case f == firewall.IPv4:
+	case f == address.IPv4:
 		return exposure.FieldDest4
 	}
 	return exposure.FieldDest6
@@ -76,9 +76,9 @@ func (s Side) Port() exposure.Field {
 
 // Addresses matches an address range: iprange, -s, -d. Both ends have the same family.
 func Addresses(s Side, from, to netip.Addr, not bool) exposure.Match {
-	family := firewall.IPv6
+	family := address.IPv6
 	if from.Is4() {
-		family = firewall.IPv4
+		family = address.IPv4
 	}
 	return test(
 		exposure.Of(s.Address(family)), not,
@@ -128,9 +128,9 @@ func ICMP(kind, firstCode, lastCode uint8, not bool) exposure.Match {
 
 // TTL matches IPv4's time to live or IPv6's hop limit: xt_ttl and xt_hl, net/netfilter/xt_hl.c. The
 // sender chooses it.
-func TTL(f firewall.Family, not bool, ranges ...exposure.Range) exposure.Match {
+func TTL(f address.Family, not bool, ranges ...exposure.Range) exposure.Match {
 	at := 64
-	if f == firewall.IPv6 {
+	if f == address.IPv6 {
 		at = 56
 	}
 	return test(networkBits(at, 8), not, ranges...)
@@ -138,11 +138,11 @@ func TTL(f firewall.Family, not bool, ranges ...exposure.Range) exposure.Match {
 
 // Length matches a packet's length, IP header included: net/netfilter/xt_length.c. IPv6's header
 // counts what follows it, 40 bytes less, in 16 bits that may overflow.
-func Length(f firewall.Family, from, to uint16, not bool) exposure.Match {
+func Length(f address.Family, from, to uint16, not bool) exposure.Match {
 	switch {
 	case to < from:
 		return test(networkBits(16, 16), not)
-	case f == firewall.IPv4:
+	case f == address.IPv4:
 		return test(networkBits(16, 16), not, exposure.Numbers(uint64(from), uint64(to)))
 	case from >= 40:
 		return test(networkBits(32, 16), not, exposure.Numbers(uint64(from-40), uint64(to-40)))

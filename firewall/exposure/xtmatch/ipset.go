@@ -3,7 +3,7 @@ package xtmatch
 import (
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -17,7 +17,7 @@ import (
 // fewer sides than dimensions.
 func IPSetKey(
 	set *exposure.Set,
-	family firewall.Family,
+	family address.Family,
 	sides []Side,
 ) (key []exposure.Operand, other, ok bool) {
 	next := 0
@@ -34,11 +34,11 @@ func IPSetKey(
 		var f exposure.Field
 		switch c {
 		case "ipv4_addr":
-			other = other || family != firewall.IPv4
-			f = side().Address(firewall.IPv4)
+			other = other || family != address.IPv4
+			f = side().Address(address.IPv4)
 		case "ipv6_addr":
-			other = other || family != firewall.IPv6
-			f = side().Address(firewall.IPv6)
+			other = other || family != address.IPv6
+			f = side().Address(address.IPv6)
 		case "inet_proto":
 			f = exposure.FieldProtocol
 		case "inet_service":
@@ -67,7 +67,7 @@ func IPSetKey(
 // IPSet is "-m set --match-set". A nil set couldn't be read. text is the match's text in the rule.
 func IPSet(
 	set *exposure.Set,
-	family firewall.Family,
+	family address.Family,
 	sides []Side,
 	not bool,
 	text string,
@@ -91,7 +91,7 @@ func IPSet(
 func UpdateIPSet(
 	set *exposure.Set,
 	op exposure.SetOp,
-	family firewall.Family,
+	family address.Family,
 	sides []Side,
 	text string,
 ) []exposure.Statement {

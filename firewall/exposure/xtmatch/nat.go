@@ -3,7 +3,7 @@ package xtmatch
 import (
 	"net/netip"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -19,7 +19,7 @@ type Translation struct {
 }
 
 // NAT is the translation. It ends the chain by itself.
-func NAT(kind exposure.NATKind, family firewall.Family, t Translation) exposure.NAT {
+func NAT(kind exposure.NATKind, family address.Family, t Translation) exposure.NAT {
 	n := exposure.NAT{Kind: kind, Family: ModelFamily(family), Text: t.Text}
 	if t.Addr.IsValid() {
 		n.Addr = constant(exposure.Address(t.Addr))
@@ -46,7 +46,7 @@ func constant(v exposure.Value) *exposure.Operand {
 
 // NetMap is NETMAP --to a prefix: the address keeps its host part. It maps the destination in
 // prerouting and output, and the source in input and postrouting (net/netfilter/xt_NETMAP.c).
-func NetMap(kind exposure.NATKind, family firewall.Family, to netip.Prefix) exposure.NAT {
+func NetMap(kind exposure.NATKind, family address.Family, to netip.Prefix) exposure.NAT {
 	side := Destination
 	if kind == exposure.NATSource {
 		side = Source
@@ -60,7 +60,7 @@ func NetMap(kind exposure.NATKind, family firewall.Family, to netip.Prefix) expo
 
 // TProxy is TPROXY: --on-ip (the zero Addr if not given), --on-port (0 if not), --tproxy-mark.
 func TProxy(
-	family firewall.Family,
+	family address.Family,
 	addr netip.Addr,
 	port uint16,
 	mark, mask uint32,
@@ -80,8 +80,8 @@ func TProxy(
 }
 
 // ModelFamily is the model's family for an IP version.
-func ModelFamily(f firewall.Family) exposure.Family {
-	if f == firewall.IPv6 {
+func ModelFamily(f address.Family) exposure.Family {
+	if f == address.IPv6 {
 		return exposure.FamilyIPv6
 	}
 	return exposure.FamilyIPv4

@@ -1,7 +1,7 @@
 package xtmatch
 
 import (
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -21,7 +21,7 @@ const (
 // are --limit-iface-in and --limit-iface-out.
 func AddrType(
 	s Side,
-	family firewall.Family,
+	family address.Family,
 	types uint16,
 	in, out, not bool,
 ) []exposure.Statement {
@@ -33,7 +33,7 @@ func AddrType(
 		Field: exposure.FieldFib,
 		Fib:   exposure.Fib{Of: of, Want: exposure.FibType, ByIn: in, ByOut: out},
 	}
-	if family == firewall.IPv6 {
+	if family == address.IPv6 {
 		return addrType6(s, types, fib, not)
 	}
 	if types == 0 || types&^addrTypes != 0 {
@@ -83,7 +83,7 @@ func addrType6(s Side, types uint16, fib exposure.Operand, not bool) []exposure.
 	if types&addrUnspec != 0 {
 		addresses = addresses.Intersect(unspec)
 	}
-	address := exposure.Of(s.Address(firewall.IPv6))
+	address := exposure.Of(s.Address(address.IPv6))
 	switch {
 	case types&routed == 0:
 		return []exposure.Statement{test(address, not, addresses.List()...)}

@@ -5,7 +5,7 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -25,20 +25,20 @@ func TestIPSetKey(t *testing.T) {
 	}
 	for _, c := range []struct {
 		set       *exposure.Set
-		family    firewall.Family
+		family    address.Family
 		sides     []Side
 		key       []exposure.Operand
 		other, ok bool
 	}{
-		{set("ipv4_addr", "ifname"), firewall.IPv4, []Side{Source, Destination}, of(exposure.FieldSource4, exposure.FieldOutName), false, true},
-		{set("ipv6_addr", "inet_proto", "inet_service", "ipv6_addr"), firewall.IPv6, []Side{Destination, Source, Source},
+		{set("ipv4_addr", "ifname"), address.IPv4, []Side{Source, Destination}, of(exposure.FieldSource4, exposure.FieldOutName), false, true},
+		{set("ipv6_addr", "inet_proto", "inet_service", "ipv6_addr"), address.IPv6, []Side{Destination, Source, Source},
 			of(exposure.FieldDest6, exposure.FieldProtocol, exposure.FieldSport, exposure.FieldSource6), false, true},
-		{set("ipv4_addr", "mark"), firewall.IPv4, []Side{Source, Source}, of(exposure.FieldSource4, exposure.FieldMark), false, true},
-		{set("ether_addr"), firewall.IPv4, []Side{Source}, of(exposure.FieldSourceMAC), false, true},
-		{set("ipv6_addr"), firewall.IPv4, []Side{Source}, of(exposure.FieldSource6), true, true},
-		{set("ipv4_addr", "inet_service"), firewall.IPv4, []Side{Source}, of(exposure.FieldSource4, exposure.FieldSport), false, false},
-		{set("colour"), firewall.IPv4, []Side{Source}, nil, false, false},
-		{set(), firewall.IPv4, nil, nil, false, false},
+		{set("ipv4_addr", "mark"), address.IPv4, []Side{Source, Source}, of(exposure.FieldSource4, exposure.FieldMark), false, true},
+		{set("ether_addr"), address.IPv4, []Side{Source}, of(exposure.FieldSourceMAC), false, true},
+		{set("ipv6_addr"), address.IPv4, []Side{Source}, of(exposure.FieldSource6), true, true},
+		{set("ipv4_addr", "inet_service"), address.IPv4, []Side{Source}, of(exposure.FieldSource4, exposure.FieldSport), false, false},
+		{set("colour"), address.IPv4, []Side{Source}, nil, false, false},
+		{set(), address.IPv4, nil, nil, false, false},
 	} {
 		key, other, ok := IPSetKey(c.set, c.family, c.sides)
 		if ok != c.ok || ok && (other != c.other || !reflect.DeepEqual(key, c.key)) {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host/statefiles/faulty"
 	"golang.org/x/sys/unix"
 )
@@ -254,7 +255,7 @@ func TestLockNamesTheHolder(t *testing.T) {
 
 // TestLargeState: a hundred thousand prefixes come back as they were.
 func TestLargeState(t *testing.T) {
-	prefixes := make([]firewall.Prefix, 100_000)
+	prefixes := make([]netip.Prefix, 100_000)
 	for i := range prefixes {
 		prefixes[i] = netip.PrefixFrom(
 			netip.AddrFrom4([4]byte{10, byte(i >> 15), byte(i >> 7), byte(i << 1)}),
@@ -263,7 +264,7 @@ func TestLargeState(t *testing.T) {
 	}
 	g := generation("large")
 	var err error
-	if g.State.Services[0].Sources, err = firewall.NewPrefixes(prefixes...); err != nil ||
+	if g.State.Services[0].Sources, err = address.New(prefixes...); err != nil ||
 		g.State.Services[0].Sources.Len() != len(prefixes) {
 		t.Fatal(g.State.Services[0].Sources.Len(), err)
 	}
@@ -288,7 +289,7 @@ func TestEverythingComesBack(t *testing.T) {
 	svc := &g.State.Services[0]
 	svc.Interfaces, svc.Addresses = []string{
 		"eth*",
-	}, firewall.MustPrefixes(
+	}, address.Must(
 		"192.0.2.1/32",
 		"2001:db8::1/128",
 	)

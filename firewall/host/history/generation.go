@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
@@ -144,7 +145,7 @@ func encodeStates(
 			}
 			return leased.WriteBinary(w)
 		}
-		sets := setWriter{large: large, written: map[firewall.SetIdentity]uint64{}}
+		sets := setWriter{large: large, written: map[address.Identity]uint64{}}
 		if err := state.WriteBinaryWith(w, sets.write); err != nil || leased == nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
 
@@ -43,7 +44,7 @@ func generation(reason string) Generation {
 				{
 					Name:    "a",
 					Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 2}},
-					Sources: firewall.MustPrefixes("10.0.0.0/8", "::/0"),
+					Sources: address.Must("10.0.0.0/8", "::/0"),
 					Log:     firewall.LogDenied,
 				},
 			},
@@ -267,9 +268,9 @@ func TestEnforces(t *testing.T) {
 	s, g := open(t), generation("one")
 	other, leased := generation("").State, generation("").State
 	other.Services = []firewall.Service{other.Services[0]}
-	other.Services[0].Sources = firewall.MustPrefixes("10.0.0.0/8", "::/1")
+	other.Services[0].Sources = address.Must("10.0.0.0/8", "::/1")
 	leased.Services = []firewall.Service{leased.Services[0]}
-	leased.Services[0].Sources = firewall.MustPrefixes("10.0.0.0/8", "192.0.2.0/24", "::/0")
+	leased.Services[0].Sources = address.Must("10.0.0.0/8", "192.0.2.0/24", "::/0")
 	ask := func(what string, state firewall.State, leased *firewall.State, want bool) Record {
 		t.Helper()
 		r, same := s.Enforces(state, leased)

@@ -41,18 +41,18 @@ const (
 
 // storedSet is how a large set is stored.
 type storedSet struct {
-	set            firewall.Prefixes
+	set            address.Set
 	base           string           // SHA-256 of the base's binary form
 	stamp          statefiles.Stamp // of the base's file, when its content was last verified
 	size           int              // of the base's binary form
-	removed, added firewall.Prefixes
+	removed, added address.Set
 }
 
 // storedSets are the large sets of a generation.
-type storedSets map[firewall.SetIdentity]storedSet
+type storedSets map[address.Identity]storedSet
 
 // readSet reads a set from the beginning of b and returns what follows it.
-type readSet func(b []byte) (p firewall.Prefixes, rest []byte, err error)
+type readSet func(b []byte) (p address.Set, rest []byte, err error)
 
 // How a set stands in a generation of formatStored: a byte, then what it says.
 const (
@@ -64,10 +64,10 @@ const (
 // setWriter writes the sets of a generation.
 type setWriter struct {
 	large   storedSets
-	written map[firewall.SetIdentity]uint64
+	written map[address.Identity]uint64
 }
 
-func (s *setWriter) write(w io.Writer, p firewall.Prefixes) error {
+func (s *setWriter) write(w io.Writer, p address.Set) error {
 	stored, large := s.large[p.Identity()]
 	if !large {
 		if _, err := w.Write([]byte{setInline}); err != nil {
@@ -84,7 +84,7 @@ func (s *setWriter) write(w io.Writer, p firewall.Prefixes) error {
 	if err == nil {
 		_, err = w.Write(append([]byte{setStored}, digest...))
 	}
-	for _, part := range []firewall.Prefixes{stored.removed, stored.added} {
+	for _, part := range []address.Set{stored.removed, stored.added} {
 		if err == nil {
 			err = part.WriteBinary(w)
 		}
@@ -99,11 +99,11 @@ func (s *setWriter) write(w io.Writer, p firewall.Prefixes) error {
 type setReader struct {
 	store *Store
 	bases map[string]storedSet // that were read
-	read  []firewall.Prefixes  // the stored ones
+	read  []address.Set        // the stored ones
 	large storedSets
 }
 
-func (r *setReader) set(b []byte) (p firewall.Prefixes, rest []byte, err error) {
+func (r *setReader) set(b []byte) (p address.Set, rest []byte, err error) {
 	if len(b) == 0 {
 		return p, nil, errors.New("a set is missing")
 	}
@@ -122,7 +122,7 @@ func (r *setReader) set(b []byte) (p firewall.Prefixes, rest []byte, err error) 
 	return p, nil, errors.New("a set has an unknown form")
 }
 
-func (r *setReader) stored(b []byte) (p firewall.Prefixes, rest []byte, err error) {
+func (r *setReader) stored(b []byte) (p address.Set, rest []byte, err error) {
 	if len(b) < sha256.Size {
 		return p, nil, errors.New("the name of a set is missing")
 	}
@@ -207,7 +207,7 @@ func (s *Store) store(g *Generation, last *Generation) error {
 
 // derive stores a set as the difference from a base that the last generation, or another set of
 // this one, is made from; false if none is close.
-func (s *Store) derive(set firewall.Prefixes, last *Generation, own storedSets) (storedSet, bool) {
+func (s *Store) derive(set address.Set, last *Generation, own storedSets) (storedSet, bool) {
 	var known []storedSets
 	if last != nil {
 		known = append(known, last.large)
@@ -249,7 +249,7 @@ func (s *Store) intact(x storedSet) bool {
 }
 
 // writeBase stores a set as a base, unless it stands there already and is whole.
-func (s *Store) writeBase(set firewall.Prefixes) (storedSet, error) {
+func (s *Store) writeBase(set address.Set) (storedSet, error) {
 	sum := sha256.New()
 	if err := set.WriteBinary(sum); err != nil {
 		return storedSet{}, err
@@ -310,12 +310,12 @@ func (s *Store) wholeBases(state firewall.State, leased *firewall.State) storedS
 }
 
 // largeSets are the distinct large sets of States; the second may be nil.
-func largeSets(state firewall.State, leased *firewall.State) (large []firewall.Prefixes) {
+func largeSets(state firewall.State, leased *firewall.State) (large []address.Set) {
 	services := state.Services
 	if leased != nil {
 		services = slices.Concat(services, leased.Services)
 	}
-	seen := map[firewall.SetIdentity]bool{}
+	seen := map[address.Identity]bool{}
 	for _, svc := range services {
 		if id := svc.Sources.Identity(); !seen[id] && svc.Sources.BinarySize() >= minStored {
 			seen[id] = true

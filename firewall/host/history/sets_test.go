@@ -17,8 +17,8 @@ import (
 )
 
 // many is n addresses of both families, two apart.
-func many(n int) firewall.Prefixes {
-	var b firewall.PrefixesBuilder
+func many(n int) address.Set {
+	var b address.Builder
 	for i := range n {
 		a := netip.AddrFrom4([4]byte{10, byte(i >> 15), byte(i >> 7), byte(i << 1)})
 		if i%4 == 0 {
@@ -30,7 +30,7 @@ func many(n int) firewall.Prefixes {
 }
 
 // letting is a generation whose only service lets a set in.
-func letting(reason string, sources firewall.Prefixes) Generation {
+func letting(reason string, sources address.Set) Generation {
 	g := generation(reason)
 	g.State.Services[0].Sources = sources
 	return g
@@ -48,7 +48,7 @@ func add(t *testing.T, s *Store, g Generation) Generation {
 }
 
 // holds fails unless a generation, read anew, lets exactly a set in.
-func holds(t *testing.T, s *Store, n int, sources firewall.Prefixes) *Generation {
+func holds(t *testing.T, s *Store, n int, sources address.Set) *Generation {
 	t.Helper()
 	g, err := View(s.dir).Load(n)
 	if err != nil || !g.State.Services[0].Sources.Equal(sources) {
@@ -80,7 +80,7 @@ func size(t *testing.T, path string) int64 {
 func TestRecordsGrowWithTheChange(t *testing.T) {
 	s, random := open(t), rand.New(rand.NewPCG(1, 2))
 	now := many(50_000)
-	all := map[int]firewall.Prefixes{}
+	all := map[int]address.Set{}
 	for i := range Keep + 20 {
 		g := add(t, s, letting("x", now))
 		if all[g.Number] = now; i > 0 {
@@ -90,7 +90,7 @@ func TestRecordsGrowWithTheChange(t *testing.T) {
 		}
 		for range 2 { // one address comes, one goes, some for the second time
 			x := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(random.Uint32())}), 32)
-			set := firewall.MustPrefixes(x.String())
+			set := address.Must(x.String())
 			if now.Contains(x.Addr()) {
 				now = now.Minus(set)
 			} else {
@@ -198,7 +198,7 @@ func TestDamagedBases(t *testing.T) {
 			if _, same := s.Enforces(first.State, nil); same {
 				t.Error("it enforces what can't be read")
 			}
-			now = now.Union(firewall.MustPrefixes("192.0.2.1/32"))
+			now = now.Union(address.Must("192.0.2.1/32"))
 			second := add(t, s, letting("y", now))
 			holds(t, s, second.Number, now)
 			// The same content again mends the file, and with it the first generation.
@@ -245,7 +245,7 @@ func TestEnforcesStored(t *testing.T) {
 		if _, same := View(s.dir).Enforces(g.State, &g.State); same {
 			t.Errorf("generation %d enforces leases", g.Number)
 		}
-		now = now.Union(firewall.MustPrefixes(more))
+		now = now.Union(address.Must(more))
 		if _, same := View(s.dir).Enforces(letting("y", now).State, nil); same {
 			t.Errorf("generation %d enforces one more", g.Number)
 		}
@@ -281,7 +281,7 @@ func TestOldGenerationsStayReadable(t *testing.T) {
 		t.Error("it does not enforce what it does")
 	}
 	s.Remember(last)
-	now = now.Union(firewall.MustPrefixes("192.0.2.1/32"))
+	now = now.Union(address.Must("192.0.2.1/32"))
 	holds(t, s, add(t, s, letting("new", now)).Number, now)
 	holds(t, s, 1, g.State.Services[0].Sources)
 }
@@ -306,7 +306,7 @@ func TestWithAnEqualState(t *testing.T) {
 		t.Errorf("%d large sets", len(now.large))
 	}
 	s.Remember(now)
-	more := copied.Services[0].Sources.Union(firewall.MustPrefixes("192.0.2.1/32"))
+	more := copied.Services[0].Sources.Union(address.Must("192.0.2.1/32"))
 	holds(t, s, add(t, s, letting("z", more)).Number, more)
 	if found := bases(t, s); len(found) != 1 {
 		t.Errorf("%d bases", len(found))

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
 
@@ -41,7 +42,7 @@ func (s *Store) Remember(g *Generation) { s.last = g }
 func (g *Generation) With(state firewall.State) *Generation {
 	out := *g
 	out.large = storedSets{}
-	instead := map[firewall.SetIdentity]firewall.Prefixes{}
+	instead := map[address.Identity]address.Set{}
 	for i, svc := range state.Services {
 		instead[g.State.Services[i].Sources.Identity()] = svc.Sources
 	}

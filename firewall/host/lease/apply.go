@@ -2,12 +2,14 @@ package lease
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Apply merges the leases that run at a moment into a canonical State, and returns the result in
@@ -165,7 +167,7 @@ func additions(
 	leases []Lease,
 ) map[int][]firewall.ExpiringSource {
 	adds := map[int][]firewall.ExpiringSource{}
-	var asked []firewall.Prefix
+	var asked []netip.Prefix
 	for _, p := range pieces {
 		for _, i := range p.leases {
 			if _, seen := adds[i]; !seen {
@@ -177,7 +179,7 @@ func additions(
 	if len(adds) == 0 {
 		return nil
 	}
-	all, _ := firewall.NewPrefixes(asked...) // they were in sets, so they are fit for one
+	all, _ := address.New(asked...) // they were in sets, so they are fit for one
 	permanent := all.Intersect(svc.Sources)
 	for i := range adds {
 		fresh := leases[i].Sources
@@ -189,7 +191,7 @@ func additions(
 	return adds
 }
 
-func ending(sources firewall.Prefixes, until time.Time) []firewall.ExpiringSource {
+func ending(sources address.Set, until time.Time) []firewall.ExpiringSource {
 	out := make([]firewall.ExpiringSource, 0, sources.Len())
 	for p := range sources.All() {
 		out = append(out, firewall.ExpiringSource{Prefix: p, Until: until})

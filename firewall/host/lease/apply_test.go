@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // lines is a State in a form for reading: a line a service.
@@ -30,7 +31,7 @@ func lines(s firewall.State) []string {
 }
 
 func TestApply(t *testing.T) {
-	office := firewall.MustPrefixes("10.0.0.0/8")
+	office := address.Must("10.0.0.0/8")
 	one := firewall.Service{
 		Name:    "metrics",
 		Ports:   []firewall.PortRange{tcp(9090, 9090)},
@@ -113,8 +114,8 @@ func TestSplitKeepsEverythingElse(t *testing.T) {
 		Name:       "web",
 		Ports:      []firewall.PortRange{tcp(80, 81)},
 		Interfaces: []string{"eth*"},
-		Addresses:  firewall.MustPrefixes("192.0.2.1/32"),
-		Sources: firewall.MustPrefixes(
+		Addresses:  address.Must("192.0.2.1/32"),
+		Sources: address.Must(
 			"10.0.0.0/8",
 		),
 		Expiring: []firewall.ExpiringSource{
@@ -175,7 +176,7 @@ func TestApplyRefuses(t *testing.T) {
 	), leaseOf(
 		"203.0.113.7/32",
 	)
-	nobody.Sources = firewall.Prefixes{}
+	nobody.Sources = address.Set{}
 	backwards.Opened = backwards.Until.Add(time.Second)
 	for name, tt := range map[string]struct {
 		state firewall.State

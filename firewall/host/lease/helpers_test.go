@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -47,7 +48,7 @@ func leaseOf(source string, ports ...firewall.PortRange) Lease {
 	return Lease{
 		ID:      "bcdfgh",
 		Ports:   ports,
-		Sources: firewall.MustPrefixes(source),
+		Sources: address.Must(source),
 		Opened:  noon,
 		Until:   noon.Add(2 * time.Hour),
 		User:    "root",

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Lease is one opening: some ports, to some sources, for some time.
@@ -17,7 +18,7 @@ type Lease struct {
 	ID string
 	// Ports, ordered and merged.
 	Ports   []firewall.PortRange
-	Sources firewall.Prefixes
+	Sources address.Set
 	// Opened and Until are whole seconds, UTC. Until is the first moment at which the lease no
 	// longer runs.
 	Opened, Until time.Time
@@ -120,15 +121,15 @@ func mergePorts(ports []firewall.PortRange) ([]firewall.PortRange, error) {
 
 // wire is the JSON of a Lease: a contract, and part of the format on disk.
 type wire struct {
-	ID       string            `json:"id"`
-	Ports    []string          `json:"ports"` // "tcp/9090", "udp/5000-5010"
-	Sources  firewall.Prefixes `json:"sources"`
-	Opened   time.Time         `json:"opened"`
-	Until    time.Time         `json:"until"`
-	User     string            `json:"user"`
-	From     string            `json:"from"`
-	Reason   string            `json:"reason"`
-	Unlisted bool              `json:"unlisted"`
+	ID       string      `json:"id"`
+	Ports    []string    `json:"ports"` // "tcp/9090", "udp/5000-5010"
+	Sources  address.Set `json:"sources"`
+	Opened   time.Time   `json:"opened"`
+	Until    time.Time   `json:"until"`
+	User     string      `json:"user"`
+	From     string      `json:"from"`
+	Reason   string      `json:"reason"`
+	Unlisted bool        `json:"unlisted"`
 }
 
 func (l Lease) wire() wire {

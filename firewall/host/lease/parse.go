@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
@@ -81,38 +82,38 @@ func parseNumber(s string) (uint16, error) {
 
 // ParseSources reads addresses and CIDRs, each item one or several with commas between, into one
 // set.
-func ParseSources(items ...string) (firewall.Prefixes, error) {
-	var list []firewall.Prefix
+func ParseSources(items ...string) (address.Set, error) {
+	var list []netip.Prefix
 	for _, item := range items {
 		for _, part := range strings.Split(item, ",") {
 			p, err := parseSource(strings.TrimSpace(part))
 			if err != nil {
-				return firewall.Prefixes{}, err
+				return address.Set{}, err
 			}
 			list = append(list, p)
 		}
 	}
 	if len(list) == 0 {
-		return firewall.Prefixes{}, errors.New(
+		return address.Set{}, errors.New(
 			"no source: write an address such as 203.0.113.7, or a CIDR",
 		)
 	}
-	return firewall.NewPrefixes(list...)
+	return address.New(list...)
 }
 
-func parseSource(s string) (firewall.Prefix, error) {
+func parseSource(s string) (netip.Prefix, error) {
 	address, _, isPrefix := strings.Cut(s, "/")
 	a, err := netip.ParseAddr(address)
 	switch {
 	case err != nil:
-		return firewall.Prefix{}, fmt.Errorf(
+		return netip.Prefix{}, fmt.Errorf(
 			"%q is not an address or a CIDR: write 203.0.113.7, 203.0.113.0/24 or 2001:db8::/48",
 			s,
 		)
 	case a.Zone() != "":
-		return firewall.Prefix{}, fmt.Errorf("%q has a zone: write %s", s, a.WithZone(""))
+		return netip.Prefix{}, fmt.Errorf("%q has a zone: write %s", s, a.WithZone(""))
 	case a.Is4In6():
-		return firewall.Prefix{}, fmt.Errorf(
+		return netip.Prefix{}, fmt.Errorf(
 			"%q is an IPv4-mapped IPv6 address, which never appears on the wire: write the IPv4 address, %s",
 			s,
 			a.Unmap(),
@@ -122,14 +123,14 @@ func parseSource(s string) (firewall.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return firewall.Prefix{}, fmt.Errorf(
+		return netip.Prefix{}, fmt.Errorf(
 			"%q: the length of this prefix is a number from 0 to %d",
 			s,
 			a.BitLen(),
 		)
 	}
 	if p.Masked() != p {
-		return firewall.Prefix{}, fmt.Errorf(
+		return netip.Prefix{}, fmt.Errorf(
 			"%q has host bits set: write %s for the network, or %s for the one address",
 			s,
 			p.Masked(),

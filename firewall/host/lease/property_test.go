@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"pgregory.net/rapid"
 )
 
@@ -63,12 +64,12 @@ func drawState(t *rapid.T) firewall.State {
 		svc := firewall.Service{
 			Name:    name,
 			Ports:   drawPorts(t),
-			Sources: firewall.MustPrefixes(rapid.SliceOfN(prefixes, 0, 2).Draw(t, "sources")...),
+			Sources: address.Must(rapid.SliceOfN(prefixes, 0, 2).Draw(t, "sources")...),
 			Log:     firewall.LogDenied,
 			Interfaces: rapid.SampledFrom([][]string{nil, {"eth0"}, {"eth1"}, {"eth*"}}).
 				Draw(t, "interfaces"),
 		}
-		svc.Addresses = rapid.SampledFrom([]firewall.Prefixes{{}, firewall.MustPrefixes("198.51.100.1/32"), firewall.MustPrefixes("198.51.100.2/32", "2001:db8:f::1/128")}).
+		svc.Addresses = rapid.SampledFrom([]address.Set{{}, address.Must("198.51.100.1/32"), address.Must("198.51.100.2/32", "2001:db8:f::1/128")}).
 			Draw(t, "addresses")
 		for _, p := range rapid.SliceOfN(prefixes, 0, 2).Draw(t, "expiring") {
 			svc.Expiring = append(
@@ -102,7 +103,7 @@ func drawLease(t *rapid.T) Lease {
 	return Lease{
 		ID:      drawID(),
 		Ports:   ports,
-		Sources: firewall.MustPrefixes(rapid.SliceOfN(prefixes, 1, 2).Draw(t, "sources")...),
+		Sources: address.Must(rapid.SliceOfN(prefixes, 1, 2).Draw(t, "sources")...),
 		Opened:  opened,
 		Until: opened.Add(
 			time.Duration(rapid.IntRange(1, 3).Draw(t, "length")) * time.Hour,
@@ -299,7 +300,7 @@ func TestParents(t *testing.T) {
 // TestManyLeases: as many as may run, all with ends of their own, are merged before anybody has to
 // wait, into a service of a hundred thousand sources.
 func TestManyLeases(t *testing.T) {
-	sources := make([]firewall.Prefix, 100_000)
+	sources := make([]netip.Prefix, 100_000)
 	for i := range sources {
 		sources[i] = netip.PrefixFrom(
 			netip.AddrFrom4([4]byte{172, byte(i >> 15), byte(i >> 7), byte(i << 1)}),
@@ -308,7 +309,7 @@ func TestManyLeases(t *testing.T) {
 	}
 	web := firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(1000, 60000)}}
 	var err error
-	if web.Sources, err = firewall.NewPrefixes(sources...); err != nil {
+	if web.Sources, err = address.New(sources...); err != nil {
 		t.Fatal(err)
 	}
 	s := stateOf(t, web)

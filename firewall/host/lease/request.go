@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Request is what somebody asks for.
 type Request struct {
 	Ports   []firewall.PortRange
-	Sources firewall.Prefixes
+	Sources address.Set
 	For     time.Duration
 	// User asks, From the address of an SSH client if there is one, for Reason. A reason is
 	// recorded, not demanded: at night, in the middle of an incident, one that is made up is worth
@@ -76,7 +77,7 @@ func (r Request) Grant(s firewall.State, longest time.Duration, now time.Time) (
 	return l, nil
 }
 
-func checkWidth(sources firewall.Prefixes) error {
+func checkWidth(sources address.Set) error {
 	var errs []error
 	for p := range sources.All() {
 		widest, family := widestIPv4, "IPv4"
@@ -164,7 +165,7 @@ func listsNot(s firewall.State, ports []firewall.PortRange) bool {
 }
 
 // briefly lists sources for a sentence.
-func briefly(sources firewall.Prefixes) []string {
+func briefly(sources address.Set) []string {
 	const few = 3
 	var out []string
 	for p := range sources.All() {

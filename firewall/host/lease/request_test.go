@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 func TestParsePorts(t *testing.T) {
@@ -50,7 +51,7 @@ func TestParsePorts(t *testing.T) {
 
 func TestParseSources(t *testing.T) {
 	got, err := ParseSources("203.0.113.7", "192.0.2.0/25, 192.0.2.128/25", "2001:db8::/48")
-	if want := firewall.MustPrefixes("203.0.113.7/32", "192.0.2.0/24", "2001:db8::/48"); err != nil ||
+	if want := address.Must("203.0.113.7/32", "192.0.2.0/24", "2001:db8::/48"); err != nil ||
 		!got.Equal(want) {
 		t.Errorf("%v, %v", got.Strings(), err)
 	}
@@ -101,7 +102,7 @@ func TestGrant(t *testing.T) {
 	request := func(change func(*Request)) Request {
 		r := Request{
 			Ports:   []firewall.PortRange{tcp(80, 80)},
-			Sources: firewall.MustPrefixes("203.0.113.7/32"),
+			Sources: address.Must("203.0.113.7/32"),
 			For:     2 * time.Hour,
 			User:    "ann",
 			From:    "198.51.100.4",
@@ -126,7 +127,7 @@ func TestGrant(t *testing.T) {
 		t.Errorf("%+v, %v", l, err)
 	}
 	ports := func(p ...firewall.PortRange) func(*Request) { return func(r *Request) { r.Ports = p } }
-	sources := func(s ...string) func(*Request) { return func(r *Request) { r.Sources = firewall.MustPrefixes(s...) } }
+	sources := func(s ...string) func(*Request) { return func(r *Request) { r.Sources = address.Must(s...) } }
 	for name, tt := range map[string]struct {
 		state  firewall.State
 		change func(*Request)
