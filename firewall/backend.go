@@ -57,9 +57,10 @@ type Protector interface {
 
 // Protection tells whether other programs are kept from changing the rules.
 type Protection struct {
-	Protected bool   `json:"protected"`
-	Wanted    bool   `json:"wanted"` // they shall be: the policy says so, or with auto the host can do with it
-	Reason    string `json:"reason"` // why not; "" if they are
+	Protected bool `json:"protected"`
+	// they shall be: the policy says so, or with auto the host can do with it
+	Wanted bool   `json:"wanted"`
+	Reason string `json:"reason"` // why not; "" if they are
 }
 
 // Counting is a Backend that reads its counters without reading everything else.
@@ -71,8 +72,9 @@ type Counting interface {
 // Names to ask Observation.Traffic for what no service decides about. None is a valid service name.
 const (
 	UnlistedTraffic = "(unlisted)" // ports that no service lists
-	SpoofedTraffic  = "(spoofed)"  // packets from outside with one of the host's own addresses as source
-	DirectTraffic   = "(direct)"   // packets to State.Direct that this host did not DNAT
+	// packets from outside with one of the host's own addresses as source
+	SpoofedTraffic = "(spoofed)"
+	DirectTraffic  = "(direct)" // packets to State.Direct that this host did not DNAT
 )
 
 // OtherTraffic lists those names.

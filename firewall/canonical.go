@@ -42,7 +42,10 @@ func (s State) Canonical() (State, error) {
 	slices.SortFunc(c.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
 	for i := 1; i < len(c.Services); i++ {
 		if c.Services[i].Name == c.Services[i-1].Name {
-			errs = append(errs, fmt.Errorf("service %q: the name is used twice", c.Services[i].Name))
+			errs = append(
+				errs,
+				fmt.Errorf("service %q: the name is used twice", c.Services[i].Name),
+			)
 		}
 	}
 	for _, clash := range Clashes(c.Services) {
@@ -91,7 +94,10 @@ func (svc Service) canonical() (Service, error) {
 			errs = append(errs, errors.New("rate: count and burst must be at least 1"))
 		}
 		if r.IPv6Prefix > 128 {
-			errs = append(errs, fmt.Errorf("rate: /%d is longer than an IPv6 address", r.IPv6Prefix))
+			errs = append(
+				errs,
+				fmt.Errorf("rate: /%d is longer than an IPv6 address", r.IPv6Prefix),
+			)
 		}
 		if r.IPv6Prefix == DefaultRatePrefix {
 			plain := *r
@@ -126,7 +132,8 @@ func mergePorts(in []PortRange) ([]PortRange, error) {
 
 // Equal reports whether two canonical States enforce the same.
 func (s State) Equal(o State) bool {
-	return s.Unlisted == o.Unlisted && s.Refuse == o.Refuse && s.Established == o.Established && s.Essentials == o.Essentials &&
+	return s.Unlisted == o.Unlisted && s.Refuse == o.Refuse && s.Established == o.Established &&
+		s.Essentials == o.Essentials &&
 		slices.Equal(s.Direct, o.Direct) &&
 		s.Connected.Equal(o.Connected) &&
 		slices.Equal(s.Virtual, o.Virtual) &&
@@ -136,7 +143,8 @@ func (s State) Equal(o State) bool {
 // Equal reports whether two canonical services enforce the same.
 func (svc Service) Equal(o Service) bool {
 	return svc.Name == o.Name && slices.Equal(svc.Ports, o.Ports) && slices.Equal(svc.Interfaces, o.Interfaces) &&
-		svc.Addresses.Equal(o.Addresses) && svc.Sources.Equal(o.Sources) && svc.Log == o.Log &&
+		svc.Addresses.Equal(o.Addresses) && svc.Sources.Equal(o.Sources) &&
+		svc.Log == o.Log &&
 		reflect.DeepEqual(svc.Rate, o.Rate) &&
 		slices.EqualFunc(svc.Expiring, o.Expiring, func(a, b ExpiringSource) bool { return a.Prefix == b.Prefix && a.Until.Equal(b.Until) })
 }

@@ -14,7 +14,12 @@ type Clash struct {
 }
 
 func (c Clash) Error() string {
-	return fmt.Sprintf("services %q and %q both claim %s on the same interface and address", c.First, c.Second, c.Ports)
+	return fmt.Sprintf(
+		"services %q and %q both claim %s on the same interface and address",
+		c.First,
+		c.Second,
+		c.Ports,
+	)
 }
 
 // maxClashes is how many pairs are looked for: ten thousand services on one port make fifty
@@ -42,7 +47,11 @@ func (f *clashFinder) find() []Clash {
 	}
 	f.sweep()
 	slices.SortFunc(f.out, func(a, b Clash) int {
-		return cmp.Or(comparePortRanges(a.Ports, b.Ports), strings.Compare(a.First, b.First), strings.Compare(a.Second, b.Second))
+		return cmp.Or(
+			comparePortRanges(a.Ports, b.Ports),
+			strings.Compare(a.First, b.First),
+			strings.Compare(a.Second, b.Second),
+		)
 	})
 	return f.out
 }
@@ -62,7 +71,12 @@ type clashFinder struct {
 type claim struct{ service, turn int }
 
 func newClashFinder(services []Service) *clashFinder {
-	f := &clashFinder{services: services, places: placesOf(services), index: map[placeKey][]claim{}, seen: map[[2]int]bool{}}
+	f := &clashFinder{
+		services: services,
+		places:   placesOf(services),
+		index:    map[placeKey][]claim{},
+		seen:     map[[2]int]bool{},
+	}
 	for i, svc := range services {
 		sorted := slices.Clone(svc.Ports)
 		slices.SortFunc(sorted, comparePortRanges)
@@ -88,12 +102,17 @@ func (f *clashFinder) sweep() {
 		}
 		for _, r := range list {
 			if r.First <= r.Last { // of others, which are none, the reader tells
-				edges = append(edges, edge{r.Protocol, uint32(r.First), true, i}, edge{r.Protocol, uint32(r.Last) + 1, false, i})
+				edges = append(
+					edges,
+					edge{r.Protocol, uint32(r.First), true, i},
+					edge{r.Protocol, uint32(r.Last) + 1, false, i},
+				)
 			}
 		}
 	}
 	slices.SortFunc(edges, func(a, b edge) int {
-		if c := cmp.Or(cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port)); c != 0 || a.open == b.open {
+		if c := cmp.Or(cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port)); c != 0 ||
+			a.open == b.open {
 			return cmp.Or(c, cmp.Compare(a.service, b.service))
 		}
 		if b.open {

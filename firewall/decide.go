@@ -59,7 +59,11 @@ func (x *Index) Decide(f Flow, now time.Time) Decision {
 	at := x.At(f.Protocol, f.Port, f.Interface, f.Destination)
 	for _, i := range at {
 		if svc := x.services[i]; svc.Allows(f.Source, now) {
-			return Decision{Allowed, svc.Name, fmt.Sprintf("service %s allows %s", svc.Name, f.Source)}
+			return Decision{
+				Allowed,
+				svc.Name,
+				fmt.Sprintf("service %s allows %s", svc.Name, f.Source),
+			}
 		}
 	}
 	if n := len(at); n > 0 {

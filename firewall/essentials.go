@@ -29,7 +29,10 @@ var essentialMessages = []struct {
 			"destination-unreachable",
 			1,
 		}, {address.IPv6, "packet-too-big", 2}, {address.IPv6, "time-exceeded", 3}, {address.IPv6, "parameter-problem", 4}}},
-	{EssentialEcho, []ICMPMessage{{address.IPv4, "echo-request", 8}, {address.IPv6, "echo-request", 128}}},
+	{
+		EssentialEcho,
+		[]ICMPMessage{{address.IPv4, "echo-request", 8}, {address.IPv6, "echo-request", 128}},
+	},
 	{EssentialNeighbourDiscovery, []ICMPMessage{
 		{
 			address.IPv6,

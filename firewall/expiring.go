@@ -38,7 +38,10 @@ func LatestEnds(in []ExpiringSource) []ExpiringSource {
 	sorted := make([]ExpiringSource, 0, len(in))
 	for _, e := range in {
 		if e.Prefix.IsValid() && !e.Prefix.Addr().Is4In6() {
-			sorted = append(sorted, ExpiringSource{e.Prefix.Masked(), e.Until.UTC().Truncate(time.Second)})
+			sorted = append(
+				sorted,
+				ExpiringSource{e.Prefix.Masked(), e.Until.UTC().Truncate(time.Second)},
+			)
 		}
 	}
 	slices.SortFunc(sorted, compareSources) // a prefix comes before those inside it
@@ -91,11 +94,19 @@ func SameEnd(a, b time.Time) bool {
 }
 
 func compareSources(a, b ExpiringSource) int {
-	return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
+	return cmp.Or(
+		a.Prefix.Addr().Compare(b.Prefix.Addr()),
+		cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()),
+	)
 }
 
 // spread lays out what lies within p, ordered, under the latest end of what encloses it.
-func spread(p netip.Prefix, within []ExpiringSource, end time.Time, byEnd map[time.Time]*address.Builder) {
+func spread(
+	p netip.Prefix,
+	within []ExpiringSource,
+	end time.Time,
+	byEnd map[time.Time]*address.Builder,
+) {
 	for len(within) > 0 && within[0].Prefix == p {
 		if within[0].Until.After(end) {
 			end = within[0].Until

@@ -14,7 +14,10 @@ func TestExpiringIn(t *testing.T) {
 		return ExpiringSource{netip.MustParsePrefix(p), now.Add(left)}
 	}
 	svc := Service{Expiring: []ExpiringSource{
-		source("10.0.0.0/8", time.Hour), source("192.0.2.0/24", 0), source("2001:db8::/32", -time.Hour),
+		source(
+			"10.0.0.0/8",
+			time.Hour,
+		), source("192.0.2.0/24", 0), source("2001:db8::/32", -time.Hour),
 	}}
 	for _, c := range []struct {
 		svc  Service

@@ -46,7 +46,10 @@ func (s State) Index() *Index {
 	for i, svc := range s.Services {
 		n := int32(i)
 		for _, r := range svc.Ports {
-			x.byPort[r.Protocol] = append(x.byPort[r.Protocol], portEntry{r.First, r.Last, r.Last, n})
+			x.byPort[r.Protocol] = append(
+				x.byPort[r.Protocol],
+				portEntry{r.First, r.Last, r.Last, n},
+			)
 			x.edges[r.Protocol] = append(x.edges[r.Protocol], uint32(r.First), uint32(r.Last)+1)
 		}
 		for _, p := range svc.Interfaces {
@@ -151,7 +154,8 @@ func (x *Index) At(p Protocol, port uint16, iface string, address netip.Addr) []
 	for _, list := range lists {
 		for _, i := range list {
 			x.steps++
-			if svc := x.services[i]; svc.lists(p, port) && (iface == "" || svc.OnInterface(iface)) &&
+			if svc := x.services[i]; svc.lists(p, port) &&
+				(iface == "" || svc.OnInterface(iface)) &&
 				(!address.IsValid() || svc.OnAddress(address)) {
 				out = append(out, i)
 			}
@@ -163,15 +167,19 @@ func (x *Index) At(p Protocol, port uint16, iface string, address netip.Addr) []
 
 // lists reports whether a canonical service has a port.
 func (svc Service) lists(p Protocol, port uint16) bool {
-	_, found := slices.BinarySearchFunc(svc.Ports, portOf{p, port}, func(r PortRange, of portOf) int {
-		switch {
-		case r.Contains(of.protocol, of.port):
-			return 0
-		case r.Protocol < of.protocol || r.Protocol == of.protocol && r.Last < of.port:
-			return -1
-		}
-		return 1
-	})
+	_, found := slices.BinarySearchFunc(
+		svc.Ports,
+		portOf{p, port},
+		func(r PortRange, of portOf) int {
+			switch {
+			case r.Contains(of.protocol, of.port):
+				return 0
+			case r.Protocol < of.protocol || r.Protocol == of.protocol && r.Last < of.port:
+				return -1
+			}
+			return 1
+		},
+	)
 	return found
 }
 

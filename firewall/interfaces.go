@@ -60,7 +60,11 @@ func CheckInterfacePattern(p string) error {
 	case p == "lo":
 		return errors.New("interface lo: loopback traffic is never filtered")
 	case len(name) > maxInterfaceName:
-		return fmt.Errorf("interface %q is longer than the kernel's %d characters", p, maxInterfaceName)
+		return fmt.Errorf(
+			"interface %q is longer than the kernel's %d characters",
+			p,
+			maxInterfaceName,
+		)
 	case strings.ContainsAny(name, "*/ \t\n\x00:\"\\"):
 		return fmt.Errorf("interface %q: a name, or a prefix that ends in one *", p)
 	}

@@ -26,7 +26,13 @@ func TestDiffListsLeavesTheCommonPart(t *testing.T) {
 			t.Fatalf("added %v, removed %v", added, removed)
 		}
 		if kept := len(want) - len(added); kept != longestCommon(want, have) {
-			t.Fatalf("%d are kept of %d; added %v, removed %v", kept, longestCommon(want, have), added, removed)
+			t.Fatalf(
+				"%d are kept of %d; added %v, removed %v",
+				kept,
+				longestCommon(want, have),
+				added,
+				removed,
+			)
 		}
 		if !bounded(added, want) || !bounded(removed, have) {
 			t.Fatalf("added %v, removed %v are out of order", added, removed)

@@ -45,8 +45,12 @@ func (p place) combinations() int {
 }
 
 // enters and asks yield the keys to enter, and to ask for.
-func (p place) enters(yield func(placeKey) bool) { product(p.ifaces.enter, p.addresses.enter, yield) }
-func (p place) asks(yield func(placeKey) bool)   { product(p.ifaces.ask, p.addresses.ask, yield) }
+func (p place) enters(
+	yield func(placeKey) bool,
+) {
+	product(p.ifaces.enter, p.addresses.enter, yield)
+}
+func (p place) asks(yield func(placeKey) bool) { product(p.ifaces.ask, p.addresses.ask, yield) }
 
 func product(ifaces, addresses []point, yield func(placeKey) bool) {
 	for _, i := range ifaces {
@@ -59,7 +63,11 @@ func product(ifaces, addresses []point, yield func(placeKey) bool) {
 }
 
 // meets reports whether two services share a place.
-func (p place) meets(o place) bool { return p.ifaces.meets(o.ifaces) && p.addresses.meets(o.addresses) }
+func (p place) meets(
+	o place,
+) bool {
+	return p.ifaces.meets(o.ifaces) && p.addresses.meets(o.addresses)
+}
 
 // meets walks over both lists, which are in order.
 func (d dimension) meets(o dimension) bool {
@@ -140,7 +148,10 @@ func placesOf(services []Service) []place {
 	addresses.link(func(p netip.Prefix) iter.Seq[netip.Prefix] { return prefixesAbove(p, lengths) })
 	places := make([]place, len(services))
 	for i := range services {
-		places[i] = place{ifaces: ifaces.dimension(ownIfaces[i]), addresses: addresses.dimension(ownAddresses[i])}
+		places[i] = place{
+			ifaces:    ifaces.dimension(ownIfaces[i]),
+			addresses: addresses.dimension(ownAddresses[i]),
+		}
 	}
 	return places
 }
@@ -174,7 +185,8 @@ func prefixesAbove(p netip.Prefix, lengths map[int]bool) iter.Seq[netip.Prefix] 
 			return
 		}
 		for bits := range p.Bits() {
-			if lengths[lengthKey(p.Addr(), bits)] && !yield(netip.PrefixFrom(p.Addr(), bits).Masked()) {
+			if lengths[lengthKey(p.Addr(), bits)] &&
+				!yield(netip.PrefixFrom(p.Addr(), bits).Masked()) {
 				return
 			}
 		}

@@ -86,8 +86,12 @@ func parsePortless(s string) (Protocol, error) {
 	digits := strings.TrimPrefix(s, "protocol-")
 	n, err := strconv.ParseUint(digits, 10, 8)
 	if err != nil || strconv.FormatUint(n, 10) != digits {
-		return 0, fmt.Errorf("unknown protocol %q: use tcp, udp or sctp; or, of those without ports, "+
-			"%s or a number", s, strings.Join(PortlessNames(), ", "))
+		return 0, fmt.Errorf(
+			"unknown protocol %q: use tcp, udp or sctp; or, of those without ports, "+
+				"%s or a number",
+			s,
+			strings.Join(PortlessNames(), ", "),
+		)
 	}
 	p := Protocol(n)
 	if why, not := notPortless[p]; not {

@@ -57,7 +57,8 @@ func TestPortlessRangesAreWholeProtocols(t *testing.T) {
 	clashes := Clashes([]Service{{Name: "a", Ports: []PortRange{Portless(Ping)}},
 		{Name: "b", Ports: []PortRange{Portless(Ping), Portless(GRE)}},
 		{Name: "c", Ports: []PortRange{Portless(GRE)}, Interfaces: []string{"eth0"}}})
-	if len(clashes) != 2 || clashes[0].Ports != Portless(GRE) || clashes[1].Ports != Portless(Ping) {
+	if len(clashes) != 2 || clashes[0].Ports != Portless(GRE) ||
+		clashes[1].Ports != Portless(Ping) {
 		t.Errorf("the clashes are %v", clashes)
 	}
 }

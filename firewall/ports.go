@@ -23,10 +23,17 @@ func PortPieces(services []Service) []PortPiece {
 	var edges []edge
 	for i, svc := range services {
 		for _, r := range svc.Ports {
-			edges = append(edges, edge{r.Protocol, uint32(r.First), i, true}, edge{r.Protocol, uint32(r.Last) + 1, i, false})
+			edges = append(
+				edges,
+				edge{r.Protocol, uint32(r.First), i, true},
+				edge{r.Protocol, uint32(r.Last) + 1, i, false},
+			)
 		}
 	}
-	slices.SortStableFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port)) })
+	slices.SortStableFunc(
+		edges,
+		func(a, b edge) int { return cmp.Or(cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port)) },
+	)
 	var pieces []PortPiece
 	active := map[int]bool{}
 	for i, e := range edges {
@@ -36,7 +43,8 @@ func PortPieces(services []Service) []PortPiece {
 			delete(active, e.service)
 		}
 		// A piece ends where the next edge stands; edges at one place are taken together.
-		if len(active) == 0 || i+1 == len(edges) || edges[i+1].protocol != e.protocol || edges[i+1].port == e.port {
+		if len(active) == 0 || i+1 == len(edges) || edges[i+1].protocol != e.protocol ||
+			edges[i+1].port == e.port {
 			continue
 		}
 		var in []int
@@ -44,7 +52,13 @@ func PortPieces(services []Service) []PortPiece {
 			in = append(in, n)
 		}
 		slices.Sort(in)
-		piece := PortPiece{Ports: PortRange{Protocol: e.protocol, First: uint16(e.port), Last: uint16(edges[i+1].port - 1)}}
+		piece := PortPiece{
+			Ports: PortRange{
+				Protocol: e.protocol,
+				First:    uint16(e.port),
+				Last:     uint16(edges[i+1].port - 1),
+			},
+		}
 		for _, n := range in {
 			piece.Services = append(piece.Services, services[n])
 		}

@@ -163,7 +163,11 @@ func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force
 		if !errors.Is(err, ErrConflict) {
 			return plan, r.readBack(ctx, b, want, plan, err)
 		}
-		r.Log.Info("the rules changed while they were compared; comparing again", "backend", plan.Backend)
+		r.Log.Info(
+			"the rules changed while they were compared; comparing again",
+			"backend",
+			plan.Backend,
+		)
 	}
 	return Plan{}, fmt.Errorf(
 		"%w, %d times in a row; nothing was changed: stop that program, or try again",

@@ -129,7 +129,10 @@ func named(name string) func(Service) bool { return func(s Service) bool { retur
 var differ = map[string]func(i int) Service{
 	"ports": func(i int) Service { return Service{Ports: []PortRange{tcp(uint16(i+1), uint16(i+1))}} },
 	"interfaces": func(i int) Service {
-		return Service{Ports: []PortRange{tcp(443, 443)}, Interfaces: []string{fmt.Sprintf("veth%d", i)}}
+		return Service{
+			Ports:      []PortRange{tcp(443, 443)},
+			Interfaces: []string{fmt.Sprintf("veth%d", i)},
+		}
 	},
 	"addresses": func(i int) Service { return Service{Ports: []PortRange{tcp(443, 443)}, Addresses: oneAddress(i)} },
 	"both": func(i int) Service {
@@ -176,7 +179,12 @@ func TestClashesInProportion(t *testing.T) {
 			return f.steps
 		}
 		if few, many := steps(1000), steps(10_000); many > 12*few {
-			t.Errorf("services that differ in %s: %d steps for 1 000, %d for 10 000", name, few, many)
+			t.Errorf(
+				"services that differ in %s: %d steps for 1 000, %d for 10 000",
+				name,
+				few,
+				many,
+			)
 		}
 	}
 }
@@ -195,14 +203,18 @@ func TestClashesAreBounded(t *testing.T) {
 func TestIndexDecidesLikeTheState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := State{
-			Unlisted:    rapid.SampledFrom([]Unlisted{UnlistedIgnore, UnlistedDeny}).Draw(t, "unlisted"),
+			Unlisted: rapid.SampledFrom([]Unlisted{UnlistedIgnore, UnlistedDeny}).
+				Draw(t, "unlisted"),
 			Refuse:      RefuseDrop,
 			Established: EstablishedCut,
 			Services:    drawServices(t),
 		}
 		for range rapid.IntRange(0, 4).Draw(t, "virtual services") {
 			port := uint16(rapid.IntRange(1, 20).Draw(t, "virtual port"))
-			s.Virtual = append(s.Virtual, VirtualService{TCP, netip.AddrPortFrom(drawSmall(t).Addr(), port)})
+			s.Virtual = append(
+				s.Virtual,
+				VirtualService{TCP, netip.AddrPortFrom(drawSmall(t).Addr(), port)},
+			)
 		}
 		s, _ = s.Canonical() // services that clash are decided on in order, by both
 		x := s.Index()
@@ -323,7 +335,10 @@ func TestCanonicalInterfacesAreMinimal(t *testing.T) {
 				want = nil
 				break
 			}
-			if !slices.ContainsFunc(in, func(q string) bool { return q != p && interfaceCovers(q, p) }) {
+			if !slices.ContainsFunc(
+				in,
+				func(q string) bool { return q != p && interfaceCovers(q, p) },
+			) {
 				want = append(want, p)
 			}
 		}
@@ -346,7 +361,9 @@ func TestExpiringAddressByAddress(t *testing.T) {
 				ExpiringSource{
 					drawSmall(t),
 					noon.Add(
-						time.Duration(rapid.IntRange(0, 3).Draw(t, "hours"))*time.Hour + 300*time.Millisecond,
+						time.Duration(
+							rapid.IntRange(0, 3).Draw(t, "hours"),
+						)*time.Hour + 300*time.Millisecond,
 					),
 				},
 			)
@@ -412,7 +429,10 @@ func TestStateInBinaryForm(t *testing.T) {
 func TestSharedSourcesStandOnce(t *testing.T) {
 	var list []netip.Prefix
 	for i := range 10_000 {
-		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 8), byte(i), 0}), 25))
+		list = append(
+			list,
+			netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 8), byte(i), 0}), 25),
+		)
 	}
 	shared, _ := address.New(list...)
 	equal, _ := address.New(list...) // but made anew

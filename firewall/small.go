@@ -47,7 +47,8 @@ func (s State) Small(running []Connection, now time.Time,
 			kept[i] = &address.Builder{}
 		}
 		client := c.Client.Addr().Unmap().WithZone("")
-		_ = kept[i].Add(netip.PrefixFrom(client, client.BitLen())) // an address always makes a prefix
+		// an address always makes a prefix
+		_ = kept[i].Add(netip.PrefixFrom(client, client.BitLen()))
 	}
 	for i, b := range kept {
 		if b != nil {

@@ -47,7 +47,11 @@ func TestSmall(t *testing.T) {
 			22,
 			"sshd",
 		), session("10.0.4.9:40000", 22, "nc"), session("10.0.6.9:40000", 443, "nginx"),
-		session("172.16.0.1:40000", 22, "sshd"), session("[::ffff:10.0.8.9]:40000", 22, "sshd-session"),
+		session(
+			"172.16.0.1:40000",
+			22,
+			"sshd",
+		), session("[::ffff:10.0.8.9]:40000", 22, "sshd-session"),
 	}
 	small, reduced := s.Small(running, now, func([]Connection) {})
 	if !reduced || small.Refuse != RefuseDrop {
@@ -63,7 +67,8 @@ func TestSmall(t *testing.T) {
 	}{
 		{"192.0.2.1", 9090, true}, {"10.0.2.9", 9090, false},
 		{"10.0.2.9", 22, true}, {"10.0.8.9", 22, true}, // sessions
-		{"10.0.2.10", 22, false}, {"10.0.4.9", 22, false}, {"172.16.0.1", 22, false}, // their neighbours; no session; refused anyway
+		// their neighbours; no session; refused anyway
+		{"10.0.2.10", 22, false}, {"10.0.4.9", 22, false}, {"172.16.0.1", 22, false},
 		{"10.0.6.9", 443, false}, {"10.0.2.9", 443, false},
 	} {
 		if got := small.Decide(Flow{Protocol: TCP, Source: netip.MustParseAddr(c.source), Port: c.port}, now).Verdict; (got == Allowed) != c.in ||

@@ -181,7 +181,14 @@ func TestDecide(t *testing.T) {
 		{deny, flow("8.8.8.8", "192.0.2.1", 80, "eth0"), before, Refused},
 	} {
 		if got := tt.state.Decide(tt.flow, tt.now); got.Verdict != tt.want {
-			t.Errorf("%+v at %v: %v (%s), want %v", tt.flow, tt.now, got.Verdict, got.Reason, tt.want)
+			t.Errorf(
+				"%+v at %v: %v (%s), want %v",
+				tt.flow,
+				tt.now,
+				got.Verdict,
+				got.Reason,
+				tt.want,
+			)
 		}
 	}
 }
@@ -231,7 +238,8 @@ func TestPrefixesAreASet(t *testing.T) {
 	prefix := rapid.Custom(func(t *rapid.T) netip.Prefix {
 		if rapid.Bool().Draw(t, "v6") {
 			a := [16]byte{0x20, 1, 15: rapid.Byte().Draw(t, "low")}
-			return netip.PrefixFrom(netip.AddrFrom16(a), rapid.IntRange(118, 128).Draw(t, "bits")).Masked()
+			return netip.PrefixFrom(netip.AddrFrom16(a), rapid.IntRange(118, 128).Draw(t, "bits")).
+				Masked()
 		}
 		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, rapid.Byte().Draw(t, "c") & 3, rapid.Byte().Draw(t, "d")}), rapid.IntRange(20, 32).Draw(t, "bits")).
 			Masked()
@@ -314,7 +322,17 @@ func TestCutAndLockedOut(t *testing.T) {
 		"eth0",
 		"nginx",
 	)
-	elsewhere, unsure := conn("10.0.0.1:5002", 22, "eth1", "nc"), conn("10.0.0.1:5003", 22, "", "nc")
+	elsewhere, unsure := conn(
+		"10.0.0.1:5002",
+		22,
+		"eth1",
+		"nc",
+	), conn(
+		"10.0.0.1:5003",
+		22,
+		"",
+		"nc",
+	)
 	running := []Connection{good, bad, unlisted, elsewhere, unsure}
 	opts := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
 	if diff := cmp.Diff([]Connection{bad, elsewhere}, s.Cut(running, false, noon), opts); diff != "" {
@@ -342,7 +360,10 @@ func TestCutAndLockedOut(t *testing.T) {
 	if diff := cmp.Diff([]Connection{named(bad)}, LockedOut(s, running, Connection{}, noon, name), opts); diff != "" {
 		t.Errorf("LockedOut: %s", diff)
 	}
-	if want := []string{bad.Client.String(), elsewhere.Client.String()}; !slices.Equal(asked, want) {
+	if want := []string{bad.Client.String(), elsewhere.Client.String()}; !slices.Equal(
+		asked,
+		want,
+	) {
 		t.Errorf("whose connections these are was asked of %v, want %v", asked, want)
 	}
 	for what, session := range map[string]Connection{

@@ -111,9 +111,13 @@ func (s State) canonicalVirtual(list []VirtualService) (out []VirtualService, er
 
 // VirtualIn are the virtual services of a family, in order.
 func (s State) VirtualIn(f address.Family) []VirtualService {
-	first6, _ := slices.BinarySearchFunc(s.Virtual, address.IPv6, func(v VirtualService, f address.Family) int {
-		return cmp.Compare(v.Family(), f)
-	})
+	first6, _ := slices.BinarySearchFunc(
+		s.Virtual,
+		address.IPv6,
+		func(v VirtualService, f address.Family) int {
+			return cmp.Compare(v.Family(), f)
+		},
+	)
 	if f == address.IPv4 {
 		return s.Virtual[:first6:first6]
 	}

@@ -267,8 +267,12 @@ func (d *decoder) source(n *node) (source, bool) {
 				return s, false
 			}
 			if end.After(time.Date(endOfExpiries, time.January, 1, 0, 0, 0, 0, time.UTC)) {
-				d.report.at(x.at, "%q is too far away: write a date before %d, or leave expires out",
-					x.text, endOfExpiries)
+				d.report.at(
+					x.at,
+					"%q is too far away: write a date before %d, or leave expires out",
+					x.text,
+					endOfExpiries,
+				)
 				return s, false
 			}
 			s.expires = end

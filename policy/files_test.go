@@ -16,7 +16,11 @@ import (
 )
 
 // rewriteSlowly rewrites a file in place: the first part, a pause, the rest.
-func rewriteSlowly(t *testing.T, path, first, rest string, pause time.Duration) (done <-chan error) {
+func rewriteSlowly(
+	t *testing.T,
+	path, first, rest string,
+	pause time.Duration,
+) (done <-chan error) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err == nil {

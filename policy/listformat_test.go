@@ -58,8 +58,12 @@ func encodeUTF16(text string, big bool) string {
 
 // formatCases are lists in common formats, with or without a select, and the expected result.
 var formatCases = []struct{ name, content, path, want string }{
-	{"comments", "; a list\n# another\n192.0.2.0/24 ; SBL1\n192.0.3.0/24;x\n192.0.4.0/24 # y ; z\n", "",
-		"192.0.2.0/23 192.0.4.0/24"},
+	{
+		"comments",
+		"; a list\n# another\n192.0.2.0/24 ; SBL1\n192.0.3.0/24;x\n192.0.4.0/24 # y ; z\n",
+		"",
+		"192.0.2.0/23 192.0.4.0/24",
+	},
 	{"windows", "\xef\xbb\xbf; x\r\n192.0.2.1\r\n\r\n2001:db8::/32 ; y\r\n", "",
 		"192.0.2.1/32 2001:db8::/32"},
 	{"spaces", "  192.0.2.1\t\n\t192.0.2.3  \n", "", "192.0.2.1/32 192.0.2.3/32"},
@@ -117,13 +121,21 @@ var formatCases = []struct{ name, content, path, want string }{
 		`list:1:1: "192.0.2.0" and "255.255.255.0" stand in one line; write 192.0.2.0/24`},
 	{"length in a column", "192.0.2.0,/24\n", "",
 		`list:1:1: "192.0.2.0" and "/24" stand in one line; write 192.0.2.0/24`},
-	{"length in a column, without a slash", "192.0.2.0,24\n192.0.2.0\t24\n192.0.2.0;24;x\n2001:db8:: , 32\n", "",
+	{
+		"length in a column, without a slash",
+		"192.0.2.0,24\n192.0.2.0\t24\n192.0.2.0;24;x\n2001:db8:: , 32\n",
+		"",
 		`list:1:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
 			`list:2:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
 			`list:3:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
-			`list:4:1: "2001:db8::" and "32" stand in one line; write "2001:db8::/32"`},
-	{"numbers that are no length", "192.0.2.5,24\n192.0.2.6,32\n192.0.2.8,33\n192.0.2.9,US,24\n", "",
-		"192.0.2.5/32 192.0.2.6/32 192.0.2.8/31"},
+			`list:4:1: "2001:db8::" and "32" stand in one line; write "2001:db8::/32"`,
+	},
+	{
+		"numbers that are no length",
+		"192.0.2.5,24\n192.0.2.6,32\n192.0.2.8,33\n192.0.2.9,US,24\n",
+		"",
+		"192.0.2.5/32 192.0.2.6/32 192.0.2.8/31",
+	},
 	{"a range around a country", "192.0.2.0,US,192.0.2.255\n", "",
 		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line; write a range as ` +
 			`192.0.2.0-192.0.2.255, and two entries in two lines`},
@@ -149,16 +161,29 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"bad column", "192.0.2.1/24,US", "", `list:1:1: "192.0.2.1/24" has host bits set; ` +
 		`write 192.0.2.0/24 for the network, or 192.0.2.1 for the one address`},
 
-	{"JSON", `{"prefixes": [{"cidr": "192.0.2.0/24"}, {"cidr": "2001:db8::/32"}]}`, "$.prefixes[*].cidr",
-		"192.0.2.0/24 2001:db8::/32"},
+	{
+		"JSON",
+		`{"prefixes": [{"cidr": "192.0.2.0/24"}, {"cidr": "2001:db8::/32"}]}`,
+		"$.prefixes[*].cidr",
+		"192.0.2.0/24 2001:db8::/32",
+	},
 	{"JSON of windows", "\xef\xbb\xbf\r\n[\r\n\"192.0.2.1\"]\r\n", "$[*]", "192.0.2.1/32"},
-	{"JSON lines", "{\"cidr\":\"192.0.2.0/24\"}\n\n{\"cidr\":\"192.0.3.0/24\"}\n{\"n\":2}\n", "$.cidr",
-		"192.0.2.0/23"},
+	{
+		"JSON lines",
+		"{\"cidr\":\"192.0.2.0/24\"}\n\n{\"cidr\":\"192.0.3.0/24\"}\n{\"n\":2}\n",
+		"$.cidr",
+		"192.0.2.0/23",
+	},
 	{"range in JSON", `["192.0.2.10-192.0.2.11", " 192.0.2.12 "]`, "$[*]",
 		"192.0.2.10/31 192.0.2.12/32"},
 	{"index", `{"a": ["192.0.2.1", "192.0.2.2"]}`, "$.a[1]", "192.0.2.2/32"},
 	{"last", `{"a": ["192.0.2.1", "192.0.2.2"]}`, "$.a[-1]", "192.0.2.2/32"},
-	{"slice", `{"a": ["192.0.2.1", "192.0.2.2", "192.0.2.4"]}`, "$.a[1:]", "192.0.2.2/32 192.0.2.4/32"},
+	{
+		"slice",
+		`{"a": ["192.0.2.1", "192.0.2.2", "192.0.2.4"]}`,
+		"$.a[1:]",
+		"192.0.2.2/32 192.0.2.4/32",
+	},
 	{"everywhere", `{"a": [{"ip": "192.0.2.1"}], "b": {"ip": "192.0.2.3", "x": 1}}`, "$..ip",
 		"192.0.2.1/32 192.0.2.3/32"},
 	{"filter", `{"a": [{"ip": "192.0.2.1", "s": "x"}, {"ip": "192.0.2.3", "s": "y"}, {"ip": 5}]}`,
@@ -169,7 +194,12 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"nothing", `{"a": []}`, "$.b[*]", `list: select "$.b[*]" finds nothing in it`},
 	{"nothing there", `{"a": ["192.0.2.1"], "b": {"c": "192.0.2.0/24"}}`, "$.b[*].d",
 		`list: select "$.b[*].d" finds nothing in it; it has addresses at $.a[*] and $.b.c`},
-	{"nothing in scalars", `{"a": "192.0.2.1"}`, "$.a.b", `list: select $.a.b finds nothing in it; it has addresses at $.a`},
+	{
+		"nothing in scalars",
+		`{"a": "192.0.2.1"}`,
+		"$.a.b",
+		`list: select $.a.b finds nothing in it; it has addresses at $.a`,
+	},
 	{"number", "{\"a\": [\n  \"192.0.2.1\",\n  17]}", "$.a[*]",
 		`list:3:3: $['a'][1]: 17 is not an address, a CIDR or a range`},
 	{"null", `{"a": null}`, "$.a", `list:1:7: $['a']: null is not an address, a CIDR or a range`},
@@ -196,8 +226,12 @@ var formatCases = []struct{ name, content, path, want string }{
 
 	{"JSON lines without select", "{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"SBL1\"}\n", "",
 		"list:1:1: this is JSON lines: add select: $.cidr"},
-	{"JSON without select", `{"createDate": "2025", "prefixes": [{"ip_prefix": "3.4.12.4/32"}]}`, "",
-		`list:1:1: this is JSON: add select: "$.prefixes[*].ip_prefix"`},
+	{
+		"JSON without select",
+		`{"createDate": "2025", "prefixes": [{"ip_prefix": "3.4.12.4/32"}]}`,
+		"",
+		`list:1:1: this is JSON: add select: "$.prefixes[*].ip_prefix"`,
+	},
 	{"two paths", `{"a": [{"ipv4Prefix": "8.8.4.0/24"}, {"ipv6Prefix": "2001:db8::/32"}]}`, "",
 		`list:1:1: this is JSON: add select: "$.a[*].ipv4Prefix" (it has addresses at $.a[*].ipv6Prefix, too)`},
 	{"odd key", `{"a-b": ["8.8.4.0/24"]}`, "", `list:1:1: this is JSON: add select: "$['a-b'][*]"`},
@@ -211,7 +245,12 @@ var formatCases = []struct{ name, content, path, want string }{
 		"list:1:1: this is XML: write its addresses into a text file, one a line"},
 	{"UTF-16", encodeUTF16("\ufeff192.0.2.1\r\n", false), "",
 		"list:1:1: this is UTF-16: convert it to UTF-8 with iconv -f UTF-16 -t UTF-8"},
-	{"UTF-16, big endian", encodeUTF16("\ufeff192.0.2.1\r\n", true), "", "list:1:1: " + utf16Message},
+	{
+		"UTF-16, big endian",
+		encodeUTF16("\ufeff192.0.2.1\r\n", true),
+		"",
+		"list:1:1: " + utf16Message,
+	},
 	{"UTF-16 without a mark", encodeUTF16("192.0.2.1\r\n", false), "", "list:1:1: " + utf16Message},
 	{"zeros", strings.Repeat("\x00", 100), "",
 		"list:1:1: this is not text: a list has one address or CIDR a line"},

@@ -108,8 +108,14 @@ func (m model) write(t *rapid.T) string {
 				fmt.Sprintf("{cidr: %s, expires: %q}", quoted(p), s.expires.Format(time.RFC3339)))
 		}
 		keys := rapid.Permutation([]string{"name: " + s.name, "port: " + ports,
-			"protocol: [" + strings.Join(rapid.Permutation(s.protocols).Draw(t, "protocols"), ", ") + "]",
-			"allow: [" + strings.Join(allow, ", ") + "]", "except: [" + strings.Join(split(s.except), ", ") + "]"}).Draw(t, "keys")
+			"protocol: [" + strings.Join(
+				rapid.Permutation(s.protocols).Draw(t, "protocols"),
+				", ",
+			) + "]",
+			"allow: [" + strings.Join(
+				allow,
+				", ",
+			) + "]", "except: [" + strings.Join(split(s.except), ", ") + "]"}).Draw(t, "keys")
 		if len(s.interfaces) > 0 {
 			keys = append(keys, `interfaces: ["`+strings.Join(s.interfaces, `", "`)+`"]`)
 		}

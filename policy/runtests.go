@@ -137,7 +137,10 @@ func (j *judge) reach(t Test, port firewall.PortRange, service string) outcome {
 		case firewall.Allowed:
 			return outcome{"allow", fmt.Sprintf("essentials keep %s open", port)}
 		case firewall.Refused:
-			return outcome{"deny", fmt.Sprintf("no service lists %s and unlisted ports are denied", port)}
+			return outcome{
+				"deny",
+				fmt.Sprintf("no service lists %s and unlisted ports are denied", port),
+			}
 		}
 		return outcome{"ignored", fmt.Sprintf("no service lists %s", port)}
 	}

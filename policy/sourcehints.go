@@ -30,7 +30,12 @@ func cidrsOfRange(s string) string {
 	}
 	cidrs := rangeCIDRs(from, to)
 	if len(cidrs) > maxHintedCIDRs {
-		return fmt.Sprintf("; %s, or as %s-%s into a network file, which takes ranges", how, from, to)
+		return fmt.Sprintf(
+			"; %s, or as %s-%s into a network file, which takes ranges",
+			how,
+			from,
+			to,
+		)
 	}
 	return "; " + how + ": " + yamlScalars(cidrs)
 }
@@ -151,7 +156,8 @@ func networkName(key, text string) string {
 		name = u.Hostname()
 	}
 	name = strings.TrimSuffix(name, ".")
-	if _, taken := builtIn[name]; taken || looksLikeAddress(name) || !namePattern.MatchString(name) ||
+	if _, taken := builtIn[name]; taken || looksLikeAddress(name) ||
+		!namePattern.MatchString(name) ||
 		yamlScalar(name) != name {
 		return "list"
 	}

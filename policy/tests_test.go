@@ -102,7 +102,11 @@ tests:
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "JSON", string(text),
+	expect(
+		t,
+		"JSON",
+		string(text),
 		`[{"from":"10.1.2.3","to":"web","expect":"allow","got":"allow","ok":true,"reason":"service web allows it on tcp/443","location":{"file":"policy.yaml","line":4,"column":5}},`+
-			`{"from":"8.8.0.0/16","to":"tcp/443","expect":"deny","got":"deny","ok":true,"reason":"no service allows it on tcp/443","location":{"file":"policy.yaml","line":5,"column":5}}]`)
+			`{"from":"8.8.0.0/16","to":"tcp/443","expect":"deny","got":"deny","ok":true,"reason":"no service allows it on tcp/443","location":{"file":"policy.yaml","line":5,"column":5}}]`,
+	)
 }

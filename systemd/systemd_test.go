@@ -83,7 +83,10 @@ func TestUnitsVerify(t *testing.T) {
 		0o644); err != nil {
 		t.Fatal(err)
 	}
-	if output := verifyUnit(t, dir, "portgrave.service"); !strings.Contains(output, "ProtectSysten") {
+	if output := verifyUnit(t, dir, "portgrave.service"); !strings.Contains(
+		output,
+		"ProtectSysten",
+	) {
 		t.Errorf("a misspelt key passes: %q", output)
 	}
 }

@@ -182,7 +182,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					Name:  "from",
 					Usage: "begin with generation `N` (0: no rules) instead of the live kernel",
 				},
-				&cli.StringFlag{Name: "to", Usage: "end with generation `N` instead of the policy; needs --from"},
+				&cli.StringFlag{
+					Name:  "to",
+					Usage: "end with generation `N` instead of the policy; needs --from",
+				},
 			),
 			verb(
 				"apply",
@@ -234,7 +237,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"<PORT>",
 				openLease,
 				reason,
-				&cli.StringSliceFlag{Name: "from", Usage: "the `SOURCE`: an address or CIDR (repeatable)"},
+				&cli.StringSliceFlag{
+					Name:  "from",
+					Usage: "the `SOURCE`: an address or CIDR (repeatable)",
+				},
 				&cli.StringFlag{
 					Name:  "for",
 					Usage: "how long: `TIME` such as 30m, 2h, 1d; at most the policy's max_lease",
@@ -299,7 +305,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"",
 				explain,
 				&cli.StringFlag{Name: "from", Usage: "the client's `ADDRESS`"},
-				&cli.StringFlag{Name: "to", Usage: "the `ADDRESS` it dials (default: that of the interface)"},
+				&cli.StringFlag{
+					Name:  "to",
+					Usage: "the `ADDRESS` it dials (default: that of the interface)",
+				},
 				&cli.StringFlag{Name: "port", Usage: "the `PORT` it dials"},
 				&cli.StringFlag{
 					Name:  "protocol",
@@ -331,7 +340,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"remove every rule of portgrave",
 				"",
 				teardown,
-				&cli.BoolFlag{Name: "force", Usage: "also remove a table of our name that somebody else wrote"},
+				&cli.BoolFlag{
+					Name:  "force",
+					Usage: "also remove a table of our name that somebody else wrote",
+				},
 			),
 			verb(
 				"daemon",
@@ -399,7 +411,12 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				),
 			),
 			hidden(
-				verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard),
+				verb(
+					"guard",
+					"take back a generation unless it is confirmed",
+					"<GENERATION> [PARTNER]",
+					guard,
+				),
 			),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
 				OnUsageError: usageError,
@@ -409,7 +426,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 				Action: func(c *cli.Context) error {
 					if c.Args().Present() {
-						return fmt.Errorf("unknown format %q: write portgrave export nft", c.Args().First())
+						return fmt.Errorf(
+							"unknown format %q: write portgrave export nft",
+							c.Args().First(),
+						)
 					}
 					return errors.New("the format is missing: write portgrave export nft")
 				}},

@@ -116,7 +116,8 @@ func (inv *invocation) auditInput() audit.Input {
 	if herr == nil {
 		inForce := last.InForce()
 		in.Policy, in.Written = &inForce, &last.State
-		for _, svc := range inForce.Services { // a lease may have split a service: its ports are held to the same
+		// a lease may have split a service: its ports are held to the same
+		for _, svc := range inForce.Services {
 			if parent, ok := lease.Parent(last.State, svc.Name); ok {
 				in.Wants[svc.Name] = in.Wants[parent]
 			}
@@ -186,15 +187,18 @@ func offlineQuestion(inv *invocation) (ask audit.Offline, err error) {
 	}
 	ask.To = ask.To.Unmap().WithZone("")
 	if ask.To.IsUnspecified() || ask.To.IsLoopback() && ask.Interface != "lo" {
-		return ask, usagef("--to %s: no packet from another machine can be for that address", ask.To)
+		return ask, usagef(
+			"--to %s: no packet from another machine can be for that address",
+			ask.To,
+		)
 	}
 	return ask, nil
 }
 
 // dumpMemory is the memory from which garbage of dumps is collected more often. It limits nothing:
-// no dump is refused. 99 000 rules in JSON (33 MB) take 241 MB with it and 333 MB without, and 5% less
-// time without. Of larger texts less would cost time and save nothing, so each byte beyond dumpText
-// adds four.
+// no dump is refused. 99 000 rules in JSON (33 MB) take 241 MB with it and 333 MB without, and 5%
+// less time without. Of larger texts less would cost time and save nothing, so each byte beyond
+// dumpText adds four.
 const (
 	dumpMemory = 224 << 20
 	dumpText   = 32 << 20
@@ -213,7 +217,8 @@ func loadRulesets(inv *invocation, paths []string) (*exposure.Ruleset, error) {
 		size += text.Len()
 		guess := func() exposure.Family {
 			family, program := exposure.FamilyIPv4, "iptables-save"
-			if base := filepath.Base(path); strings.Contains(base, "v6") || strings.Contains(base, "ip6") {
+			if base := filepath.Base(path); strings.Contains(base, "v6") ||
+				strings.Contains(base, "ip6") {
 				family, program = exposure.FamilyIPv6, "ip6tables-save"
 			}
 			inv.screen.warnf(
@@ -312,7 +317,15 @@ func printAudit(s *screen, r audit.Report) {
 		if x.Finding != audit.OK {
 			finding = s.paint(red, finding)
 		}
-		cells := []string{port, dash(printable(who)), at, "", reachWords(x.Reachable), allowed, finding}
+		cells := []string{
+			port,
+			dash(printable(who)),
+			at,
+			"",
+			reachWords(x.Reachable),
+			allowed,
+			finding,
+		}
 		key := strings.Join(cells, "\x00")
 		if seen[key] == nil {
 			seen[key] = &row{cells: cells}
@@ -327,7 +340,9 @@ func printAudit(s *screen, r audit.Report) {
 			s.printf("%s\n", leaseWords(l))
 		}
 	}()
-	table := [][]string{{"PORT", "PROCESS", "ADDRESS", "BY", "REACHABLE FROM", "ALLOWED", "FINDING"}}
+	table := [][]string{
+		{"PORT", "PROCESS", "ADDRESS", "BY", "REACHABLE FROM", "ALLOWED", "FINDING"},
+	}
 	for _, x := range rows {
 		x.cells[3] = dash(strings.Join(x.interfaces, ","))
 		table = append(table, x.cells)

@@ -15,8 +15,11 @@ func closeLease(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result, err := ops.Close(inv.ctx, host.CloseRequest{Caller: inv.caller(), Backend: inv.backend, Lease: inv.cli.Args().First(),
-		Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force")})
+	result, err := ops.Close(
+		inv.ctx,
+		host.CloseRequest{Caller: inv.caller(), Backend: inv.backend, Lease: inv.cli.Args().First(),
+			Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force")},
+	)
 	if err != nil {
 		return err
 	}

@@ -18,9 +18,9 @@ type compiledThere struct {
 	policy *policy.Policy
 }
 
-// throughDaemon reads the policy's own files and has the daemon compile the rest, which is mostly in
-// its memory. nil means to compile the policy here, whatever the reason: that reports mistakes and
-// waits for writers of files, which this does not. onHost: with warnings about this host.
+// throughDaemon reads the policy's own files and has the daemon compile the rest, which is mostly
+// in its memory. nil means to compile the policy here, whatever the reason: that reports mistakes
+// and waits for writers of files, which this does not. onHost: with warnings about this host.
 func (inv *invocation) throughDaemon(remote *api.Remote, onHost bool) *compiledThere {
 	if os.Geteuid() != 0 || inv.daemon == nil || inv.daemon.Version != version {
 		return nil

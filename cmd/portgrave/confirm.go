@@ -17,9 +17,16 @@ func confirm(inv *invocation) error {
 		return inv.screen.object(result)
 	}
 	if !result.Changed {
-		inv.screen.printf("Nothing to confirm: generation %d is in force for good.\n", result.Generation)
+		inv.screen.printf(
+			"Nothing to confirm: generation %d is in force for good.\n",
+			result.Generation,
+		)
 		return nil
 	}
-	inv.screen.printf("%s: generation %d stays in force.\n", inv.screen.paint(green, "Confirmed"), result.Generation)
+	inv.screen.printf(
+		"%s: generation %d stays in force.\n",
+		inv.screen.paint(green, "Confirmed"),
+		result.Generation,
+	)
 	return nil
 }

@@ -81,7 +81,10 @@ func runDaemon(inv *invocation) error {
 		ReadText: func(_ context.Context, text []byte, how daemon.ReadOptions) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiledSo(
 				"",
-				howToRead{text: text, files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished}},
+				howToRead{
+					text:  text,
+					files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished},
+				},
 			)
 		},
 		Compile: inv.compileFor,

@@ -7,7 +7,9 @@ import (
 // drift compares the live kernel with what was applied last.
 func drift(inv *invocation) error {
 	if inv.cli.Bool("watch") && inv.cli.Bool("log") {
-		return usagef("--log is about what has happened, and --watch about what happens: leave one out")
+		return usagef(
+			"--log is about what has happened, and --watch about what happens: leave one out",
+		)
 	}
 	if inv.cli.Bool("watch") {
 		return watchEvents(inv, "")

@@ -23,7 +23,13 @@ func explain(inv *invocation) error {
 		return usagef("%w", err)
 	}
 	x, err := audit.Explain(
-		audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: host.IPVS, Enter: host.Enter},
+		audit.Input{
+			Rules:   host.Rules,
+			Host:    host.Host,
+			Sockets: host.Sockets,
+			IPVS:    host.IPVS,
+			Enter:   host.Enter,
+		},
 		packet,
 	)
 	if err != nil {
@@ -55,7 +61,10 @@ func explainedPacket(inv *invocation) (p audit.Packet, err error) {
 	}
 	for _, name := range []string{"from", "port"} {
 		if !inv.cli.IsSet(name) && (name == "from" || p.Protocol.HasPorts()) {
-			return p, usagef("--%s is missing: write portgrave explain --from 203.0.113.7 --port 9090", name)
+			return p, usagef(
+				"--%s is missing: write portgrave explain --from 203.0.113.7 --port 9090",
+				name,
+			)
 		}
 	}
 	if p.From, err = inv.addressOf("from"); err != nil {

@@ -12,8 +12,17 @@ func TestTelling(t *testing.T) {
 		return exposure.Step{Hook: "input", Table: "t", Chain: chain, Effect: effect, Way: way}
 	}
 	steps := []exposure.Step{
-		step("in", "match: jump empty", 0), step("in", "match: jump a", 0), step("a", "match: jump b", 0), step("b", "match: jump c", 0), // nothing
-		step("in", "match: jump d", 0), step("d", "match: accept", 0), step("in", "match: jump e", 0),
+		// nothing
+		step(
+			"in",
+			"match: jump empty",
+			0,
+		), step("in", "match: jump a", 0), step("a", "match: jump b", 0), step("b", "match: jump c", 0),
+		step(
+			"in",
+			"match: jump d",
+			0,
+		), step("d", "match: accept", 0), step("in", "match: jump e", 0),
 		step("d", "no match", 1), step("d", "match: jump empty", 1), step("in", "policy drop", 1),
 	}
 	got, quiet := telling(steps)

@@ -13,10 +13,12 @@ const glancePatience = 500 * time.Millisecond
 
 // howToRead says how a policy is read.
 type howToRead struct {
-	offline bool   // with only what is on this host
-	text    []byte // from the text of a policy that was in force before; nil reads the policy's files
-	files   policy.Files
-	parsed  func(*policy.Policy) // hears of the policy before its networks are loaded; nil ignores it
+	offline bool // with only what is on this host
+	// from the text of a policy that was in force before; nil reads the policy's files
+	text  []byte
+	files policy.Files
+	// hears of the policy before its networks are loaded; nil ignores it
+	parsed func(*policy.Policy)
 }
 
 // exposedFiles collects, once each, files and folders that others may write.

@@ -35,7 +35,17 @@ func listHistory(inv *invocation) error {
 		if !e.Confirmed {
 			summary += ", not confirmed"
 		}
-		rows = append(rows, []string{strconv.Itoa(e.Generation), e.Time.Local().Format(time.DateTime), dash(printable(e.User)), dash(e.From), summary, dash(printable(e.Reason))})
+		rows = append(
+			rows,
+			[]string{
+				strconv.Itoa(e.Generation),
+				e.Time.Local().Format(time.DateTime),
+				dash(printable(e.User)),
+				dash(e.From),
+				summary,
+				dash(printable(e.Reason)),
+			},
+		)
 	}
 	inv.screen.table(rows)
 	return reported(inv.screen, result.Error)

@@ -143,7 +143,12 @@ func stateOf(found audit.Imported) (firewall.State, error) {
 // confirmDraft compiles a draft, its lists in the policy itself, and compares it with what was
 // found: a difference is a mistake of ours, which must not be written. Where the lists are long, it
 // only reads the draft.
-func confirmDraft(ctx context.Context, draft policy.Draft, found audit.Imported, printed int) error {
+func confirmDraft(
+	ctx context.Context,
+	draft policy.Draft,
+	found audit.Imported,
+	printed int,
+) error {
 	if printed > maxPrinted {
 		_, err := policy.Parse("import", []byte(draft.Document()))
 		return err
@@ -165,8 +170,10 @@ func confirmDraft(ctx context.Context, draft policy.Draft, found audit.Imported,
 		return err
 	}
 	if !compiled.State.Equal(want) {
-		return errors.New("the policy doesn't come to what the rules do: this is a mistake of portgrave; " +
-			"please report it with the output of portgrave audit --json")
+		return errors.New(
+			"the policy doesn't come to what the rules do: this is a mistake of portgrave; " +
+				"please report it with the output of portgrave audit --json",
+		)
 	}
 	return nil
 }
@@ -216,7 +223,8 @@ func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []
 	}
 	for _, s := range found.Services {
 		svc := policy.DraftService{Service: s.Service, Purpose: s.Purpose, Idle: s.Idle}
-		if behind := strings.TrimSpace(s.Behind); behind != "" && !strings.EqualFold(behind, s.Name) {
+		if behind := strings.TrimSpace(s.Behind); behind != "" &&
+			!strings.EqualFold(behind, s.Name) {
 			svc.Comments = append(svc.Comments, "today: "+behind)
 		}
 		if s.Target != "" {

@@ -62,7 +62,10 @@ func newInvocation(
 		return inv, usagef("%q is not a form of output: write --output text or json", output)
 	}
 	if !slices.Contains([]string{"auto", "nftables", "iptables"}, inv.backend) {
-		return inv, usagef("%q is not a backend: write --backend auto, nftables or iptables", inv.backend)
+		return inv, usagef(
+			"%q is not a backend: write --backend auto, nftables or iptables",
+			inv.backend,
+		)
 	}
 	return inv, nil
 }
@@ -97,7 +100,10 @@ func (inv *invocation) compiled(
 	if offline {
 		patience = glancePatience
 	}
-	return inv.compiledSo(path, howToRead{offline: offline, files: policy.Files{Patience: patience}})
+	return inv.compiledSo(
+		path,
+		howToRead{offline: offline, files: policy.Files{Patience: patience}},
+	)
 }
 
 // compiledSo is compiled for who wants it done in a certain way.

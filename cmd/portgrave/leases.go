@@ -38,7 +38,13 @@ func leaseWords(l lease.Lease) string {
 	if l.From != "" {
 		by += " from " + l.From
 	}
-	words := fmt.Sprintf("Lease %s: %s until %s, by %s", l.ID, l.Opens(), l.Until.Local().Format(time.DateTime), dash(by))
+	words := fmt.Sprintf(
+		"Lease %s: %s until %s, by %s",
+		l.ID,
+		l.Opens(),
+		l.Until.Local().Format(time.DateTime),
+		dash(by),
+	)
 	if l.Reason != "" {
 		words += ": " + l.Reason
 	}
@@ -53,7 +59,18 @@ func printLeases(s *screen, leases []lease.Lease, now time.Time) {
 		if !l.Running(now) {
 			left = "waits: the clock is before its opening"
 		}
-		rows = append(rows, []string{l.ID, l.Opens(), l.Until.Local().Format(time.DateTime), strings.TrimSuffix(left, "0s"), dash(l.User), dash(l.From), dash(l.Reason)})
+		rows = append(
+			rows,
+			[]string{
+				l.ID,
+				l.Opens(),
+				l.Until.Local().Format(time.DateTime),
+				strings.TrimSuffix(left, "0s"),
+				dash(l.User),
+				dash(l.From),
+				dash(l.Reason),
+			},
+		)
 	}
 	s.table(rows)
 }

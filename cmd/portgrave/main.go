@@ -14,8 +14,8 @@ import (
 var version = "devel"
 
 func main() {
-	// A crash ends by signal: as Go does it by itself, it would end with 2, which says that there is
-	// something to report.
+	// A crash ends by signal: as Go does it by itself, it would end with 2, which says that there
+	// is something to report.
 	debug.SetTraceback("crash")
 	os.Exit(run(os.Args, os.Stdout, os.Stderr, os.Getenv))
 }

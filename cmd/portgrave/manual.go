@@ -17,16 +17,28 @@ import (
 var pages = []string{"portgrave", "portgrave-policy"}
 
 // commandLine is the program's own command line, to be described.
-func commandLine(inv *invocation) *cli.App { return newApp(inv.screen.out, inv.screen.err, inv.getenv) }
+func commandLine(
+	inv *invocation,
+) *cli.App {
+	return newApp(inv.screen.out, inv.screen.err, inv.getenv)
+}
 
-// printManual prints a manual page. Its date is SOURCE_DATE_EPOCH, or missing, so that packages can be built again.
+// printManual prints a manual page. Its date is SOURCE_DATE_EPOCH, or missing, so that packages can
+// be built again.
 func printManual(inv *invocation) error {
 	name := inv.cli.Args().First()
 	if name == "" {
-		return usagef("the page is missing: write portgrave man %s", strings.Join(pages, ", or portgrave man "))
+		return usagef(
+			"the page is missing: write portgrave man %s",
+			strings.Join(pages, ", or portgrave man "),
+		)
 	}
 	if !slices.Contains(pages, name) {
-		return usagef("%q is not a page of the manual: write portgrave man %s", name, strings.Join(pages, ", or portgrave man "))
+		return usagef(
+			"%q is not a page of the manual: write portgrave man %s",
+			name,
+			strings.Join(pages, ", or portgrave man "),
+		)
 	}
 	var date time.Time
 	if epoch := inv.getenv("SOURCE_DATE_EPOCH"); epoch != "" {
@@ -57,7 +69,10 @@ func manualPage(name string, app *cli.App, date time.Time) ([]byte, error) {
 		Lists: publishedLists(),
 		Files: []manual.Entry{
 			{Term: policy.DefaultPath + "/policy.yaml", Text: "the policy of the host"},
-			{Term: policy.DefaultPath + "/policy.d/*.yaml", Text: "drop-ins: more networks, services and tests"},
+			{
+				Term: policy.DefaultPath + "/policy.d/*.yaml",
+				Text: "drop-ins: more networks, services and tests",
+			},
 		},
 		SeeAlso: []string{"portgrave(8)"},
 	}.Page(date)
@@ -114,7 +129,10 @@ func (inv *invocation) values(kind string) (list []manual.Entry, err error) {
 	if kind == manual.Leases {
 		open, err := ops.Leases(inv.ctx)
 		for _, l := range open.Leases {
-			list = append(list, manual.Entry{Term: l.ID, Text: fmt.Sprint(l.Opens(), " ", l.Reason)})
+			list = append(
+				list,
+				manual.Entry{Term: l.ID, Text: fmt.Sprint(l.Opens(), " ", l.Reason)},
+			)
 		}
 		return list, err
 	}

@@ -41,7 +41,11 @@ func TestCommandLineDescribesItself(t *testing.T) {
 			}
 			for _, n := range f.Names() {
 				if before, known := values[n]; known && before != d.TakesValue() {
-					t.Errorf("--%s takes a value with some verbs and not with others; so does %s", n, c.Name)
+					t.Errorf(
+						"--%s takes a value with some verbs and not with others; so does %s",
+						n,
+						c.Name,
+					)
 				}
 				values[n] = d.TakesValue()
 			}

@@ -25,8 +25,20 @@ func openLease(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result, err := ops.Open(inv.ctx, host.OpenRequest{Caller: inv.caller(), Backend: inv.backend, Port: inv.cli.Args().First(), Sources: inv.cli.StringSlice("from"),
-		For: inv.cli.String("for"), Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force")})
+	result, err := ops.Open(
+		inv.ctx,
+		host.OpenRequest{
+			Caller:  inv.caller(),
+			Backend: inv.backend,
+			Port:    inv.cli.Args().First(),
+			Sources: inv.cli.StringSlice("from"),
+			For: inv.cli.String(
+				"for",
+			),
+			Reason: inv.cli.String("reason"),
+			Force:  inv.cli.Bool("force"),
+		},
+	)
 	if err != nil {
 		return err
 	}
@@ -35,10 +47,18 @@ func openLease(inv *invocation) error {
 		return inv.screen.object(result)
 	}
 	if !result.Changed {
-		inv.screen.printf("The policy, or another lease, allows that as long already; the lease changes nothing.\n")
+		inv.screen.printf(
+			"The policy, or another lease, allows that as long already; the lease changes nothing.\n",
+		)
 	}
 	l := result.Lease
-	inv.screen.printf("%s: %s until %s. Lease %s; to end it before: portgrave close %s\n", inv.screen.paint(green, "Open"), l.Opens(),
-		l.Until.Local().Format(time.DateTime), l.ID, l.ID)
+	inv.screen.printf(
+		"%s: %s until %s. Lease %s; to end it before: portgrave close %s\n",
+		inv.screen.paint(green, "Open"),
+		l.Opens(),
+		l.Until.Local().Format(time.DateTime),
+		l.ID,
+		l.ID,
+	)
 	return nil
 }

@@ -63,7 +63,10 @@ func (inv *invocation) local() (l *host.Local, done func()) {
 		LockWait: lockWait,
 		MaxLease: func() (time.Duration, error) {
 			p, err := policy.Read(
-				policy.Options{Path: inv.config, Files: policy.Files{Patience: policy.WriterPatience}},
+				policy.Options{
+					Path:  inv.config,
+					Files: policy.Files{Patience: policy.WriterPatience},
+				},
 			)
 			if err != nil {
 				return 0, err

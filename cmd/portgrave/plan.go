@@ -34,7 +34,11 @@ func plan(inv *invocation) error {
 			return err
 		}
 	}
-	d, err := during(inv.screen, "comparing with the kernel", func() (host.Difference, error) { return ops.Plan(inv.ctx, q) })
+	d, err := during(
+		inv.screen,
+		"comparing with the kernel",
+		func() (host.Difference, error) { return ops.Plan(inv.ctx, q) },
+	)
 	if err != nil {
 		return err
 	}
@@ -87,7 +91,10 @@ func printChanges(s *screen, changes []firewall.Change, all bool) {
 	}
 	for _, service := range order {
 		// Who may reach what comes first; how the kernel is told comes after.
-		slices.SortStableFunc(byService[service], func(a, b firewall.Change) int { return cmp.Compare(rank(a), rank(b)) })
+		slices.SortStableFunc(
+			byService[service],
+			func(a, b firewall.Change) int { return cmp.Compare(rank(a), rank(b)) },
+		)
 		title := service
 		if title == "" {
 			title = "(all services)"

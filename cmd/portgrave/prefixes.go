@@ -43,7 +43,13 @@ func prefixWords(p address.Set) string {
 // some is a list of prefixes, cut short.
 func some(p address.Set) string {
 	if p.Len() > maxPrefixes {
-		return strings.Join(p.FirstStrings(maxPrefixes-1), " ") + fmt.Sprintf(" … (%d in all)", p.Len())
+		return strings.Join(
+			p.FirstStrings(maxPrefixes-1),
+			" ",
+		) + fmt.Sprintf(
+			" … (%d in all)",
+			p.Len(),
+		)
 	}
 	return strings.Join(p.Strings(), " ")
 }

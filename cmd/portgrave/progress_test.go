@@ -16,7 +16,11 @@ type fakeTimer struct {
 
 func newFakeProgress(terminal bool) (*progress, *strings.Builder, *fakeTimer) {
 	var out strings.Builder
-	f := &fakeTimer{now: time.Unix(0, 0), waits: make(chan time.Duration), ticks: make(chan time.Time)}
+	f := &fakeTimer{
+		now:   time.Unix(0, 0),
+		waits: make(chan time.Duration),
+		ticks: make(chan time.Time),
+	}
 	return &progress{out: &out, terminal: terminal, now: func() time.Time { return f.now },
 		after: func(d time.Duration) <-chan time.Time { f.waits <- d; return f.ticks }}, &out, f
 }

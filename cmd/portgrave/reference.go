@@ -60,7 +60,13 @@ func reference() manual.Reference {
 			},
 			{Term: "portgrave teardown", Text: "Remove every rule of portgrave"},
 		},
-		SeeAlso: []string{"portgrave-policy(5)", "nft(8)", "iptables(8)", "ipset(8)", "systemctl(1)"},
+		SeeAlso: []string{
+			"portgrave-policy(5)",
+			"nft(8)",
+			"iptables(8)",
+			"ipset(8)",
+			"systemctl(1)",
+		},
 	}
 	for code, meaning := range exitMeanings {
 		r.ExitCodes = append(

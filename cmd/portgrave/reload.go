@@ -22,7 +22,10 @@ func reload(inv *invocation) error {
 		return inv.screen.object(done)
 	}
 	if len(done.Stale) > 0 {
-		inv.screen.warnf("these networks keep what they last held: %s (see portgrave status)", strings.Join(done.Stale, ", "))
+		inv.screen.warnf(
+			"these networks keep what they last held: %s (see portgrave status)",
+			strings.Join(done.Stale, ", "),
+		)
 	}
 	inv.screen.printf("Read %s. Generation %d is in force.\n", done.Origin, done.Generation)
 	return nil

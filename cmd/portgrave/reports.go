@@ -45,7 +45,8 @@ func reportWriter(
 	log *slog.Logger,
 ) (emit func(denied.Event) error, closeFile func(), err error) {
 	format, path := inv.cli.String("denied"), inv.cli.String("denied-file")
-	to := inv.screen.out.to // itself, as what a full disk loses now is no reason to write nothing later
+	// itself, as what a full disk loses now is no reason to write nothing later
+	to := inv.screen.out.to
 	closeFile = func() {}
 	if path != "" && (format == "log" || format == "off") {
 		return nil, nil, usagef("--denied-file needs --denied json or cef")
@@ -69,5 +70,8 @@ func reportWriter(
 		return nil, closeFile, nil
 	}
 	closeFile()
-	return nil, nil, usagef("%q is not a form of reports: write --denied log, json, cef or off", format)
+	return nil, nil, usagef(
+		"%q is not a form of reports: write --denied log, json, cef or off",
+		format,
+	)
 }

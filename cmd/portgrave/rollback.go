@@ -4,7 +4,12 @@ import "github.com/portgrave/portgrave/firewall/host"
 
 // rollback puts the State of an earlier generation in force again.
 func rollback(inv *invocation) error {
-	q := host.RollbackRequest{Caller: inv.caller(), Backend: inv.backend, Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force")}
+	q := host.RollbackRequest{
+		Caller:  inv.caller(),
+		Backend: inv.backend,
+		Reason:  inv.cli.String("reason"),
+		Force:   inv.cli.Bool("force"),
+	}
 	if wanted := inv.cli.Args().First(); wanted != "" {
 		var ok bool
 		if q.Generation, ok = generationNumber(wanted); !ok {
@@ -23,7 +28,11 @@ func rollback(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result, err := during(inv.screen, "rolling back", func() (host.Applied, error) { return ops.Rollback(inv.ctx, q) })
+	result, err := during(
+		inv.screen,
+		"rolling back",
+		func() (host.Applied, error) { return ops.Rollback(inv.ctx, q) },
+	)
 	if err != nil {
 		return err
 	}

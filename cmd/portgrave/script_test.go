@@ -126,7 +126,13 @@ func unprivileged() {
 	}
 	replace(
 		append(
-			[]string{path, "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"},
+			[]string{
+				path,
+				"--reuid=65534",
+				"--regid=65534",
+				"--clear-groups",
+				"--bounding-set=-all",
+			},
 			os.Args[1:]...),
 	)
 }
@@ -290,6 +296,12 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	if got != want {
-		ts.Fatalf("%s ended with exit code %d (%v), want %d", strings.Join(args[1:], " "), got, err, want)
+		ts.Fatalf(
+			"%s ended with exit code %d (%v), want %d",
+			strings.Join(args[1:], " "),
+			got,
+			err,
+			want,
+		)
 	}
 }

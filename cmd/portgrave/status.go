@@ -18,12 +18,14 @@ import (
 
 type statusResult struct {
 	host.Firewall
-	Services      []serviceStatus       `json:"services"`
-	Policy        policyStatus          `json:"policy"`
-	Boot          *host.Booted          `json:"boot"`   // what the start of the system put in force; null if portgrave had no part in it
+	Services []serviceStatus `json:"services"`
+	Policy   policyStatus    `json:"policy"`
+	// what the start of the system put in force; null if portgrave had no part in it
+	Boot          *host.Booted          `json:"boot"`
 	Daemon        *daemon.Status        `json:"daemon"` // null if none runs
 	StaleNetworks []policy.StaleNetwork `json:"stale_networks"`
-	SavedRules    []coexist.SavedRules  `json:"saved_rules"` // files that don't load at boot because ours are in them
+	// files that don't load at boot because ours are in them
+	SavedRules []coexist.SavedRules `json:"saved_rules"`
 
 	bootMissed bool // portgrave was to have a part in it
 }
@@ -178,7 +180,9 @@ func printStatus(s *screen, r statusResult) {
 	default:
 		generation += s.paint(
 			yellow,
-			"; taken back at "+g.ConfirmBy.Local().Format(time.TimeOnly)+" unless you run portgrave confirm",
+			"; taken back at "+g.ConfirmBy.Local().
+				Format(time.TimeOnly)+
+				" unless you run portgrave confirm",
 		)
 	}
 	drift := s.paint(green, "none")
@@ -282,7 +286,9 @@ func printStatus(s *screen, r statusResult) {
 		unlisted = "refused"
 	}
 	s.printf("\nPorts that no service lists are %s.\n", unlisted)
-	rows := [][]string{{"SERVICE", "PORTS", "WHERE", "SOURCES", "ALLOWED PACKETS", "REFUSED PACKETS"}}
+	rows := [][]string{
+		{"SERVICE", "PORTS", "WHERE", "SOURCES", "ALLOWED PACKETS", "REFUSED PACKETS"},
+	}
 	for _, x := range r.Services {
 		where := append(append([]string{}, x.Interfaces...), x.Addresses...)
 		if len(where) == 0 {
@@ -364,7 +370,10 @@ func printBooted(s *screen, b host.Booted) {
 	s.printf("At boot:     %s\n", what)
 	for _, why := range append(append([]string{}, b.Fallbacks...), b.Error) {
 		if why != "" {
-			s.printf("             %s\n", s.paint(red, strings.ReplaceAll(why, "\n", "\n             ")))
+			s.printf(
+				"             %s\n",
+				s.paint(red, strings.ReplaceAll(why, "\n", "\n             ")),
+			)
 		}
 	}
 }

@@ -161,7 +161,8 @@ func (s *screen) table(rows [][]string) {
 	}
 	_ = w.Flush()
 	for line := range strings.Lines(text.String()) {
-		s.printf("%s\n", strings.TrimRight(line, " \n")) // a row with few cells is filled up with blanks
+		// a row with few cells is filled up with blanks
+		s.printf("%s\n", strings.TrimRight(line, " \n"))
 	}
 }
 

@@ -49,8 +49,11 @@ func (inv *invocation) interfaceOf(flag string) (string, error) {
 func (inv *invocation) generationOf(flag string) (int, error) {
 	n, ok := generationNumber(inv.cli.String(flag))
 	if !ok {
-		return 0, usagef("%q is not a generation number: write --%s 3; portgrave history lists them",
-			inv.cli.String(flag), flag)
+		return 0, usagef(
+			"%q is not a generation number: write --%s 3; portgrave history lists them",
+			inv.cli.String(flag),
+			flag,
+		)
 	}
 	return n, nil
 }

@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Isolate moves the test into a fresh network namespace. The thread is never given back, so nothing can leak into
-// the machine's own. Programs run by the test work in the namespace too, with an xtables lock of their own.
+// Isolate moves the test into a fresh network namespace. The thread is never given back, so nothing
+// can leak into the machine's own. Programs run by the test work in the namespace too, with an
+// xtables lock of their own.
 func Isolate(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -8,7 +8,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Memory is a backend whose kernel is a variable, for tests of what stands above backends. Its methods may be called from any goroutine.
+// Memory is a backend whose kernel is a variable, for tests of what stands above backends. Its
+// methods may be called from any goroutine.
 type Memory struct {
 	mu    sync.Mutex
 	holds *firewall.State
@@ -42,12 +43,27 @@ func (m *Memory) Observe(context.Context) (firewall.Observation, error) {
 func (m *Memory) Looks() int { m.mu.Lock(); defer m.mu.Unlock(); return m.looks }
 
 // Diff implements firewall.Backend: everything is replaced by one change.
-func (m *Memory) Diff(want *firewall.State, seen firewall.Observation, _ time.Time) (firewall.Plan, error) {
+func (m *Memory) Diff(
+	want *firewall.State,
+	seen firewall.Observation,
+	_ time.Time,
+) (firewall.Plan, error) {
 	have := seen.(memoryView).holds
 	if want == have || want != nil && have != nil && want.Equal(*have) {
 		return firewall.Plan{Backend: "memory"}, nil
 	}
-	return firewall.Plan{Backend: "memory", Program: want, Changes: []firewall.Change{{Action: firewall.Replace, Object: firewall.ObjectTable, Detail: "everything", Count: 1}}}, nil
+	return firewall.Plan{
+		Backend: "memory",
+		Program: want,
+		Changes: []firewall.Change{
+			{
+				Action: firewall.Replace,
+				Object: firewall.ObjectTable,
+				Detail: "everything",
+				Count:  1,
+			},
+		},
+	}, nil
 }
 
 // Apply implements firewall.Backend.

@@ -91,8 +91,14 @@ func Everything(t testing.TB) firewall.State {
 				Sources: address.Must("10.1.0.0/16"),
 				Log:     firewall.LogDenied,
 				Expiring: []firewall.ExpiringSource{
-					{Prefix: netip.MustParsePrefix("203.0.113.7/32"), Until: time.Now().Add(time.Hour)},
-					{Prefix: netip.MustParsePrefix("2001:db8:7::/64"), Until: time.Now().Add(2 * time.Hour)},
+					{
+						Prefix: netip.MustParsePrefix("203.0.113.7/32"),
+						Until:  time.Now().Add(time.Hour),
+					},
+					{
+						Prefix: netip.MustParsePrefix("2001:db8:7::/64"),
+						Until:  time.Now().Add(2 * time.Hour),
+					},
 				},
 			},
 			{
@@ -114,7 +120,10 @@ func Everything(t testing.TB) firewall.State {
 // virtual are services of IPVS over TCP.
 func virtual(at ...string) (out []firewall.VirtualService) {
 	for _, a := range at {
-		out = append(out, firewall.VirtualService{Protocol: firewall.TCP, At: netip.MustParseAddrPort(a)})
+		out = append(
+			out,
+			firewall.VirtualService{Protocol: firewall.TCP, At: netip.MustParseAddrPort(a)},
+		)
 	}
 	return out
 }
@@ -123,7 +132,8 @@ func virtual(at ...string) (out []firewall.VirtualService) {
 func drawVirtual(t *rapid.T) []firewall.VirtualService {
 	return virtual(
 		rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"192.0.2.1:1", "192.0.2.1:3", "192.0.2.1:5",
-			"10.96.0.1:2", "[2001:db8:f::1]:2", "[2001:db8:f::1]:3"}), 0, 3, rapid.ID).Draw(t, "virtual")...)
+			"10.96.0.1:2", "[2001:db8:f::1]:2", "[2001:db8:f::1]:3"}), 0, 3, rapid.ID).
+			Draw(t, "virtual")...)
 }
 
 // Simple is one service with one source of each family.
@@ -134,8 +144,10 @@ func Simple(t testing.TB) firewall.State {
 			Unlisted:    firewall.UnlistedIgnore,
 			Refuse:      firewall.RefuseDrop,
 			Established: firewall.EstablishedCut,
-			Services: []firewall.Service{{Name: "prometheus", Ports: []firewall.PortRange{tcp(9090, 9090)},
-				Sources: address.Must("10.0.0.0/8", "fc00::/7"), Log: firewall.LogDenied}},
+			Services: []firewall.Service{
+				{Name: "prometheus", Ports: []firewall.PortRange{tcp(9090, 9090)},
+					Sources: address.Must("10.0.0.0/8", "fc00::/7"), Log: firewall.LogDenied},
+			},
 		},
 	)
 }
@@ -160,7 +172,10 @@ func Many(t testing.TB, n int) address.Set {
 	for i := range n {
 		list = append(
 			list,
-			netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 25),
+			netip.PrefixFrom(
+				netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}),
+				25,
+			),
 		)
 	}
 	p, err := address.New(list...)
@@ -201,7 +216,10 @@ func drawLease(t *rapid.T) []firewall.ExpiringSource {
 	for _, cidr := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"10.0.0.1/32", "192.0.2.0/24", "10.0.0.0/9", "198.51.100.0/24"}), 1, 2, rapid.ID).Draw(t, "leases") {
 		out = append(
 			out,
-			firewall.ExpiringSource{Prefix: netip.MustParsePrefix(cidr), Until: time.Now().Add(time.Hour)},
+			firewall.ExpiringSource{
+				Prefix: netip.MustParsePrefix(cidr),
+				Until:  time.Now().Add(time.Hour),
+			},
 		)
 	}
 	return out
@@ -256,7 +274,9 @@ func Draw(t *rapid.T) firewall.State {
 			Sources: drawSources(t, "sources "+name).Union(drawMore(t, name)),
 		}
 		first := uint16(rapid.IntRange(1, 3).Draw(t, "port"))
-		svc.Ports = []firewall.PortRange{tcp(first, first+uint16(rapid.IntRange(0, 2).Draw(t, "ports")))}
+		svc.Ports = []firewall.PortRange{
+			tcp(first, first+uint16(rapid.IntRange(0, 2).Draw(t, "ports"))),
+		}
 		svc.Interfaces = []string{fmt.Sprintf("eth%d", i)} // apart, so that ports may be shared
 		if rapid.Bool().Draw(t, "expiring") {
 			svc.Expiring = drawLease(t)

@@ -121,21 +121,39 @@ func oneElement(t *testing.T, s Subject) {
 	Apply(t, b, &state)
 	const cidr = "172.16.0.0/12"
 	for _, service := range []string{"prometheus", "list", "many"} {
-		state = with(state, service, func(svc *firewall.Service) { svc.Sources = svc.Sources.Union(address.Must(cidr)) })
+		state = with(
+			state,
+			service,
+			func(svc *firewall.Service) { svc.Sources = svc.Sources.Union(address.Must(cidr)) },
+		)
 		out := Apply(t, b, &state)
-		want := []firewall.Change{{Action: firewall.Add, Object: firewall.ObjectElement, Service: service, Family: "ipv4", Detail: cidr, Count: 1}}
+		want := []firewall.Change{
+			{
+				Action:  firewall.Add,
+				Object:  firewall.ObjectElement,
+				Service: service,
+				Family:  "ipv4",
+				Detail:  cidr,
+				Count:   1,
+			},
+		}
 		if diff := cmp.Diff(want, out.Plan.Changes); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", service, diff)
 		}
 	}
 }
 
-// However its sources are held, and whatever it takes to hold more or fewer, the elements that a plan names are the sources that come and go.
+// However its sources are held, and whatever it takes to hold more or fewer, the elements that a
+// plan names are the sources that come and go.
 func growth(t *testing.T, s Subject) {
 	b := s.Open(t)
 	for _, svc := range []firewall.Service{{}, {Rate: &firewall.Rate{Count: 20, Per: time.Second, Burst: 40}}} {
 		state := func(n int) firewall.State {
-			return with(Simple(t), "prometheus", func(was *firewall.Service) { was.Rate, was.Sources = svc.Rate, List(t, n) })
+			return with(
+				Simple(t),
+				"prometheus",
+				func(was *firewall.Service) { was.Rate, was.Sources = svc.Rate, List(t, n) },
+			)
 		}
 		have := 0
 		first := state(have)
@@ -168,7 +186,9 @@ func endIsNoDrift(t *testing.T, s Subject) {
 	b := s.Open(t)
 	lease := func(cidr string, until time.Time) firewall.State {
 		return with(Simple(t), "prometheus", func(svc *firewall.Service) {
-			svc.Expiring = []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix(cidr), Until: until}}
+			svc.Expiring = []firewall.ExpiringSource{
+				{Prefix: netip.MustParsePrefix(cidr), Until: until},
+			}
 		})
 	}
 	state := lease("203.0.113.0/24", time.Now().Add(1200*time.Millisecond))
@@ -209,7 +229,9 @@ func moves(t *testing.T, s Subject) {
 	for i := range 40 {
 		exact = exact.Union(address.Must(fmt.Sprintf("10.0.%d.1/32", i)))
 	}
-	lease := []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Until: time.Now().Add(time.Hour)}}
+	lease := []firewall.ExpiringSource{
+		{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Until: time.Now().Add(time.Hour)},
+	}
 	for i, change := range []func(*firewall.Service){
 		func(svc *firewall.Service) { svc.Sources, svc.Expiring = few, lease },
 		func(svc *firewall.Service) { svc.Sources, svc.Expiring = many, lease },

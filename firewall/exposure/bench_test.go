@@ -11,16 +11,32 @@ import (
 func foreign(n, bans int) *Ruleset {
 	b := build()
 	in := b.base(FamilyIPv4, "filter", "INPUT", Base{Hook: HookInput, Policy: VerdictDrop})
-	in.does(AnyBit(FieldCTState, 2|4), accept).does(In(Of(FieldInName), One(Name("lo"))), accept).does(jump("f2b-sshd"))
+	in.does(AnyBit(FieldCTState, 2|4), accept).
+		does(In(Of(FieldInName), One(Name("lo"))), accept).
+		does(jump("f2b-sshd"))
 	ban := in.user("f2b-sshd")
 	for i := range bans {
-		ban.does(from(fmt.Sprintf("100.%d.%d.%d/32", i>>16, i>>8&255, i&255)), NoEffect{"counter"}, drop)
+		ban.does(
+			from(fmt.Sprintf("100.%d.%d.%d/32", i>>16, i>>8&255, i&255)),
+			NoEffect{"counter"},
+			drop,
+		)
 	}
 	for i := range bans { // the same with a protocol
-		in.does(from(fmt.Sprintf("101.%d.%d.%d/32", i>>16, i>>8&255, i&255)), In(Of(FieldProtocol), One(Number(6))), drop)
+		in.does(
+			from(fmt.Sprintf("101.%d.%d.%d/32", i>>16, i>>8&255, i&255)),
+			In(Of(FieldProtocol), One(Number(6))),
+			drop,
+		)
 	}
 	for i := range n {
-		in.does(from(fmt.Sprintf("10.%d.%d.0/24", i>>8&255, i&255)), In(Of(FieldProtocol), One(Number(6))), dport(uint64(1+i%1000), uint64(1+i%1000)), NoEffect{"counter"}, accept)
+		in.does(
+			from(fmt.Sprintf("10.%d.%d.0/24", i>>8&255, i&255)),
+			In(Of(FieldProtocol), One(Number(6))),
+			dport(uint64(1+i%1000), uint64(1+i%1000)),
+			NoEffect{"counter"},
+			accept,
+		)
 	}
 	return b.rs
 }
@@ -30,10 +46,19 @@ func guarded(n, bans int) *Ruleset {
 	b := build()
 	out := b.base(FamilyIPv4, "filter", "OUTPUT", Base{Hook: HookOutput, Policy: VerdictDrop})
 	for i := range bans {
-		out.does(to(fmt.Sprintf("101.%d.%d.%d/32", i>>16, i>>8&255, i&255)), In(Of(FieldProtocol), One(Number(6))), drop)
+		out.does(
+			to(fmt.Sprintf("101.%d.%d.%d/32", i>>16, i>>8&255, i&255)),
+			In(Of(FieldProtocol), One(Number(6))),
+			drop,
+		)
 	}
 	for i := range n {
-		out.does(to(fmt.Sprintf("10.%d.%d.0/24", i>>8&255, i&255)), In(Of(FieldProtocol), One(Number(6))), In(Of(FieldSport), One(Number(uint64(1+i%1000)))), accept)
+		out.does(
+			to(fmt.Sprintf("10.%d.%d.0/24", i>>8&255, i&255)),
+			In(Of(FieldProtocol), One(Number(6))),
+			In(Of(FieldSport), One(Number(uint64(1+i%1000)))),
+			accept,
+		)
 	}
 	out.does(AnyBit(FieldCTState, 2|4), accept)
 	return b.rs
@@ -49,7 +74,11 @@ func BenchmarkThousandQuestions(b *testing.B) {
 				pieces := 0
 				for i := range 1000 {
 					q := tcp80
-					q.Port, q.Destination = uint16(1+i), netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 7)})
+					q.Port, q.Destination = uint16(
+						1+i,
+					), netip.AddrFrom4(
+						[4]byte{192, 0, 2, byte(i % 7)},
+					)
 					a, err := e.Evaluate(q)
 					if err != nil {
 						b.Fatal(err)

@@ -46,7 +46,13 @@ func (b *brute) afterCT() bool {
 
 func (b *brute) run(source uint64) bruteEnd {
 	dest, _ := Address(b.q.Destination).Uint64()
-	b.p = brutePacket{source: source, dest: dest, dport: uint64(b.q.Port), origDest: dest, origDport: uint64(b.q.Port)}
+	b.p = brutePacket{
+		source:    source,
+		dest:      dest,
+		dport:     uint64(b.q.Port),
+		origDest:  dest,
+		origDport: uint64(b.q.Port),
+	}
 	b.sport, b.ecn = -1, -1
 	if o := b.at(HookIngress); o != Delivered {
 		return bruteEnd{outcome: o}
@@ -364,18 +370,56 @@ func (b *brute) ends(source uint64) ([]bruteEnd, bool) {
 // smallHost is a host with one outside address and one network behind it.
 func smallHost(forwards bool) *Host {
 	local := func(a string, index int) Route {
-		return Route{Table: tableLocal, Type: RouteLocal, Dest: netip.MustParsePrefix(a), NextHops: []NextHop{{Index: index}}}
+		return Route{
+			Table:    tableLocal,
+			Type:     RouteLocal,
+			Dest:     netip.MustParsePrefix(a),
+			NextHops: []NextHop{{Index: index}},
+		}
 	}
 	via := func(a string, index int) Route {
-		return Route{Table: tableMain, Type: RouteUnicast, Dest: netip.MustParsePrefix(a), NextHops: []NextHop{{Index: index}}}
+		return Route{
+			Table:    tableMain,
+			Type:     RouteUnicast,
+			Dest:     netip.MustParsePrefix(a),
+			NextHops: []NextHop{{Index: index}},
+		}
 	}
 	return &Host{
 		Interfaces: []Interface{
-			{Name: "lo", Index: 1, Loopback: true, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}},
-			{Name: "eth0", Index: 2, Ethernet: true, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24"), netip.MustParsePrefix("10.0.0.3/32")}, Sysctls: InterfaceSysctls{Forwarding4: forwards}},
-			{Name: "eth1", Index: 3, Ethernet: true, Addresses: []netip.Prefix{netip.MustParsePrefix("172.17.0.1/24")}, Sysctls: InterfaceSysctls{Forwarding4: forwards}},
+			{
+				Name:      "lo",
+				Index:     1,
+				Loopback:  true,
+				Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")},
+			},
+			{
+				Name:     "eth0",
+				Index:    2,
+				Ethernet: true,
+				Addresses: []netip.Prefix{
+					netip.MustParsePrefix("192.0.2.10/24"),
+					netip.MustParsePrefix("10.0.0.3/32"),
+				},
+				Sysctls: InterfaceSysctls{Forwarding4: forwards},
+			},
+			{
+				Name:      "eth1",
+				Index:     3,
+				Ethernet:  true,
+				Addresses: []netip.Prefix{netip.MustParsePrefix("172.17.0.1/24")},
+				Sysctls:   InterfaceSysctls{Forwarding4: forwards},
+			},
 		},
-		Routes: []Route{local("127.0.0.0/8", 1), local("127.0.0.1/32", 1), local("192.0.2.10/32", 2), local("10.0.0.3/32", 2), local("172.17.0.1/32", 3),
-			via("192.0.2.0/24", 2), via("172.17.0.0/24", 3), via("0.0.0.0/0", 2)},
+		Routes: []Route{
+			local("127.0.0.0/8", 1),
+			local("127.0.0.1/32", 1),
+			local("192.0.2.10/32", 2),
+			local("10.0.0.3/32", 2),
+			local("172.17.0.1/32", 3),
+			via("192.0.2.0/24", 2),
+			via("172.17.0.0/24", 3),
+			via("0.0.0.0/0", 2),
+		},
 	}
 }

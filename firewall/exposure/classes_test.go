@@ -25,7 +25,12 @@ func classesOf(list []Class) (out []string) {
 func TestClasses(t *testing.T) {
 	dest := func(s string) Match { return In(Of(FieldDest4), Prefix(netip.MustParsePrefix(s))) }
 	b := build()
-	raw := b.base(FamilyIPv4, "raw", "PREROUTING", Base{Hook: HookPrerouting, Policy: VerdictAccept})
+	raw := b.base(
+		FamilyIPv4,
+		"raw",
+		"PREROUTING",
+		Base{Hook: HookPrerouting, Policy: VerdictAccept},
+	)
 	raw.does(dest("172.18.0.2/32"), drop)
 	in := b.base(FamilyIPv4, "filter", "INPUT", Base{Hook: HookInput, Policy: VerdictDrop})
 	in.does(dest("198.18.0.1/32"), dport(22, 22), accept)
@@ -69,7 +74,9 @@ func TestClassesOfConcatenations(t *testing.T) {
 	b.base(FamilyIPv4, "filter", "INPUT", Base{Hook: HookInput, Policy: VerdictDrop}).does(Match{
 		Key: []Operand{Of(FieldDest4), Of(FieldDport)},
 		In: &Set{Width: 2, Keys: []Range{
-			at("192.0.2.1/32"), port(22), at("192.0.2.2/32"), port(80), at("192.0.2.3/32"), port(22),
+			at(
+				"192.0.2.1/32",
+			), port(22), at("192.0.2.2/32"), port(80), at("192.0.2.3/32"), port(22),
 		}},
 	}, accept)
 	got, _ := NewEvaluator(b.rs, nil).Classes(address.IPv4, firewall.TCP, 22, 22)

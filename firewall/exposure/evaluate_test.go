@@ -54,7 +54,13 @@ func goTo(chain string) Verdict { return Verdict{Kind: VerdictGoto, Chain: chain
 func markSet(v uint64) Assign { return Assign{To: FieldMark, Value: []Operand{Const(Number(v))}} }
 func markIs(v uint64) Match   { return In(Of(FieldMark), One(Number(v))) }
 
-var tcp80 = Question{Family: address.IPv4, Protocol: firewall.TCP, Interface: "eth0", Destination: netip.MustParseAddr("192.0.2.10"), Port: 80}
+var tcp80 = Question{
+	Family:      address.IPv4,
+	Protocol:    firewall.TCP,
+	Interface:   "eth0",
+	Destination: netip.MustParseAddr("192.0.2.10"),
+	Port:        80,
+}
 
 // bounds are the certain and the possible sources that get through, as text.
 func bounds(t *testing.T, rs *Ruleset, h *Host, q Question) (string, string) {
@@ -74,7 +80,13 @@ func bounds(t *testing.T, rs *Ruleset, h *Host, q Question) (string, string) {
 		t.Errorf("the pieces don't cover the question: %v", all.Prefixes(q.Family).Strings())
 	}
 	certain, possible := a.Through()
-	return strings.Join(a.Prefixes(certain).Strings(), " "), strings.Join(a.Prefixes(possible).Strings(), " ")
+	return strings.Join(
+			a.Prefixes(certain).Strings(),
+			" ",
+		), strings.Join(
+			a.Prefixes(possible).Strings(),
+			" ",
+		)
 }
 
 func TestConstructs(t *testing.T) {
@@ -83,7 +95,12 @@ func TestConstructs(t *testing.T) {
 	pre := func(priority int32) Base {
 		return Base{Hook: HookPrerouting, Priority: priority, Policy: VerdictAccept}
 	}
-	nat := Base{Type: TypeNAT, Hook: HookPrerouting, Priority: PriorityNATDestination, Policy: VerdictAccept}
+	nat := Base{
+		Type:     TypeNAT,
+		Hook:     HookPrerouting,
+		Priority: PriorityNATDestination,
+		Policy:   VerdictAccept,
+	}
 	for name, c := range map[string]struct {
 		make              func(b builder)
 		certain, possible string
@@ -193,7 +210,14 @@ func TestConstructs(t *testing.T) {
 		c.make(b)
 		certain, possible := bounds(t, b.rs, nil, tcp80)
 		if certain != c.certain || possible != c.possible {
-			t.Errorf("%s: certain %s, possible %s; want %s and %s", name, certain, possible, c.certain, c.possible)
+			t.Errorf(
+				"%s: certain %s, possible %s; want %s and %s",
+				name,
+				certain,
+				possible,
+				c.certain,
+				c.possible,
+			)
 		}
 	}
 }
@@ -203,10 +227,16 @@ func TestConstructs(t *testing.T) {
 func TestNATNeedsConnections(t *testing.T) {
 	for _, tracked := range []bool{false, true} {
 		b := build()
-		b.base(FamilyInet, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictDrop})
+		b.base(
+			FamilyInet,
+			"n",
+			"pre",
+			Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictDrop},
+		)
 		want := "0.0.0.0/0"
 		if tracked {
-			b.base(FamilyIPv4, "f", "out", Base{Hook: HookOutput, Policy: VerdictAccept}).does(AnyBit(FieldCTState, ctNew), accept)
+			b.base(FamilyIPv4, "f", "out", Base{Hook: HookOutput, Policy: VerdictAccept}).
+				does(AnyBit(FieldCTState, ctNew), accept)
 			want = ""
 		}
 		if certain, possible := bounds(t, b.rs, nil, tcp80); certain != "" || possible != want {
@@ -218,12 +248,27 @@ func TestNATNeedsConnections(t *testing.T) {
 // kube-proxy's form: one of several targets, with address and port from one look-up.
 func TestTargetsOfOneLookup(t *testing.T) {
 	b := build()
-	set := &Set{Width: 1, Keys: []Range{One(Number(0)), One(Number(1))}, DataWidth: 2, Data: []Value{
-		Address(netip.MustParseAddr("172.17.0.2")), Number(8080), Address(netip.MustParseAddr("172.17.0.3")), Number(9090)}}
+	set := &Set{
+		Width:     1,
+		Keys:      []Range{One(Number(0)), One(Number(1))},
+		DataWidth: 2,
+		Data: []Value{
+			Address(
+				netip.MustParseAddr("172.17.0.2"),
+			), Number(8080), Address(netip.MustParseAddr("172.17.0.3")), Number(9090)},
+	}
 	key := []Operand{{Field: FieldUnknown, Text: "numgen random mod 2", Max: Number(1)}}
-	addr, port := Operand{Field: FieldMap, Lookup: &Lookup{Key: key, In: set}}, Operand{Field: FieldMap, Lookup: &Lookup{Key: key, In: set, Column: 1}}
-	b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).does(NAT{Family: FamilyIPv4, Addr: &addr, Port: &port})
-	b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictDrop}).does(In(Of(FieldDest4), One(Address(netip.MustParseAddr("172.17.0.2")))), dport(8080, 8080), accept).
+	addr, port := Operand{
+		Field:  FieldMap,
+		Lookup: &Lookup{Key: key, In: set},
+	}, Operand{
+		Field:  FieldMap,
+		Lookup: &Lookup{Key: key, In: set, Column: 1},
+	}
+	b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
+		does(NAT{Family: FamilyIPv4, Addr: &addr, Port: &port})
+	b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictDrop}).
+		does(In(Of(FieldDest4), One(Address(netip.MustParseAddr("172.17.0.2")))), dport(8080, 8080), accept).
 		does(dport(9090, 9090), from("10.0.0.0/8"), accept)
 	a, err := Evaluate(b.rs, smallHost(true), tcp80)
 	if err != nil {
@@ -237,7 +282,9 @@ func TestTargetsOfOneLookup(t *testing.T) {
 	}
 	certain, possible := a.Through()
 	got := strings.Join(a.Prefixes(certain).Strings(), " ")
-	if len(targets) != 2 || !targets["172.17.0.2:8080 eth1"] || !targets["172.17.0.3:9090 eth1"] || !strings.HasPrefix(got, "10.0.0.0/31 ") || !possible.Contains(Number(1<<24)) {
+	if len(targets) != 2 || !targets["172.17.0.2:8080 eth1"] || !targets["172.17.0.3:9090 eth1"] ||
+		!strings.HasPrefix(got, "10.0.0.0/31 ") ||
+		!possible.Contains(Number(1<<24)) {
 		t.Errorf("targets %v; certain %s", targets, got)
 	}
 }
@@ -246,13 +293,17 @@ func TestExplainNamesDecider(t *testing.T) {
 	b := build()
 	in := b.base(FamilyIPv4, "filter", "INPUT", Base{Hook: HookInput, Policy: VerdictAccept})
 	in.does(dport(22, 22), accept).does(jump("ufw-user-input"))
-	in.user("ufw-user-input").does(from("10.0.0.0/8"), dport(80, 80), accept).does(limit, back).does(dport(80, 80), Verdict{Kind: VerdictReject, With: "tcp reset"})
+	in.user("ufw-user-input").
+		does(from("10.0.0.0/8"), dport(80, 80), accept).
+		does(limit, back).
+		does(dport(80, 80), Verdict{Kind: VerdictReject, With: "tcp reset"})
 	for source, want := range map[string]struct{ verdict, owner, rule string }{"10.1.1.1": {"allow", "ufw", ""}, "11.0.0.1": {"unknown", "ufw", ""}} {
 		x, err := Explain(b.rs, nil, tcp80, netip.MustParseAddr(source))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if x.Verdict != want.verdict || x.DecidedBy.Owner != want.owner || len(x.Steps) == 0 || (x.Verdict == "unknown") != (len(x.Unknowns) > 0) {
+		if x.Verdict != want.verdict || x.DecidedBy.Owner != want.owner || len(x.Steps) == 0 ||
+			(x.Verdict == "unknown") != (len(x.Unknowns) > 0) {
 			t.Errorf("%s: %+v", source, x)
 		}
 		ways := map[int]bool{}

@@ -84,9 +84,9 @@ type Explanation struct {
 	// Unknowns are what the verdict "unknown" depends on.
 	Unknowns []Decision `json:"unknowns,omitempty"`
 	Assumed  []string   `json:"assumed,omitempty"`
-	// WayTargets are the targets of the ways, by Step.Way: nil where the packet is stopped, the zero
-	// AddrPort where the target isn't known. Strays: some packets may be stopped before they are
-	// sent to a target.
+	// WayTargets are the targets of the ways, by Step.Way: nil where the packet is stopped, the
+	// zero AddrPort where the target isn't known. Strays: some packets may be stopped before they
+	// are sent to a target.
 	WayTargets []*netip.AddrPort `json:"-"`
 	Strays     bool              `json:"-"`
 	// Listener is the socket at the target. It is nil if there is none, or the caller didn't look.

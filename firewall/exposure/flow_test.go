@@ -9,7 +9,12 @@ import (
 // Sources without credits stay in the answer when their flow is merged with others.
 func TestSourcesWithoutCreditsStay(t *testing.T) {
 	b := build()
-	c := b.base(FamilyNetdev, "n", "ing", Base{Hook: HookIngress, Policy: VerdictAccept, Devices: []string{"eth9"}})
+	c := b.base(
+		FamilyNetdev,
+		"n",
+		"ing",
+		Base{Hook: HookIngress, Policy: VerdictAccept, Devices: []string{"eth9"}},
+	)
 	c.does(from("203.0.113.0/24"), drop)
 	for i := uint64(1); i <= maxSeparateFlows+2; i++ {
 		c.does(from(fmt.Sprintf("10.%d.0.0/16", i)), markSet(i))

@@ -58,7 +58,15 @@ func TestGroupedAddressesHaveOneAnswer(t *testing.T) {
 			rules(b)
 			second := netip.MustParsePrefix("192.0.2.11/24")
 			h.Interfaces[0].Addresses = append(h.Interfaces[0].Addresses, second)
-			h.Routes = append(h.Routes, Route{Table: tableLocal, Type: RouteLocal, Dest: netip.PrefixFrom(second.Addr(), 32), NextHops: []NextHop{{Index: 1}}})
+			h.Routes = append(
+				h.Routes,
+				Route{
+					Table:    tableLocal,
+					Type:     RouteLocal,
+					Dest:     netip.PrefixFrom(second.Addr(), 32),
+					NextHops: []NextHop{{Index: 1}},
+				},
+			)
 			e := NewEvaluator(b.rs, h)
 			own := []netip.Addr{netip.MustParseAddr("192.0.2.10"), second.Addr()}
 			var through, possible [2]Ranges
@@ -92,7 +100,10 @@ func TestRulesBeforeNATAreIndexedByPort(t *testing.T) {
 	b.base(FamilyIPv4, "f", "raw", Base{Hook: HookPrerouting, Priority: -300, Policy: VerdictAccept}).
 		does(to("192.0.2.11/32"), dport(8080, 8080), drop)
 	for port, want := range map[uint16]int{80: 1, 8080: 3} {
-		if got, complete := NewEvaluator(b.rs, nil).Classes(address.IPv4, firewall.TCP, port, port); len(got) != want || !complete {
+		if got, complete := NewEvaluator(b.rs, nil).Classes(address.IPv4, firewall.TCP, port, port); len(
+			got,
+		) != want ||
+			!complete {
 			t.Errorf("port %d: complete %v, %v", port, complete, got)
 		}
 	}
@@ -101,7 +112,12 @@ func TestRulesBeforeNATAreIndexedByPort(t *testing.T) {
 // Hundreds of published containers don't add classes to each other's ports.
 func TestPublishedPortsMakeFewClasses(t *testing.T) {
 	b, port := build(), Const(Number(80))
-	nat := b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept})
+	nat := b.base(
+		FamilyIPv4,
+		"n",
+		"pre",
+		Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept},
+	)
 	fwd := b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictDrop})
 	for i := range uint64(2 * maxClasses) {
 		at := Number(0xac110002 + i)
@@ -109,7 +125,10 @@ func TestPublishedPortsMakeFewClasses(t *testing.T) {
 		nat.does(dport(8000+i, 8000+i), NAT{Family: FamilyIPv4, Addr: &addr, Port: &port})
 		fwd.does(In(Of(FieldDest4), One(at)), dport(80, 80), accept)
 	}
-	if got, complete := NewEvaluator(b.rs, nil).Classes(address.IPv4, firewall.TCP, 8000, 8000); len(got) != 1 || !complete {
+	if got, complete := NewEvaluator(b.rs, nil).Classes(address.IPv4, firewall.TCP, 8000, 8000); len(
+		got,
+	) != 1 ||
+		!complete {
 		t.Errorf("complete %v, %d classes", complete, len(got))
 	}
 }

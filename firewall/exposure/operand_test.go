@@ -82,7 +82,9 @@ func TestPreimageOfSets(t *testing.T) {
 		var list []Range
 		for range rapid.IntRange(0, 8).Draw(t, "ranges") {
 			// Near the borders of blocks, and of the width, where mistakes are likely.
-			near := Number(rapid.SampledFrom([]uint64{0, 1, 2, 3, 250}).Draw(t, "block")).Shift(cleared)
+			near := Number(
+				rapid.SampledFrom([]uint64{0, 1, 2, 3, 250}).Draw(t, "block"),
+			).Shift(cleared)
 			from, _ := near.prev() // for 0 it is the highest value
 			for range rapid.IntRange(0, 2).Draw(t, "after") {
 				from, _ = from.next()
@@ -131,7 +133,9 @@ func TestBitsAreExact(t *testing.T) {
 				t.Fatalf("%v of %#x/%#x is %v, but %#x is possible", o, value, known, b, f(v))
 			}
 			in, out = in || r.Contains(Number(f(v))), out || !r.Contains(Number(f(v)))
-			direct[0], direct[1] = direct[0] || r.Contains(Number(v)), direct[1] || !r.Contains(Number(v))
+			direct[0], direct[1] = direct[0] ||
+				r.Contains(Number(v)), direct[1] ||
+				!r.Contains(Number(v))
 		}
 		if got := b.In(r, 8); got != tri(in, out) {
 			t.Fatalf("%v, of what is known %v, in %v: %v", o, b, r, got)

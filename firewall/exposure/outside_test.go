@@ -12,10 +12,19 @@ import (
 // DHCP clients send from 0.0.0.0 to 255.255.255.255, which the kernel accepts.
 func TestClientsWithoutAnAddress(t *testing.T) {
 	b := build()
-	b.base(FamilyIPv4, "a", "in", Base{Hook: HookInput, Policy: VerdictDrop}).does(dport(67, 67), accept)
+	b.base(FamilyIPv4, "a", "in", Base{Hook: HookInput, Policy: VerdictDrop}).
+		does(dport(67, 67), accept)
 	h := multihomed()
 	h.Interfaces[0].Sysctls.RPFilter = 1
-	h.Routes = append(h.Routes, Route{Table: tableLocal, Type: RouteBroadcast, Dest: netip.MustParsePrefix("255.255.255.255/32"), NextHops: []NextHop{{Index: 1}}})
+	h.Routes = append(
+		h.Routes,
+		Route{
+			Table:    tableLocal,
+			Type:     RouteBroadcast,
+			Dest:     netip.MustParsePrefix("255.255.255.255/32"),
+			NextHops: []NextHop{{Index: 1}},
+		},
+	)
 	for _, host := range []*Host{nil, h} {
 		for _, c := range []struct {
 			protocol firewall.Protocol
@@ -28,7 +37,13 @@ func TestClientsWithoutAnAddress(t *testing.T) {
 			{firewall.TCP, "255.255.255.255", false},
 			{firewall.TCP, "", false},
 		} {
-			q := Question{Family: address.IPv4, Protocol: c.protocol, Port: 67, Interface: "eth0", Outside: true}
+			q := Question{
+				Family:    address.IPv4,
+				Protocol:  c.protocol,
+				Port:      67,
+				Interface: "eth0",
+				Outside:   true,
+			}
 			if c.to != "" {
 				q.Destination = netip.MustParseAddr(c.to)
 			}
@@ -37,7 +52,13 @@ func TestClientsWithoutAnAddress(t *testing.T) {
 				t.Fatal(err)
 			}
 			if _, possible := a.Through(); possible.Contains(Value{}) != c.want {
-				t.Errorf("with a host: %v, %v to %q: 0.0.0.0 gets in: %v", host != nil, c.protocol, c.to, !c.want)
+				t.Errorf(
+					"with a host: %v, %v to %q: 0.0.0.0 gets in: %v",
+					host != nil,
+					c.protocol,
+					c.to,
+					!c.want,
+				)
 			}
 		}
 	}
@@ -49,7 +70,11 @@ func TestOutsideNamesOmissions(t *testing.T) {
 		address.IPv4: "127.0.0.0/8 224.0.0.0/4 255.255.255.255 0.0.0.0",
 		address.IPv6: "::1 ff00::/8 ::ffff:0:0/96 fe80::/10",
 	} {
-		a, err := Evaluate(build().rs, nil, Question{Family: family, Protocol: firewall.TCP, Port: 80, Outside: true})
+		a, err := Evaluate(
+			build().rs,
+			nil,
+			Question{Family: family, Protocol: firewall.TCP, Port: 80, Outside: true},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

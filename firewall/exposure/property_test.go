@@ -64,7 +64,12 @@ func (d *drawer) ports() Range {
 }
 
 func (d *drawer) dests() Range {
-	return oneIn(d, One(Address(netip.MustParseAddr("192.0.2.10"))), One(Address(netip.MustParseAddr("172.17.0.2"))), Prefix(netip.MustParsePrefix("172.17.0.0/24")))
+	return oneIn(
+		d,
+		One(Address(netip.MustParseAddr("192.0.2.10"))),
+		One(Address(netip.MustParseAddr("172.17.0.2"))),
+		Prefix(netip.MustParsePrefix("172.17.0.0/24")),
+	)
 }
 
 func (d *drawer) markOperand(f Field) Operand {
@@ -91,7 +96,10 @@ func (d *drawer) match() Statement {
 	case 0, 1, 2:
 		one(Of(FieldSource4), d.sources)
 	case 3:
-		one(Of(FieldSource4).And(Number(oneIn[uint64](d, 0xfffffff0, 0xfffffffe, 0xfffffffd))), d.sources)
+		one(
+			Of(FieldSource4).And(Number(oneIn[uint64](d, 0xfffffff0, 0xfffffffe, 0xfffffffd))),
+			d.sources,
+		)
 	case 4:
 		one(Of(FieldDport), d.ports)
 	case 5:
@@ -101,10 +109,16 @@ func (d *drawer) match() Statement {
 	case 7:
 		one(d.markOperand(FieldCTMark), d.number(3))
 	case 8:
-		one(Of(FieldCTState).And(Number(oneIn[uint64](d, 1, 8, 64, 6, 9))), func() Range { return One(Value{}) })
+		one(
+			Of(FieldCTState).And(Number(oneIn[uint64](d, 1, 8, 64, 6, 9))),
+			func() Range { return One(Value{}) },
+		)
 	case 9:
 		if d.n(0, 1) == 0 {
-			one(Of(FieldCTStatus).And(Number(ctDNAT)), func() Range { return oneIn(d, One(Value{}), One(Number(ctDNAT))) })
+			one(
+				Of(FieldCTStatus).And(Number(ctDNAT)),
+				func() Range { return oneIn(d, One(Value{}), One(Number(ctDNAT))) },
+			)
 		} else {
 			one(Of(FieldCTOrigDport), d.ports)
 		}
@@ -120,15 +134,24 @@ func (d *drawer) match() Statement {
 		}
 	default:
 		if !d.unknowns {
-			one(Operand{Field: FieldFib, Fib: Fib{Of: FibDest}}, func() Range { return One(Number(2)) })
+			one(
+				Operand{Field: FieldFib, Fib: Fib{Of: FibDest}},
+				func() Range { return One(Number(2)) },
+			)
 			break
 		}
 		d.unknown = true
 		switch d.n(0, 3) {
 		case 0:
-			one(Of(FieldSport), func() Range { return oneIn(d, Numbers(0, 1023), Numbers(1024, 65535)) })
+			one(
+				Of(FieldSport),
+				func() Range { return oneIn(d, Numbers(0, 1023), Numbers(1024, 65535)) },
+			)
 		case 1:
-			one(Of(FieldTCPFlags), func() Range { return oneIn(d, One(Number(2)), Numbers(64, 255)) })
+			one(
+				Of(FieldTCPFlags),
+				func() Range { return oneIn(d, One(Number(2)), Numbers(64, 255)) },
+			)
 		case 2:
 			one(Operand{Field: FieldUnknown, Text: "numgen", Max: Number(1)}, d.number(1))
 		default:
@@ -147,14 +170,26 @@ func (d *drawer) verdict(chains []string) Verdict {
 
 func (d *drawer) action(nat bool, chains []string) Statement {
 	if nat && d.n(0, 1) == 0 {
-		addr, port := Const(Address(netip.MustParseAddr("172.17.0.2"))), Const(Number(uint64(80+d.n(0, 1))))
+		addr, port := Const(
+			Address(netip.MustParseAddr("172.17.0.2")),
+		), Const(
+			Number(uint64(80+d.n(0, 1))),
+		)
 		s := NAT{Family: FamilyIPv4, Port: &port}
 		switch d.n(0, 3) {
 		case 0:
 			s.Addr = &addr
 		case 1:
-			set := &Set{Width: 1, Keys: []Range{d.sources()}, Data: []Value{Address(netip.MustParseAddr("172.17.0.3"))}, DataWidth: 1}
-			s.Addr = &Operand{Field: FieldMap, Lookup: &Lookup{Key: []Operand{Of(FieldSource4)}, In: set}}
+			set := &Set{
+				Width:     1,
+				Keys:      []Range{d.sources()},
+				Data:      []Value{Address(netip.MustParseAddr("172.17.0.3"))},
+				DataWidth: 1,
+			}
+			s.Addr = &Operand{
+				Field:  FieldMap,
+				Lookup: &Lookup{Key: []Operand{Of(FieldSource4)}, In: set},
+			}
 		case 2:
 			if d.unknowns {
 				d.unknown = true
@@ -166,7 +201,10 @@ func (d *drawer) action(nat bool, chains []string) Statement {
 	}
 	switch d.n(0, 9) {
 	case 0:
-		return Assign{To: FieldMark, Value: []Operand{d.markOperand(FieldMark), d.markOperand(FieldCTMark)}[:d.n(1, 2)]}
+		return Assign{
+			To:    FieldMark,
+			Value: []Operand{d.markOperand(FieldMark), d.markOperand(FieldCTMark)}[:d.n(1, 2)],
+		}
 	case 1:
 		return Assign{To: FieldMark, Value: []Operand{Const(Number(uint64(d.n(0, 3))))}}
 	case 2:
@@ -174,10 +212,22 @@ func (d *drawer) action(nat bool, chains []string) Statement {
 	case 3:
 		return NoTrack{}
 	case 4:
-		m := VerdictMap{Key: []Operand{Of(FieldSource4)}, In: &Set{Width: 1, Keys: []Range{d.sources()}, Verdicts: []Verdict{d.verdict(chains), d.verdict(chains)}, Default: d.n(0, 1) == 0}}
+		m := VerdictMap{
+			Key: []Operand{Of(FieldSource4)},
+			In: &Set{
+				Width:    1,
+				Keys:     []Range{d.sources()},
+				Verdicts: []Verdict{d.verdict(chains), d.verdict(chains)},
+				Default:  d.n(0, 1) == 0,
+			},
+		}
 		if d.unknowns && d.n(0, 2) == 0 {
 			d.unknown = true
-			m.Key, m.In.Keys[0] = []Operand{{Field: FieldUnknown, Text: "numgen", Max: Number(1)}}, d.number(1)()
+			m.Key, m.In.Keys[0] = []Operand{
+				{Field: FieldUnknown, Text: "numgen", Max: Number(1)},
+			}, d.number(
+				1,
+			)()
 		}
 		return m
 	case 5:
@@ -193,10 +243,28 @@ func (d *drawer) rules(c *Chain, nat bool, chains []string) {
 	if d.n(0, 3) == 0 { // neighbours that make a run
 		var with []Statement
 		if d.n(0, 1) == 0 {
-			with = []Statement{oneIn(d, Statement(dport(80, 80)), Statement(markIs(1)), Statement(AnyBit(FieldCTState, ctNew)))}
+			with = []Statement{
+				oneIn(
+					d,
+					Statement(dport(80, 80)),
+					Statement(markIs(1)),
+					Statement(AnyBit(FieldCTState, ctNew)),
+				),
+			}
 		}
 		for range d.n(3, 6) {
-			c.does(append(with[:len(with):len(with)], Match{Key: []Operand{Of(FieldSource4)}, In: SetOf(d.sources()), Not: d.n(0, 3) == 0}, Verdict{Kind: oneIn(d, VerdictAccept, VerdictDrop, VerdictReject, VerdictReturn)})...)
+			c.does(
+				append(
+					with[:len(with):len(with)],
+					Match{
+						Key: []Operand{Of(FieldSource4)},
+						In:  SetOf(d.sources()),
+						Not: d.n(0, 3) == 0,
+					},
+					Verdict{
+						Kind: oneIn(d, VerdictAccept, VerdictDrop, VerdictReject, VerdictReturn),
+					},
+				)...)
 		}
 	}
 	for range d.n(0, 4) {
@@ -214,9 +282,13 @@ func (d *drawer) rules(c *Chain, nat bool, chains []string) {
 func (d *drawer) ruleset() *Ruleset {
 	b := build()
 	// A rule that enables connection tracking.
-	b.rs.AddTable(&Table{Family: FamilyIPv4, Name: "ct"}).AddChain(&Chain{Name: "unused"}).does(AnyBit(FieldCTState, ctNew))
+	b.rs.AddTable(&Table{Family: FamilyIPv4, Name: "ct"}).
+		AddChain(&Chain{Name: "unused"}).
+		does(AnyBit(FieldCTState, ctNew))
 	for n := range d.n(1, 2) {
-		t := b.rs.AddTable(&Table{Family: oneIn(d, FamilyIPv4, FamilyInet), Name: fmt.Sprint("t", n)})
+		t := b.rs.AddTable(
+			&Table{Family: oneIn(d, FamilyIPv4, FamilyInet), Name: fmt.Sprint("t", n)},
+		)
 		var users []string
 		for i := range d.n(0, 2) {
 			c := t.AddChain(&Chain{Name: fmt.Sprint("u", i)})
@@ -224,12 +296,23 @@ func (d *drawer) ruleset() *Ruleset {
 			users = append(users, c.Name)
 		}
 		for i := range d.n(1, 3) {
-			base := &Base{Hook: oneIn(d, HookPrerouting, HookPrerouting, HookInput, HookForward), Policy: oneIn(d, VerdictAccept, VerdictAccept, VerdictDrop),
-				Priority: int32(oneIn(d, -300, -150, 0, 10)), Rank: d.n(0, 9) + 10*(10*n+i), RankKnown: true}
+			base := &Base{
+				Hook:   oneIn(d, HookPrerouting, HookPrerouting, HookInput, HookForward),
+				Policy: oneIn(d, VerdictAccept, VerdictAccept, VerdictDrop),
+				Priority: int32(
+					oneIn(d, -300, -150, 0, 10),
+				),
+				Rank:      d.n(0, 9) + 10*(10*n+i),
+				RankKnown: true,
+			}
 			if base.Hook == HookPrerouting && d.n(0, 1) == 0 {
 				base.Type, base.Priority = TypeNAT, int32(oneIn(d, -100, -90))
 			}
-			d.rules(t.AddChain(&Chain{Name: fmt.Sprint("b", i), Base: base}), base.Type == TypeNAT, users)
+			d.rules(
+				t.AddChain(&Chain{Name: fmt.Sprint("b", i), Base: base}),
+				base.Type == TypeNAT,
+				users,
+			)
 		}
 	}
 	return b.rs
@@ -257,7 +340,12 @@ func checkAgainstBrute(t *rapid.T, unknowns bool) {
 	}
 	certain, possible := a.Through()
 	if !d.unknown && !certain.Equal(possible) {
-		t.Fatalf("nothing is unknown, but certain is %v and possible %v: %+v", certain.List(), possible.List(), a.Pieces)
+		t.Fatalf(
+			"nothing is unknown, but certain is %v and possible %v: %+v",
+			certain.List(),
+			possible.List(),
+			a.Pieces,
+		)
 	}
 	w := e.newWalk(q)
 	w.run()
@@ -272,14 +360,25 @@ func checkAgainstBrute(t *rapid.T, unknowns bool) {
 		passes := slices.ContainsFunc(ends, func(e bruteEnd) bool { return e.outcome.Passes() })
 		stops := slices.ContainsFunc(ends, func(e bruteEnd) bool { return !e.outcome.Passes() })
 		if passes && !possible.Contains(source) || stops && certain.Contains(source) {
-			t.Fatalf("source %d: really passes %v, stops %v; certain %v, possible %v", i, passes, stops, certain.Contains(source), possible.Contains(source))
+			t.Fatalf(
+				"source %d: really passes %v, stops %v; certain %v, possible %v",
+				i,
+				passes,
+				stops,
+				certain.Contains(source),
+				possible.Contains(source),
+			)
 		}
 		for _, end := range ends {
-			if !slices.ContainsFunc(a.Pieces, func(p Piece) bool { return p.Sources.Contains(source) && covers(p, end) }) {
+			if !slices.ContainsFunc(
+				a.Pieces,
+				func(p Piece) bool { return p.Sources.Contains(source) && covers(p, end) },
+			) {
 				t.Fatalf("source %d: %+v is in no piece of %+v", i, end, a.Pieces)
 			}
 		}
-		if x, err := e.Explain(q, source.IPv4()); err != nil || x.Verdict != verdictOf(certain.Contains(source), possible.Contains(source)) {
+		if x, err := e.Explain(q, source.IPv4()); err != nil ||
+			x.Verdict != verdictOf(certain.Contains(source), possible.Contains(source)) {
 			t.Fatalf("source %d: explained as %s, %v", i, x.Verdict, err)
 		}
 	}
@@ -331,7 +430,9 @@ func covers(p Piece, end bruteEnd) bool {
 	if !end.outcome.Passes() || p.Target == (netip.AddrPort{}) {
 		return true
 	}
-	return p.Outcome == end.outcome && (!p.Target.Addr().IsValid() || Address(p.Target.Addr()) == Number(end.dest)) && uint64(p.Target.Port()) == end.dport
+	return p.Outcome == end.outcome &&
+		(!p.Target.Addr().IsValid() || Address(p.Target.Addr()) == Number(end.dest)) &&
+		uint64(p.Target.Port()) == end.dport
 }
 
 func verdictOf(certain, possible bool) string {

@@ -8,15 +8,15 @@ import (
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
-// Ranges is an immutable set of values of one width, held as ordered ranges that neither overlap nor
-// touch: each set has one form, so Equal is exact. The zero value is the empty set.
+// Ranges is an immutable set of values of one width, held as ordered ranges that neither overlap
+// nor touch: each set has one form, so Equal is exact. The zero value is the empty set.
 //
-// The evaluator's set of sources is one: addresses of the question's family. It shares the memory of
-// the policy's and the kernel's sets (SourcesOf, Prefixes), and the algebra is that of package
+// The evaluator's set of sources is one: addresses of the question's family. It shares the memory
+// of the policy's and the kernel's sets (SourcesOf, Prefixes), and the algebra is that of package
 // address.
 type Ranges struct {
-	// A set all of whose values fit 32 bits (IPv4 addresses, ports, marks) is narrow, with 8 bytes a
-	// range. Any other one is wide, with 32 bytes a range. One of them is empty.
+	// A set all of whose values fit 32 bits (IPv4 addresses, ports, marks) is narrow, with 8 bytes
+	// a range. Any other one is wide, with 32 bytes a range. One of them is empty.
 	narrow address.Ranges[address.V4]
 	wide   address.Ranges[address.V6]
 }
@@ -234,7 +234,12 @@ func (s Ranges) Intersect(o Ranges) Ranges {
 	if s.Empty() || o.Empty() {
 		return Ranges{}
 	}
-	return combined(s, o, address.Ranges[address.V4].Intersect, address.Ranges[address.V6].Intersect)
+	return combined(
+		s,
+		o,
+		address.Ranges[address.V4].Intersect,
+		address.Ranges[address.V6].Intersect,
+	)
 }
 
 // Minus is every value in s that is not in o.

@@ -62,8 +62,10 @@ func multihomed() *Host {
 // routesByMark marks answers at a priority of output.
 func routesByMark(priority int32) func(b builder) {
 	return func(b builder) {
-		b.base(FamilyIPv4, "a", "in", Base{Hook: HookInput, Policy: VerdictAccept}).does(AnyBit(FieldCTState, ctEstablished), accept)
-		b.base(FamilyIPv4, "a", "out", Base{Type: TypeRoute, Hook: HookOutput, Priority: priority, Policy: VerdictAccept}).does(markSet(1))
+		b.base(FamilyIPv4, "a", "in", Base{Hook: HookInput, Policy: VerdictAccept}).
+			does(AnyBit(FieldCTState, ctEstablished), accept)
+		b.base(FamilyIPv4, "a", "out", Base{Type: TypeRoute, Hook: HookOutput, Priority: priority, Policy: VerdictAccept}).
+			does(markSet(1))
 	}
 }
 
@@ -71,8 +73,21 @@ func routesByMark(priority int32) func(b builder) {
 func blackholeMark1(h *Host) {
 	h.Rules = []RoutingRule{
 		{Family: address.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
-		{Family: address.IPv4, Priority: 10, Action: RuleBlackhole, Mark: 1, MarkMask: 1, SuppressPrefixLength: -1},
-		{Family: address.IPv4, Priority: 32766, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1},
+		{
+			Family:               address.IPv4,
+			Priority:             10,
+			Action:               RuleBlackhole,
+			Mark:                 1,
+			MarkMask:             1,
+			SuppressPrefixLength: -1,
+		},
+		{
+			Family:               address.IPv4,
+			Priority:             32766,
+			Action:               RuleTable,
+			Table:                tableMain,
+			SuppressPrefixLength: -1,
+		},
 	}
 }
 
@@ -378,7 +393,10 @@ func TestTargets(t *testing.T) {
 // repeated.
 func TestRepliesSayWhatTheyAssume(t *testing.T) {
 	out := Base{Hook: HookOutput, Policy: VerdictAccept}
-	unicast := In(Operand{Field: FieldFib, Fib: Fib{Of: FibDest, Want: FibType}}, One(Number(uint64(RouteUnicast))))
+	unicast := In(
+		Operand{Field: FieldFib, Fib: Fib{Of: FibDest, Want: FibType}},
+		One(Number(uint64(RouteUnicast))),
+	)
 	for name, c := range map[string]struct {
 		rule []Statement
 		want string
@@ -410,7 +428,11 @@ func TestRepliesSayWhatTheyAssume(t *testing.T) {
 // The caller gets every target to judge, and the list is cut afterwards.
 func TestTargetsAreCutOnceJudged(t *testing.T) {
 	first, last := Const(Number(1)), Const(Number(32))
-	near, far := Const(Address(netip.MustParseAddr("172.17.1.1"))), Const(Address(netip.MustParseAddr("172.17.1.32")))
+	near, far := Const(
+		Address(netip.MustParseAddr("172.17.1.1")),
+	), Const(
+		Address(netip.MustParseAddr("172.17.1.32")),
+	)
 	b := build()
 	b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
 		does(limit, NAT{Kind: NATRedirect, Family: FamilyIPv4, Port: &first, PortMax: &last}).
@@ -424,7 +446,8 @@ func TestTargetsAreCutOnceJudged(t *testing.T) {
 	if x.Verdict != "allow" || len(x.Targets) != 96 {
 		t.Fatalf("%s, %d targets", x.Verdict, len(x.Targets))
 	}
-	if x.CutTargets(); len(x.Targets) != maxListed || !strings.Contains(strings.Join(x.Assumed, "; "), "96 targets") {
+	if x.CutTargets(); len(x.Targets) != maxListed ||
+		!strings.Contains(strings.Join(x.Assumed, "; "), "96 targets") {
 		t.Errorf("%d targets: %q", len(x.Targets), x.Assumed)
 	}
 }

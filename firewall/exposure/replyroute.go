@@ -238,8 +238,8 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 	return out
 }
 
-// routesBy reports whether some route by the interface leads to an IPv6 address. The kernel asks for
-// such a route alone where the address is link-local (rt6_need_strict in net/ipv6/route.c).
+// routesBy reports whether some route by the interface leads to an IPv6 address. The kernel asks
+// for such a route alone where the address is link-local (rt6_need_strict in net/ipv6/route.c).
 func (h *Host) routesBy(to Value, index int) bool {
 	address := to.IPv6()
 	return slices.ContainsFunc(h.Routes, func(r Route) bool {

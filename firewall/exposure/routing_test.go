@@ -14,13 +14,41 @@ func TestRouting(t *testing.T) {
 	loopback := tcp80
 	loopback.Destination = netip.MustParseAddr("127.0.0.1")
 	route := func(h *Host, dest string, index int, table uint32) {
-		h.Routes = append(h.Routes, Route{Table: table, Type: RouteUnicast, Dest: netip.MustParsePrefix(dest), NextHops: []NextHop{{Index: index}}})
+		h.Routes = append(
+			h.Routes,
+			Route{
+				Table:    table,
+				Type:     RouteUnicast,
+				Dest:     netip.MustParsePrefix(dest),
+				NextHops: []NextHop{{Index: index}},
+			},
+		)
 	}
 	rules := func(h *Host, mark uint32) {
 		h.Rules = []RoutingRule{
-			{Family: address.IPv4, Priority: 0, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
-			{Family: address.IPv4, Priority: 100, Action: RuleTable, Table: 7, Mark: mark, MarkMask: 0xff, SuppressPrefixLength: -1},
-			{Family: address.IPv4, Priority: 32766, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1},
+			{
+				Family:               address.IPv4,
+				Priority:             0,
+				Action:               RuleTable,
+				Table:                tableLocal,
+				SuppressPrefixLength: -1,
+			},
+			{
+				Family:               address.IPv4,
+				Priority:             100,
+				Action:               RuleTable,
+				Table:                7,
+				Mark:                 mark,
+				MarkMask:             0xff,
+				SuppressPrefixLength: -1,
+			},
+			{
+				Family:               address.IPv4,
+				Priority:             32766,
+				Action:               RuleTable,
+				Table:                tableMain,
+				SuppressPrefixLength: -1,
+			},
 		}
 	}
 	for name, c := range map[string]struct {
@@ -94,15 +122,39 @@ func fates(a Answer, source netip.Addr) string {
 }
 
 func TestIPv6ChecksFewSources(t *testing.T) {
-	h := &Host{All: InterfaceSysctls{Forwarding6: true}, Interfaces: []Interface{{Name: "eth0", Index: 2, Ethernet: true}, {Name: "eth1", Index: 3}}, Routes: []Route{
-		{Table: tableLocal, Type: RouteLocal, Dest: netip.MustParsePrefix("2001:db8::10/128"), NextHops: []NextHop{{Index: 2}}},
-		{Table: tableMain, Type: RouteUnicast, Dest: netip.MustParsePrefix("fd00::/64"), NextHops: []NextHop{{Index: 3}}}}}
+	h := &Host{
+		All:        InterfaceSysctls{Forwarding6: true},
+		Interfaces: []Interface{{Name: "eth0", Index: 2, Ethernet: true}, {Name: "eth1", Index: 3}},
+		Routes: []Route{
+			{
+				Table:    tableLocal,
+				Type:     RouteLocal,
+				Dest:     netip.MustParsePrefix("2001:db8::10/128"),
+				NextHops: []NextHop{{Index: 2}},
+			},
+			{
+				Table:    tableMain,
+				Type:     RouteUnicast,
+				Dest:     netip.MustParsePrefix("fd00::/64"),
+				NextHops: []NextHop{{Index: 3}},
+			}},
+	}
 	for dest, sources := range map[string]map[string]string{
 		"2001:db8::10": {"2600::1": "delivered", "fe80::1": "delivered", "::1": "dropped", "ff02::1": "dropped", "::ffff:1.2.3.4": "dropped"},
 		"fd00::2":      {"2600::1": "forwarded eth1", "fe80::1": "dropped", "::": "dropped"},
 		"fd01::2":      {"2600::1": "dropped"},
 	} {
-		a, err := Evaluate(&Ruleset{}, h, Question{Family: address.IPv6, Protocol: firewall.UDP, Interface: "eth0", Destination: netip.MustParseAddr(dest), Port: 53})
+		a, err := Evaluate(
+			&Ruleset{},
+			h,
+			Question{
+				Family:      address.IPv6,
+				Protocol:    firewall.UDP,
+				Interface:   "eth0",
+				Destination: netip.MustParseAddr(dest),
+				Port:        53,
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,9 @@ func TestXTablesBase(t *testing.T) {
 		{"raw", "INPUT", nil}, {"filter", "DOCKER", nil}, {"broute", "BROUTING", nil},
 	} {
 		got := XTablesBase(c.table, c.chain, VerdictDrop)
-		if (got == nil) != (c.want == nil) || got != nil && (got.Type != c.want.Type || got.Hook != c.want.Hook || got.Priority != c.want.Priority || got.Policy != c.want.Policy) {
+		if (got == nil) != (c.want == nil) ||
+			got != nil &&
+				(got.Type != c.want.Type || got.Hook != c.want.Hook || got.Priority != c.want.Priority || got.Policy != c.want.Policy) {
 			t.Errorf("%s %s: %+v", c.table, c.chain, got)
 		}
 	}
@@ -65,7 +67,9 @@ func TestOwner(t *testing.T) {
 		{"mangle", "PREROUTING", "PORTGRAVE", "portgrave"},
 	} {
 		chain := (&Ruleset{}).AddTable(&Table{Name: c.table}).AddChain(&Chain{Name: c.chain})
-		r := chain.AddRule(&Rule{Statements: []Statement{Verdict{Kind: VerdictJump, Chain: c.jump}}})
+		r := chain.AddRule(
+			&Rule{Statements: []Statement{Verdict{Kind: VerdictJump, Chain: c.jump}}},
+		)
 		if got := r.Owner(); got != c.want {
 			t.Errorf("%+v: %q", c, got)
 		}
@@ -102,7 +106,8 @@ func TestAnswerKeepsBothBounds(t *testing.T) {
 		{Sources: NewRanges(Numbers(180, 189)), Outcome: Forwarded},
 	}}
 	certain, possible := a.Through()
-	if !certain.Equal(NewRanges(Numbers(0, 49))) || !possible.Equal(NewRanges(Numbers(0, 99), Numbers(180, 189))) {
+	if !certain.Equal(NewRanges(Numbers(0, 49))) ||
+		!possible.Equal(NewRanges(Numbers(0, 99), Numbers(180, 189))) {
 		t.Errorf("certain %v, possible %v", certain.List(), possible.List())
 	}
 }

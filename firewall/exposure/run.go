@@ -184,8 +184,8 @@ func (w *walk) runRule(c *chain, r *rule, f flow, next []flow, back *[]flow) []f
 }
 
 // makesNoDifference reports whether a packet goes on with the next rule in the same state whichever
-// branch of a rule's statement it takes, as with a line that is logged at a limited rate. Then there
-// is one way to tell: the first, on which the rule may match.
+// branch of a rule's statement it takes, as with a line that is logged at a limited rate. Then
+// there is one way to tell: the first, on which the rule may match.
 func makesNoDifference(r *rule, at int, before *packet, branches []branch) bool {
 	for _, s := range r.Statements[at:] {
 		switch s := s.(type) {

@@ -17,7 +17,9 @@ func TestPlainRulesTogether(t *testing.T) {
 		c := b.base(FamilyIPv4, "filter", "INPUT", Base{Hook: HookInput, Policy: VerdictDrop})
 		c.user("other").does(from("10.1.0.0/16"), back).does(from("10.0.0.0/8"), drop)
 		for range 1 + r.IntN(40) {
-			m := from(fmt.Sprintf("10.%d.%d.0/%d", r.IntN(4), r.IntN(4), []int{8, 16, 22, 24}[r.IntN(4)]))
+			m := from(
+				fmt.Sprintf("10.%d.%d.0/%d", r.IntN(4), r.IntN(4), []int{8, 16, 22, 24}[r.IntN(4)]),
+			)
 			m.Not = r.IntN(8) == 0
 			if r.IntN(16) == 0 { // a long list
 				for i := range 2 * maxSwept {
@@ -47,7 +49,13 @@ func TestPlainRulesTogether(t *testing.T) {
 			}
 			b, _ := single.Evaluate(q)
 			if x, y := decided(a), decided(b); !slices.Equal(x, y) {
-				t.Fatalf("round %d, port %d:\n%s\none by one:\n%s", round, port, strings.Join(x, "\n"), strings.Join(y, "\n"))
+				t.Fatalf(
+					"round %d, port %d:\n%s\none by one:\n%s",
+					round,
+					port,
+					strings.Join(x, "\n"),
+					strings.Join(y, "\n"),
+				)
 			}
 		}
 	}
@@ -56,7 +64,15 @@ func TestPlainRulesTogether(t *testing.T) {
 // decided are an answer's ways in words, in some order.
 func decided(a Answer) (out []string) {
 	for _, p := range a.Pieces {
-		out = append(out, fmt.Sprint(p.Outcome, p.DecidedBy.Describe(), p.Unknowns, a.Prefixes(p.Sources).Strings()))
+		out = append(
+			out,
+			fmt.Sprint(
+				p.Outcome,
+				p.DecidedBy.Describe(),
+				p.Unknowns,
+				a.Prefixes(p.Sources).Strings(),
+			),
+		)
 	}
 	slices.Sort(out)
 	return out
@@ -69,7 +85,11 @@ func TestManyRulesForOnePort(t *testing.T) {
 	const n = 20_000
 	for i := range n {
 		port := uint64(80 + i%2)
-		c.does(from(fmt.Sprintf("10.%d.%d.%d/32", i>>15, i>>7&255, i<<1&255)), dport(port, port), accept)
+		c.does(
+			from(fmt.Sprintf("10.%d.%d.%d/32", i>>15, i>>7&255, i<<1&255)),
+			dport(port, port),
+			accept,
+		)
 	}
 	a, err := NewEvaluator(b.rs, nil).Evaluate(tcp80)
 	if err != nil {
@@ -77,6 +97,11 @@ func TestManyRulesForOnePort(t *testing.T) {
 	}
 	certain, possible := a.Through()
 	if certain.Len() != n/2 || possible.Len() != n/2 {
-		t.Errorf("%d networks certain, %d possible; %d steps", certain.Len(), possible.Len(), a.Work)
+		t.Errorf(
+			"%d networks certain, %d possible; %d steps",
+			certain.Len(),
+			possible.Len(),
+			a.Work,
+		)
 	}
 }

@@ -8,7 +8,10 @@ import (
 
 // Equal statements of several rules are one in memory, and mean what they did.
 func TestSharedStatements(t *testing.T) {
-	named := Match{Key: []Operand{Of(FieldDport)}, In: &Set{Name: "s", Width: 1, Keys: []Range{One(Number(80))}}}
+	named := Match{
+		Key: []Operand{Of(FieldDport)},
+		In:  &Set{Name: "s", Width: 1, Keys: []Range{One(Number(80))}},
+	}
 	noted := In(Of(FieldDport), One(Number(80)))
 	noted.In.Notes = map[int]Note{0: {Condition: "limit"}}
 	for name, c := range map[string]struct {
@@ -23,7 +26,13 @@ func TestSharedStatements(t *testing.T) {
 		"no elements yet": {func() Statement { return In(Of(FieldDport)) }, false},
 	} {
 		s := NewShared()
-		s.Statements([]Statement{dport(80, 81), In(Of(FieldDport), One(Number(80)), One(Number(91))), In(Of(FieldSport), One(Number(80)))})
+		s.Statements(
+			[]Statement{
+				dport(80, 81),
+				In(Of(FieldDport), One(Number(80)), One(Number(91))),
+				In(Of(FieldSport), One(Number(80))),
+			},
+		)
 		a := s.Statements([]Statement{c.make(), accept})[0].(Match)
 		b := s.Statements([]Statement{NoEffect{"counter"}, c.make(), drop})[1].(Match)
 		if (a.In == b.In) != c.shared {

@@ -140,7 +140,9 @@ func (w *walk) elsewhere(refused Ranges) []sourceCheck {
 	rest := AllSources(address.IPv4).Minus(refused)
 	for i := range h.Interfaces {
 		if !h.Interfaces[i].Loopback && h.RPFilter(&h.Interfaces[i]) != 0 {
-			return []sourceCheck{{rest, Maybe, "rp_filter: which interface it comes in by isn't known"}}
+			return []sourceCheck{
+				{rest, Maybe, "rp_filter: which interface it comes in by isn't known"},
+			}
 		}
 	}
 	var own []Range
@@ -149,7 +151,9 @@ func (w *walk) elsewhere(refused Ranges) []sourceCheck {
 			own = append(own, c)
 		}
 	}
-	return []sourceCheck{{NewRanges(own...).Minus(refused), Maybe, "an address of the host itself as source"}}
+	return []sourceCheck{
+		{NewRanges(own...).Minus(refused), Maybe, "an address of the host itself as source"},
+	}
 }
 
 // sourceChecks6 are the addresses that IPv6 takes from nobody (ip6_rcv_core in
@@ -157,7 +161,14 @@ func (w *walk) elsewhere(refused Ranges) []sourceCheck {
 func (w *walk) sourceChecks6(r routed) []sourceCheck {
 	checks := []sourceCheck{{NewRanges(One(Number(1)), multicast6, mapped6), No, "martian source"}}
 	if r.kind == toWire {
-		checks = append(checks, sourceCheck{NewRanges(One(Value{}), linkLocal6), No, "IPv6 doesn't forward from link-local or no address"})
+		checks = append(
+			checks,
+			sourceCheck{
+				NewRanges(One(Value{}), linkLocal6),
+				No,
+				"IPv6 doesn't forward from link-local or no address",
+			},
+		)
 	}
 	return checks
 }

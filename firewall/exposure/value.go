@@ -93,7 +93,11 @@ func (v Value) bytes() (b [16]byte) {
 }
 
 // Compare orders values as numbers.
-func (v Value) Compare(o Value) int { return cmp.Or(cmp.Compare(v.hi, o.hi), cmp.Compare(v.lo, o.lo)) }
+func (v Value) Compare(
+	o Value,
+) int {
+	return cmp.Or(cmp.Compare(v.hi, o.hi), cmp.Compare(v.lo, o.lo))
+}
 
 func (v Value) And(o Value) Value    { return Value{v.hi & o.hi, v.lo & o.lo} }
 func (v Value) AndNot(o Value) Value { return Value{v.hi &^ o.hi, v.lo &^ o.lo} }

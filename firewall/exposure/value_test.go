@@ -98,10 +98,14 @@ func TestRangesReachBothEnds(t *testing.T) {
 	all := AllSources(address.IPv6)
 	one := NewRanges(One(Ones(128)), One(Value{}))
 	rest := all.Minus(one)
-	if rest.Contains(Ones(128)) || rest.Contains(Value{}) || !rest.Union(one).Equal(all) || !all.Minus(all).Empty() {
+	if rest.Contains(Ones(128)) || rest.Contains(Value{}) || !rest.Union(one).Equal(all) ||
+		!all.Minus(all).Empty() {
 		t.Errorf("ends: %v", rest.List())
 	}
-	if got := AllSources(address.IPv4).Minus(SourcesOf(address.Must("128.0.0.0/1"), address.IPv4)).Prefixes(address.IPv4).Strings(); len(got) != 1 || got[0] != "0.0.0.0/1" {
+	if got := AllSources(address.IPv4).Minus(SourcesOf(address.Must("128.0.0.0/1"), address.IPv4)).Prefixes(address.IPv4).Strings(); len(
+		got,
+	) != 1 ||
+		got[0] != "0.0.0.0/1" {
 		t.Errorf("prefixes: %v", got)
 	}
 }

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// What is recorded is printed to terminals and logs: no operation takes a text that plays with them.
+// What is recorded is printed to terminals and logs: no operation takes a text that plays with
+// them.
 func TestRemarks(t *testing.T) {
 	h := newHost(t)
 	prepare(t, h)

@@ -61,7 +61,8 @@ func (b *builder) udpKey(f address.Family, destination bool, own, peer uint32) *
 // remember notes a question, under its own address or under the group's.
 func (b *builder) remember(f address.Family, set string, group bool) rule {
 	return b.udpKey(f, group, sourcePortOffset, destinationPortOffset).
-		add(&expr.Dynset{SrcRegKey: reg1, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE}).done()
+		add(&expr.Dynset{SrcRegKey: reg1, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE}).
+		done()
 }
 
 // wasAsked matches what answers a question.

@@ -126,8 +126,17 @@ func contentChanges(c setContent, want, have *ruleset) []firewall.Change {
 	out = append(out, virtualChanges(firewall.Add, family, c.virtualAdd)...)
 	out = append(out, portChanges(c, want, have)...)
 	if c.replaceWholly {
-		change := pipeline.Changed(firewall.Replace, firewall.ObjectElement, service, 0, fmt.Sprintf(
-			"%d elements of set %s that Portgrave did not write", c.have.unexpected, c.want.name))
+		change := pipeline.Changed(
+			firewall.Replace,
+			firewall.ObjectElement,
+			service,
+			0,
+			fmt.Sprintf(
+				"%d elements of set %s that Portgrave did not write",
+				c.have.unexpected,
+				c.want.name,
+			),
+		)
 		change.Count = c.have.unexpected
 		out = append(out, change)
 	}
@@ -157,8 +166,13 @@ func portChanges(c setContent, want, have *ruleset) []firewall.Change {
 				First:    uint16(first.key),
 				Last:     uint16(list[j-1].key),
 			}
-			change := pipeline.Changed(a, firewall.ObjectElement, in.serviceAt(first.verdict.Chain), 0,
-				pipeline.Leads(r.String(), first.verdict))
+			change := pipeline.Changed(
+				a,
+				firewall.ObjectElement,
+				in.serviceAt(first.verdict.Chain),
+				0,
+				pipeline.Leads(r.String(), first.verdict),
+			)
 			change.Count = n
 			out = append(out, change)
 			i = j

@@ -94,7 +94,10 @@ func (c *compiler) ports() {
 		}
 		name := portsMap(piece.Ports.Protocol)
 		if c.sets[name] == nil {
-			c.set(name, &set{kind: kindPorts, spec: specOf(kindPorts, 0), verdicts: map[uint32]verdict{}})
+			c.set(
+				name,
+				&set{kind: kindPorts, spec: specOf(kindPorts, 0), verdicts: map[uint32]verdict{}},
+			)
 		}
 		target := verdict{Code: unix.NFT_GOTO, Chain: chainName(c.entry(piece))}
 		verdicts := c.sets[name].verdicts

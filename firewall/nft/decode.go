@@ -35,7 +35,10 @@ func rulesetOf(snapshot nftables.Snapshot, table string) *ruleset {
 			r.counters[o.Name] = counter{Packets: c.Packets, Bytes: c.Bytes}
 			continue
 		}
-		r.foreignObjects = append(r.foreignObjects, foreignObject{kind: "object", name: o.Name, objectType: o.Type})
+		r.foreignObjects = append(
+			r.foreignObjects,
+			foreignObject{kind: "object", name: o.Name, objectType: o.Type},
+		)
 	}
 	for _, f := range t.Flowtables {
 		r.foreignObjects = append(r.foreignObjects, foreignObject{kind: "flowtable", name: f.Name})

@@ -107,21 +107,25 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(e.Buf)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_ = netlink.Notifications(bytes.Clone(b), unix.NFNL_SUBSYS_NFTABLES, func(m netlink.Message) error {
-			data := m.Attributes
-			_, _ = nftables.DecodeTable(data)
-			_, _ = nftables.DecodeChain(data)
-			_, _, _, _ = new(nftables.Decoder).DecodeRule(data)
-			_, _ = nftables.DecodeSet(data)
-			_, _ = nftables.DecodeObject(data)
-			_, _ = nftables.DecodeFlowtable(data)
-			for _, k := range []setKind{kindNets, kindHosts, kindExpiring, kindPorts, kindForeign} {
-				d := elementDecoder{set: &set{kind: k}}
-				_ = d.message(data)
-				d.finish()
-			}
-			return nil
-		})
+		_ = netlink.Notifications(
+			bytes.Clone(b),
+			unix.NFNL_SUBSYS_NFTABLES,
+			func(m netlink.Message) error {
+				data := m.Attributes
+				_, _ = nftables.DecodeTable(data)
+				_, _ = nftables.DecodeChain(data)
+				_, _, _, _ = new(nftables.Decoder).DecodeRule(data)
+				_, _ = nftables.DecodeSet(data)
+				_, _ = nftables.DecodeObject(data)
+				_, _ = nftables.DecodeFlowtable(data)
+				for _, k := range []setKind{kindNets, kindHosts, kindExpiring, kindPorts, kindForeign} {
+					d := elementDecoder{set: &set{kind: k}}
+					_ = d.message(data)
+					d.finish()
+				}
+				return nil
+			},
+		)
 	})
 }
 
@@ -130,7 +134,10 @@ func benchState(b *testing.B) firewall.State {
 	for i := range 100_000 {
 		list = append(
 			list,
-			netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 25),
+			netip.PrefixFrom(
+				netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}),
+				25,
+			),
 		)
 	}
 	sources, err := address.New(list...)

@@ -33,7 +33,12 @@ func TestReadTogetherWhileOthersWrite(t *testing.T) {
 		}
 		for name, s := range seen.(observation).sets {
 			if s.counted && s.kind == kindPrefix && s.keys.Len() != int(s.count) {
-				t.Errorf("set %s has %d keys, and the kernel counts %d", name, s.keys.Len(), s.count)
+				t.Errorf(
+					"set %s has %d keys, and the kernel counts %d",
+					name,
+					s.keys.Len(),
+					s.count,
+				)
 			}
 			if n := s.keys.Len(); n > 1 && s.keys.At(0).Compare(s.keys.At(n-1)) >= 0 {
 				t.Errorf("set %s is not in order", name)

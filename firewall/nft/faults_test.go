@@ -58,7 +58,9 @@ func TestEveryCommitShowsOldOrNew(t *testing.T) {
 					)
 				}
 				if i == 0 || !sameButSources(first, second) {
-					continue // the rules of before and the ports map of after may lead a packet that is under way to a place that was not meant for it
+					// the rules of before and the ports map of after may lead a packet that is
+					// under way to a place that was not meant for it
+					continue
 				}
 				for n := 0; ; n++ { // the transaction takes effect after the packet's n-th look-up
 					p := &passage{before: k.seen[i-1], after: ruleset, lookups: n}

@@ -33,15 +33,23 @@ func (r *ruleset) fill(services []string) (out []firewall.TableFill) {
 	for _, f := range address.Families {
 		name := logSet(f)
 		if s := r.sets[name]; s != nil {
-			out = append(out, firewall.TableFill{Family: f, Sources: s.sources(), Room: int(s.spec.Size),
-				Turned: r.counters[counterName(name, "full", f)].Packets})
+			out = append(
+				out,
+				firewall.TableFill{Family: f, Sources: s.sources(), Room: int(s.spec.Size),
+					Turned: r.counters[counterName(name, "full", f)].Packets},
+			)
 		}
 		for _, service := range services {
 			if s := r.sets[rateSet(service, f)]; s != nil {
 				out = append(
 					out,
-					firewall.TableFill{Service: service, Family: f, Sources: s.sources(), Room: int(s.spec.Size),
-						Turned: r.counters[counterName(serviceChain(service), "full", f)].Packets},
+					firewall.TableFill{
+						Service: service,
+						Family:  f,
+						Sources: s.sources(),
+						Room:    int(s.spec.Size),
+						Turned:  r.counters[counterName(serviceChain(service), "full", f)].Packets,
+					},
 				)
 			}
 		}

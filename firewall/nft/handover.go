@@ -246,7 +246,11 @@ func (b *Backend) clearSecond() error {
 	}
 	left := second.asLeftover()
 	if second.present && left == nil {
-		return fmt.Errorf("table inet %s exists but was %w: remove it", secondTable, firewall.ErrForeign)
+		return fmt.Errorf(
+			"table inet %s exists but was %w: remove it",
+			secondTable,
+			firewall.ErrForeign,
+		)
 	}
 	for _, batch := range left.removal() {
 		if err := b.kernel.commit(batch, 0); err != nil {
@@ -267,8 +271,12 @@ func (b *Backend) handedOver(ctx context.Context, want firewall.State) error {
 		return err
 	}
 	if !left.InSync() {
-		return fmt.Errorf("handing over to a table with other flags: %w: %d differences, the first: %s",
-			firewall.ErrNotHeld, left.Count(), left.Changes[0])
+		return fmt.Errorf(
+			"handing over to a table with other flags: %w: %d differences, the first: %s",
+			firewall.ErrNotHeld,
+			left.Count(),
+			left.Changes[0],
+		)
 	}
 	return nil
 }

@@ -95,7 +95,8 @@ func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error
 		if s.kind == kindDynamic || s.kind == kindAsked {
 			continue // filled by packets
 		}
-		if was := known.sameSet(s); was != nil && s.kind == kindPrefix && known.generation == generation {
+		if was := known.sameSet(s); was != nil && s.kind == kindPrefix &&
+			known.generation == generation {
 			held, err := k.holds(s, was)
 			if err != nil {
 				return nil, fmt.Errorf("elements of set %s: %w", s.name, err)

@@ -36,7 +36,8 @@ const (
 	shapeRules                // a rule each, in the service's chain (sourcerules.go)
 	shapeSmall                // an interval set, and a hash set for many exact addresses
 	shapeLengths              // a hash set per prefix length
-	shapeSplit                // eight parts of the addresses, each with a hash set per prefix length
+	// eight parts of the addresses, each with a hash set per prefix length
+	shapeSplit
 )
 
 // limits are up to how many prefixes a part takes shapeRules, and from how many on the others.

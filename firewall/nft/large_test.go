@@ -66,7 +66,10 @@ func large(t testing.TB, n int, seed uint64) firewall.State {
 					).Union(scattered(t, address.IPv6, lengthsThreshold, seed)),
 					Log: firewall.LogAll,
 					Expiring: []firewall.ExpiringSource{
-						{Prefix: netip.MustParsePrefix("1.2.3.0/24"), Until: time.Now().Add(time.Hour)},
+						{
+							Prefix: netip.MustParsePrefix("1.2.3.0/24"),
+							Until:  time.Now().Add(time.Hour),
+						},
 					},
 				},
 				{
@@ -107,7 +110,10 @@ func TestChangesOfLargeParts(t *testing.T) {
 	b, state := open(t), large(t, splitThreshold, 1)
 	apply(t, b, &state)
 	index := func(name string) int {
-		return slices.IndexFunc(state.Services, func(s firewall.Service) bool { return s.Name == name })
+		return slices.IndexFunc(
+			state.Services,
+			func(s firewall.Service) bool { return s.Name == name },
+		)
 	}
 	for _, service := range []string{"lengths", "split"} {
 		for _, cidr := range []string{"20.0.0.0/12", "20.0.0.0/7", "7.7.7.7/32", "7.7.0.0/16", "2000:aaaa::/32", "2000:aaaa::1/128", "3000::/4"} {
@@ -178,7 +184,13 @@ func TestRecut(t *testing.T) {
 		after := before.Minus(draw("less", 2)).Union(draw("more", 2))
 		want, got := cut(after, f, as), cut(before, f, as).recut(after, f, as)
 		if got.form != as || len(got.shards) != len(want.shards) {
-			t.Fatalf("%v with %d shards, want %v with %d", got.form, len(got.shards), as, len(want.shards))
+			t.Fatalf(
+				"%v with %d shards, want %v with %d",
+				got.form,
+				len(got.shards),
+				as,
+				len(want.shards),
+			)
 		}
 		for i := range want.shards {
 			if !maps.EqualFunc(got.shards[i], want.shards[i], address.List.Equal) {

@@ -34,7 +34,11 @@ func (l *partsView) hides(name string) bool { return l.hidden[name] }
 
 // lookAtParts sorts out what a difference comes to for each large part.
 func (d difference) lookAtParts(want, have *ruleset) *partsView {
-	l := &partsView{hidden: map[string]bool{}, crossed: map[part]bool{}, tallies: map[part]*[2]tally{}}
+	l := &partsView{
+		hidden:  map[string]bool{},
+		crossed: map[part]bool{},
+		tallies: map[part]*[2]tally{},
+	}
 	if d.rebuild {
 		have = newRuleset()
 	}

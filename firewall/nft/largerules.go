@@ -126,7 +126,8 @@ const minSize = 256
 // while it suffices.
 func (c *compiler) size(name string, n int) uint32 {
 	if c.use.have != nil {
-		if s := c.use.have.sets[name]; s != nil && s.spec.Size >= uint32(n) && s.spec.Size >= minSize {
+		if s := c.use.have.sets[name]; s != nil && s.spec.Size >= uint32(n) &&
+			s.spec.Size >= minSize {
 			return s.spec.Size
 		}
 	}

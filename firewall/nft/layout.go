@@ -67,7 +67,8 @@ func (r *ruleset) placementOf(p part) placement {
 		at.form = p.formIn(r, at)
 		there = at // should nothing lead there, it can be led there again
 		way := newRule().family(p.family).gotoChain(c.name)
-		if s := r.chains[serviceChain(p.service)]; s != nil && slices.ContainsFunc(s.rules, way.Equal) {
+		if s := r.chains[serviceChain(p.service)]; s != nil &&
+			slices.ContainsFunc(s.rules, way.Equal) {
 			return at
 		}
 	}

@@ -117,7 +117,8 @@ func (c *compilation) fits(want firewall.State, use layout) bool {
 		return false
 	}
 	for name, s := range c.sets { // whose sizes are those that the kernel's have, or new
-		if h := use.have.sets[name]; s.kind == kindPrefix && (h == nil || h.spec.Size != s.spec.Size) {
+		if h := use.have.sets[name]; s.kind == kindPrefix &&
+			(h == nil || h.spec.Size != s.spec.Size) {
 			return false
 		}
 	}

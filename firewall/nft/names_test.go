@@ -15,7 +15,13 @@ func TestParseName(t *testing.T) {
 	large := part{"web", address.IPv6}
 	second := placement{second: true}
 	set := func(length uint8) identity {
-		return identity{service: "web", role: roleLarge, family: address.IPv6, length: length, isLengthSet: true}
+		return identity{
+			service:     "web",
+			role:        roleLarge,
+			family:      address.IPv6,
+			length:      length,
+			isLengthSet: true,
+		}
 	}
 	part := identity{service: "web", role: roleLarge, family: address.IPv6}
 	for name, want := range map[string]identity{
@@ -51,7 +57,11 @@ func TestParseName(t *testing.T) {
 func TestWhatWeMakeIsKnown(t *testing.T) {
 	now := time.Now()
 	rapid.Check(t, func(t *rapid.T) {
-		r := compile(backendtest.Draw(t), now, layout{limits: limits{rules: 1, lengths: 3, split: 6}})
+		r := compile(
+			backendtest.Draw(t),
+			now,
+			layout{limits: limits{rules: 1, lengths: 3, split: 6}},
+		)
 		for _, c := range r.chains {
 			if c.is != parseName(c.name) {
 				t.Fatalf("chain %s is taken for %+v", c.name, c.is)

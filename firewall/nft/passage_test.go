@@ -203,7 +203,9 @@ func (p *passage) lookup(name string, key []byte) (bool, *nftables.Verdict) {
 	}
 	switch s.kind {
 	case kindPorts:
-		return false, verdictOf(portKey(p.before.sets[name].is.protocol, binary.BigEndian.Uint16(key)))
+		return false, verdictOf(
+			portKey(p.before.sets[name].is.protocol, binary.BigEndian.Uint16(key)),
+		)
 	}
 	if s.kind == kindVirtual {
 		v, ok := virtualOf(key, s.family)

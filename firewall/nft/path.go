@@ -93,7 +93,10 @@ func (c *compiler) input(protocols []firewall.Protocol) {
 	if hasUntracked {
 		rules = append(rules, c.render(pipeline.If(pipeline.NoConnection).Jump(untracked))...)
 		own := c.render(pipeline.If(pipeline.Loopback).Return(), pipeline.If().Jump(ownSource))
-		c.chain(untracked.Text, "", append(own, headerPorts(protocols, destinationPortOffset)...)...)
+		c.chain(
+			untracked.Text,
+			"",
+			append(own, headerPorts(protocols, destinationPortOffset)...)...)
 	}
 	if c.denies() {
 		rules = append(rules, c.render(pipeline.If().Jump(exempt), ifTranslated.Jump(notOwn),
@@ -140,8 +143,10 @@ func (c *compiler) forward(protocols []firewall.Protocol) {
 	}
 	published = append(published, c.portless()...)
 	if c.denies() {
-		published = append(published, c.render(pipeline.If().Jump(exempt), pipeline.If().Jump(notOwn),
-			pipeline.If().Goto(unlisted))...)
+		published = append(
+			published,
+			c.render(pipeline.If().Jump(exempt), pipeline.If().Jump(notOwn),
+				pipeline.If().Goto(unlisted))...)
 	}
 	var rules []pipeline.Rule
 	if len(published) > 0 {
@@ -157,7 +162,11 @@ func (c *compiler) forward(protocols []firewall.Protocol) {
 	if len(c.state.Direct) > 0 {
 		begun, reply := pipeline.PastDNAT()
 		direct := pipeline.Named(pipeline.Direct)
-		rules = append(rules, pipeline.If(begun...).Jump(direct), pipeline.If(reply...).Jump(direct))
+		rules = append(
+			rules,
+			pipeline.If(begun...).Jump(direct),
+			pipeline.If(reply...).Jump(direct),
+		)
 		c.direct()
 	}
 	c.baseChain(forwardChain, forward, c.render(rules...)...)

@@ -58,7 +58,11 @@ func (b *Backend) Protect(ctx context.Context, on bool) (firewall.Protection, er
 			return firewall.Protection{}, fmt.Errorf("owning the table: %w", err)
 		}
 	default:
-		return firewall.Protection{}, fmt.Errorf("table inet %s: %w", tableName, firewall.ErrHandOver)
+		return firewall.Protection{}, fmt.Errorf(
+			"table inet %s: %w",
+			tableName,
+			firewall.ErrHandOver,
+		)
 	}
 	if r, err = b.kernel.table(); err != nil {
 		return firewall.Protection{}, fmt.Errorf("table inet %s: %w", tableName, err)

@@ -144,7 +144,8 @@ func TestDormantPersistentTableIsWoken(t *testing.T) {
 	if err := b.kernel.commit([]op{flagTable{b.flags | tableDormant}}, 0); err != nil {
 		t.Fatal(err)
 	}
-	if p := planOf(t, b, &state); len(p.Changes) != 1 || !strings.Contains(changesText(p), "dormant") {
+	if p := planOf(t, b, &state); len(p.Changes) != 1 ||
+		!strings.Contains(changesText(p), "dormant") {
 		t.Fatalf("the plan says:\n%s", changesText(p))
 	}
 	apply(t, b, &state)
@@ -171,7 +172,8 @@ func TestDormantTableIsWoken(t *testing.T) {
 			apply(t, b, &state)
 			nftProgram(t, "add table inet portgrave { flags dormant; }\n", "-f", "-")
 			nftProgram(t, strings.ReplaceAll(script, "; ", "\n")+"\n", "-f", "-")
-			if p := planOf(t, b, &state); p.InSync() || !strings.Contains(changesText(p), "dormant") {
+			if p := planOf(t, b, &state); p.InSync() ||
+				!strings.Contains(changesText(p), "dormant") {
 				t.Fatalf("the plan says:\n%s", changesText(p))
 			}
 			apply(t, b, &state)

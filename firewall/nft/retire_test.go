@@ -21,9 +21,12 @@ func TestWhatGoesShowsOldOrNew(t *testing.T) {
 		second := first
 		second.Unlisted = rapid.SampledFrom([]firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}).
 			Draw(t, "unlisted then")
-		second.Services = slices.DeleteFunc(slices.Clone(first.Services), func(s firewall.Service) bool {
-			return rapid.Bool().Draw(t, s.Name+" goes")
-		})
+		second.Services = slices.DeleteFunc(
+			slices.Clone(first.Services),
+			func(s firewall.Service) bool {
+				return rapid.Bool().Draw(t, s.Name+" goes")
+			},
+		)
 		next := &second
 		if rapid.Bool().Draw(t, "teardown") {
 			next, second = nil, firewall.State{

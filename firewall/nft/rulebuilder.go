@@ -179,8 +179,13 @@ func (b *builder) perSource(f address.Family, setName string, r firewall.Rate,
 	unit := map[time.Duration]expr.LimitTime{time.Second: expr.LimitTimeSecond,
 		time.Minute: expr.LimitTimeMinute, time.Hour: expr.LimitTimeHour,
 		24 * time.Hour: expr.LimitTimeDay}[r.Per]
-	limit := &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(r.Count), Unit: unit, Burst: r.Burst,
-		Over: over}
+	limit := &expr.Limit{
+		Type:  expr.LimitTypePkts,
+		Rate:  uint64(r.Count),
+		Unit:  unit,
+		Burst: r.Burst,
+		Over:  over,
+	}
 	return b.rateKey(f, r).add(&expr.Dynset{SrcRegKey: reg1, SetName: setName,
 		Operation: unix.NFT_DYNSET_OP_UPDATE, Exprs: []expr.Any{limit}})
 }

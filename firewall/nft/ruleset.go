@@ -31,11 +31,12 @@ const (
 
 // ruleset is the whole content of table inet portgrave: as it shall be, or as the kernel has it.
 type ruleset struct {
-	name     string // of the table
-	present  bool
-	mark     string // the table's comment
-	flags    uint32 // the table's: tableDormant, tableOwner, tablePersist
-	owner    uint32 // with tableOwner: the netlink port of the only socket that may change the table
+	name    string // of the table
+	present bool
+	mark    string // the table's comment
+	flags   uint32 // the table's: tableDormant, tableOwner, tablePersist
+	// with tableOwner: the netlink port of the only socket that may change the table
+	owner    uint32
 	chains   map[string]*chain
 	sets     map[string]*set
 	counters map[string]counter

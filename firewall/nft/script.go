@@ -19,8 +19,10 @@ func Script(s firewall.State, now time.Time) string {
 	b.WriteString("#!/usr/sbin/nft -f\n# Written by portgrave export nft.\n")
 	// Adding before deleting makes deleting work whether the table is there or not. (destroy would
 	// do the same for every table, and needs nft 1.0.7.)
-	b.WriteString("# Should the next line be refused (Operation not supported, or not permitted), " +
-		"the table is portgrave's own:\n# portgrave teardown removes it.\n")
+	b.WriteString(
+		"# Should the next line be refused (Operation not supported, or not permitted), " +
+			"the table is portgrave's own:\n# portgrave teardown removes it.\n",
+	)
 	fmt.Fprintf(&b, "table inet %s\ndelete table inet %s\ntable inet %s {\n\tcomment %q\n",
 		tableName, tableName, tableName, r.mark)
 	for _, name := range sortedKeys(r.counters) {
@@ -110,7 +112,10 @@ func scriptSet(b *strings.Builder, s *set, now time.Time) {
 		elements = append(elements, s.keys.At(i).String())
 	}
 	for _, v := range s.virtual {
-		elements = append(elements, fmt.Sprintf("%s . %s . %d", v.At.Addr(), v.Protocol, v.At.Port()))
+		elements = append(
+			elements,
+			fmt.Sprintf("%s . %s . %d", v.At.Addr(), v.Protocol, v.At.Port()),
+		)
 	}
 	if len(elements) > 0 {
 		fmt.Fprintf(b, "\t\telements = {\n\t\t\t%s\n\t\t}\n", strings.Join(elements, ",\n\t\t\t"))

@@ -16,7 +16,8 @@ import (
 
 func drawPrefix(t *rapid.T) (address.Family, netip.Prefix) {
 	f := rapid.SampledFrom(address.Families).Draw(t, "family")
-	raw := rapid.SliceOfN(rapid.Byte(), int(loadAddress(f, false).Len), int(loadAddress(f, false).Len)).Draw(t, "address")
+	raw := rapid.SliceOfN(rapid.Byte(), int(loadAddress(f, false).Len), int(loadAddress(f, false).Len)).
+		Draw(t, "address")
 	a, _ := netip.AddrFromSlice(raw)
 	p, err := a.Prefix(rapid.IntRange(0, a.BitLen()).Draw(t, "length"))
 	if err != nil {
@@ -67,8 +68,21 @@ func FuzzSourceOf(f *testing.F) {
 		p := netip.MustParsePrefix(s)
 		f.Add(letIn(newRule().saddr(family(p), p), "web", family(p), true).AppendExprs(nil))
 	}
-	f.Add(rule{Exprs: []nftables.Expr{nftables.Meta{}, nftables.Cmp{Data: "\x02"}, nftables.Payload{Len: 99},
-		nftables.Bitwise{Mask: "\xff\xff\xff\xff\xff\xff\xff\xff"}, nftables.Cmp{Data: "0123456789abcdef"}}}.AppendExprs(nil))
+	f.Add(
+		rule{
+			Exprs: []nftables.Expr{
+				nftables.Meta{},
+				nftables.Cmp{Data: "\x02"},
+				nftables.Payload{Len: 99},
+				nftables.Bitwise{
+					Mask: "\xff\xff\xff\xff\xff\xff\xff\xff",
+				},
+				nftables.Cmp{Data: "0123456789abcdef"},
+			},
+		}.AppendExprs(
+			nil,
+		),
+	)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r, err := new(nftables.Decoder).Rule(raw)
 		if err != nil {
@@ -152,10 +166,20 @@ func TestSetsThatNothingLeadsTo(t *testing.T) {
 	}; !slices.Equal(words, want) {
 		t.Errorf("from sets to rules: %q", words)
 	}
-	c.rules = slices.DeleteFunc(slices.Clone(c.rules), func(r rule) bool { return r.Uses("svc/prometheus/nets-ipv4") })
+	c.rules = slices.DeleteFunc(
+		slices.Clone(c.rules),
+		func(r rule) bool { return r.Uses("svc/prometheus/nets-ipv4") },
+	)
 	changes := compare(rules, have).changes(rules, have)
 	if !slices.ContainsFunc(changes, func(c firewall.Change) bool {
-		return c == firewall.Change{Action: firewall.Add, Object: firewall.ObjectElement, Service: "prometheus", Family: "ipv4", Detail: "10.0.0.0/8", Count: 1}
+		return c == firewall.Change{
+			Action:  firewall.Add,
+			Object:  firewall.ObjectElement,
+			Service: "prometheus",
+			Family:  "ipv4",
+			Detail:  "10.0.0.0/8",
+			Count:   1,
+		}
 	}) {
 		t.Errorf("without the rule that led to a set: %v", changes)
 	}

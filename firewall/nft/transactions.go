@@ -66,7 +66,8 @@ func (t *transactions) run() error {
 		return err
 	}
 	if len(p.switchOver) > 0 {
-		undo = func() {} // the new State is in force; what is left of the old one, the next apply removes
+		// the new State is in force; what is left of the old one, the next apply removes
+		undo = func() {}
 	}
 	for _, batch := range append([][]op{p.narrow}, p.retire...) {
 		if err := t.step(batch, undo); err != nil {

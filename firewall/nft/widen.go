@@ -21,7 +21,8 @@ func outgrown(d difference, want, have *ruleset, use layout) []part {
 	}
 	for _, c := range d.content {
 		// While it changes, a set holds the old and the new ones.
-		if p, ok := c.want.is.part(); ok && c.keysAdd.Len()+c.have.keys.Len() > int(c.want.spec.Size) {
+		if p, ok := c.want.is.part(); ok &&
+			c.keysAdd.Len()+c.have.keys.Len() > int(c.want.spec.Size) {
 			found[p] = true
 		}
 	}
@@ -109,7 +110,8 @@ func losing(d difference) map[part]bool {
 	for _, c := range d.rulesChanged {
 		note(gains, c.want.is)
 		if role := c.want.is.role; role != roleLarge && role != roleService {
-			ways[c.want.is.service] = true // "" for the base chain, and for those that services share
+			// "" for the base chain, and for those that services share
+			ways[c.want.is.service] = true
 		}
 	}
 	maps.Copy(ways, d.servicesOfPorts())

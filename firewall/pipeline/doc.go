@@ -9,8 +9,9 @@
 // is left, as with the other IP version's messages, the rule is left out.
 //
 // What the engines do differently for a reason is not here: how ports lead to services (verdict
-// maps, or trees of chains), how sources, rates and questions are held, and what is asked before the
-// ports or behind them. Each backend arranges that by itself, out of the same rules, and says why.
+// maps, or trees of chains), how sources, rates and questions are held, and what is asked before
+// the ports or behind them. Each backend arranges that by itself, out of the same rules, and says
+// why.
 //
 // The wording of changes, which people read in a plan, is here too (changes.go).
 //

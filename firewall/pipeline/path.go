@@ -39,7 +39,10 @@ func Labels(s firewall.State) []Chain {
 	others := []Chain{vrf}
 	if len(s.Direct) > 0 {
 		outside = append(outside, If().Jump(Named(Elsewhere)))
-		past := append(Arriving(s.Direct, End{Kind: Return}), If().Does(Label(firewall.ElsewhereLabel)))
+		past := append(
+			Arriving(s.Direct, End{Kind: Return}),
+			If().Does(Label(firewall.ElsewhereLabel)),
+		)
 		others = append(others, Chain{Named(Elsewhere), past})
 	}
 	outside = append(outside,

@@ -241,7 +241,8 @@ func TestChanges(t *testing.T) {
 	if diff := cmp.Diff(want, many); diff != "" || words != 2 {
 		t.Errorf("%d elements were worded: %s", words, diff)
 	}
-	if c := Changed(firewall.Add, firewall.ObjectTable, "", 0, "x"); c.Family != "" || c.Count != 1 {
+	if c := Changed(firewall.Add, firewall.ObjectTable, "", 0, "x"); c.Family != "" ||
+		c.Count != 1 {
 		t.Errorf("got %+v", c)
 	}
 }

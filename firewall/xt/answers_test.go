@@ -33,22 +33,33 @@ func TestSetsOfQuestions(t *testing.T) {
 	onBoth(t, func(t *testing.T, v variant) {
 		b, state := open(t, v), asking(t, "192.0.2.0/24", "fe80::/64")
 		backendtest.Apply(t, b, &state)
-		run(t, v, `ipset add PORTGRAVE-O4 192.0.2.1,udp:40001; ipset add PORTGRAVE-P6 fe80::1,udp:5353`)
+		run(
+			t,
+			v,
+			`ipset add PORTGRAVE-O4 192.0.2.1,udp:40001; ipset add PORTGRAVE-P6 fe80::1,udp:5353`,
+		)
 		if plan := backendtest.Plan(t, b, &state); !plan.InSync() {
 			t.Errorf("after questions: %s", backendtest.Changes(plan))
 		}
 
 		other := asking(t, "192.0.2.0/24", "198.51.100.0/24", "fe80::/64")
-		if plan := backendtest.Plan(t, b, &other); strings.Contains(backendtest.Changes(plan), "ipset") {
+		if plan := backendtest.Plan(t, b, &other); strings.Contains(
+			backendtest.Changes(plan),
+			"ipset",
+		) {
 			t.Errorf("another connected network: %s", backendtest.Changes(plan))
 		}
 		backendtest.Apply(t, b, &other)
-		if left := run(t, v, "ipset list PORTGRAVE-O4"); !strings.Contains(left, "192.0.2.1,udp:40001") {
+		if left := run(t, v, "ipset list PORTGRAVE-O4"); !strings.Contains(
+			left,
+			"192.0.2.1,udp:40001",
+		) {
 			t.Errorf("another connected network made the questions forgotten: %s", left)
 		}
 
 		for _, shape := range []string{"maxelem 4096 timeout 600", "maxelem 8192 timeout 3"} {
-			for _, name := range []string{"PORTGRAVE-O4", "PORTGRAVE-O4+"} { // one of them is in use
+			// one of them is in use
+			for _, name := range []string{"PORTGRAVE-O4", "PORTGRAVE-O4+"} {
 				run(t, v, "ipset list -name "+name+` >/dev/null 2>&1 || exit 0
 					ipset create theirs hash:ip,port `+shape+`; ipset swap theirs `+name+`; ipset destroy theirs`)
 			}

@@ -228,7 +228,10 @@ func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 			return
 		}
 		n, more := to[k.family], at(c.rules).counter
-		to[k.family] = firewall.Counter{Packets: n.Packets + more.Packets, Bytes: n.Bytes + more.Bytes}
+		to[k.family] = firewall.Counter{
+			Packets: n.Packets + more.Packets,
+			Bytes:   n.Bytes + more.Bytes,
+		}
 		counted = true
 	}
 	first := func(rules []rule) rule { return rules[0] }
@@ -263,8 +266,11 @@ func (o observation) Notes() []string {
 	}
 	for _, f := range o.host.families {
 		if !o.host.security[f] {
-			notes = append(notes, fmt.Sprintf("%s: the kernel has no table security, so under refuse: "+
-				"reject a rule that others put before ours in table filter can let a refused packet in", f))
+			notes = append(
+				notes,
+				fmt.Sprintf("%s: the kernel has no table security, so under refuse: "+
+					"reject a rule that others put before ours in table filter can let a refused packet in", f),
+			)
 		}
 	}
 	return notes

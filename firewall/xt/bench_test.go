@@ -21,9 +21,17 @@ func spread(f address.Family, n int) address.Set {
 	var b address.Builder
 	for i := range n {
 		a, bits := uint32(1<<24+i<<10), 24+i%9
-		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}), bits)
+		p := netip.PrefixFrom(
+			netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}),
+			bits,
+		)
 		if f == address.IPv6 {
-			p = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}), bits+16)
+			p = netip.PrefixFrom(
+				netip.AddrFrom16(
+					[16]byte{0x20, 1, byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)},
+				),
+				bits+16,
+			)
 		}
 		_ = b.Add(p)
 	}
@@ -32,7 +40,13 @@ func spread(f address.Family, n int) address.Set {
 
 // answers is a set as the kernel dumps it, not in order.
 func answers(s *set) []netlink.Message {
-	header := setMessages(fmt.Sprintf("create %s hash:net family %s", s.name, map[address.Family]string{address.IPv4: "inet", address.IPv6: "inet6"}[s.family]))
+	header := setMessages(
+		fmt.Sprintf(
+			"create %s hash:net family %s",
+			s.name,
+			map[address.Family]string{address.IPv4: "inet", address.IPv6: "inet6"}[s.family],
+		),
+	)
 	const batch = 1_300 // elements in 32 KiB
 	parts := make([][]byte, s.elements.len()/batch+1)
 	i := 0
@@ -41,13 +55,26 @@ func answers(s *set) []netlink.Message {
 		if s.family == address.IPv6 {
 			version = 2
 		}
-		data := netlink.AppendBytes(nil, ipsetIP, netlink.AppendBytes(nil, version, e.prefix.Addr().AsSlice()))
+		data := netlink.AppendBytes(
+			nil,
+			ipsetIP,
+			netlink.AppendBytes(nil, version, e.prefix.Addr().AsSlice()),
+		)
 		data = netlink.AppendBytes(data, ipsetCIDR, []byte{byte(e.prefix.Bits())})
 		parts[i%len(parts)] = netlink.AppendBytes(parts[i%len(parts)], ipsetData, data)
 		i++
 	}
 	for _, p := range parts {
-		header = append(header, netlink.Message{Attributes: netlink.AppendBytes(netlink.AppendString(nil, ipsetSetName, s.name), ipsetADT, p)})
+		header = append(
+			header,
+			netlink.Message{
+				Attributes: netlink.AppendBytes(
+					netlink.AppendString(nil, ipsetSetName, s.name),
+					ipsetADT,
+					p,
+				),
+			},
+		)
 	}
 	return header
 }
@@ -57,7 +84,13 @@ func eachSize(b *testing.B, measure func(b *testing.B, s *set)) {
 		for _, n := range sizes {
 			b.Run(fmt.Sprintf("%s/%d", f, n), func(b *testing.B) {
 				kind, all := layout(spread(f, n), f)
-				s := &set{name: setName("web", kind, f, false), service: "web", family: f, kind: kind, elements: all}
+				s := &set{
+					name:     setName("web", kind, f, false),
+					service:  "web",
+					family:   f,
+					kind:     kind,
+					elements: all,
+				}
 				b.ReportAllocs()
 				b.ResetTimer()
 				measure(b, s)
@@ -106,9 +139,17 @@ func BenchmarkCompareSet(b *testing.B) {
 
 // manyServices is what a host of hosts has: each on a port, or an address, of its own.
 func manyServices(n int, onePort bool) firewall.State {
-	s := firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut}
+	s := firewall.State{
+		Unlisted:    firewall.UnlistedDeny,
+		Refuse:      firewall.RefuseDrop,
+		Established: firewall.EstablishedCut,
+	}
 	for i := range n {
-		svc := firewall.Service{Name: fmt.Sprintf("s%05d", i), Log: firewall.LogDenied, Sources: address.Must("10.0.0.0/8", "2001:db8::/32")}
+		svc := firewall.Service{
+			Name:    fmt.Sprintf("s%05d", i),
+			Log:     firewall.LogDenied,
+			Sources: address.Must("10.0.0.0/8", "2001:db8::/32"),
+		}
 		port := uint16(1 + i*6)
 		if onePort {
 			port = 443

@@ -137,7 +137,10 @@ func (c *compiler) sourceRules(svc firewall.Service) []rule {
 	var rules []rule
 	lookUp := func(k setKind, elements elements) {
 		name := c.set(svc.Name, k, elements)
-		rules = append(rules, args(append([]string{"-m", "set", "--match-set", name, "src"}, to...)...))
+		rules = append(
+			rules,
+			args(append([]string{"-m", "set", "--match-set", name, "src"}, to...)...),
+		)
 	}
 	if fitsRules(svc.Sources, c.family) {
 		for p := range svc.Sources.Family(c.family) {

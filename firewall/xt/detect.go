@@ -60,9 +60,12 @@ func detect(ctx context.Context, find func(name string) string) (*programs, erro
 	}
 	if !p.complete(p.variant) {
 		if p.variant = otherVariant(p.variant); !p.complete(p.variant) {
-			return nil, fmt.Errorf("%w: the kernel speaks IPv4 and IPv6, and the programs for only one of "+
-				"them are there (%s): the other would stay open; install the package iptables",
-				firewall.ErrUnsupported, strings.Join(seen, ", "))
+			return nil, fmt.Errorf(
+				"%w: the kernel speaks IPv4 and IPv6, and the programs for only one of "+
+					"them are there (%s): the other would stay open; install the package iptables",
+				firewall.ErrUnsupported,
+				strings.Join(seen, ", "),
+			)
 		}
 	}
 	return p, nil

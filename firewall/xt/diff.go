@@ -180,7 +180,8 @@ func (t tableDifference) changes(kept keptSources) []firewall.Change {
 	}
 	for _, c := range t.chainsChanged {
 		change := func(a firewall.Action, r rule) {
-			if p, ok := sourceIn(c.want, family, r); !ok || !kept[sourceKey{id(c.want.service), p}] {
+			if p, ok := sourceIn(c.want, family, r); !ok ||
+				!kept[sourceKey{id(c.want.service), p}] {
 				out = append(out, ruleChange(a, family, c.want, r))
 			}
 		}

@@ -138,7 +138,10 @@ func TestHowLargeSetsChange(t *testing.T) {
 				Unlisted:    firewall.UnlistedIgnore,
 				Refuse:      firewall.RefuseDrop,
 				Established: firewall.EstablishedCut,
-				Services:    []firewall.Service{service("large", port, sources), service("other", 22, other)},
+				Services: []firewall.Service{
+					service("large", port, sources),
+					service("other", 22, other),
+				},
 			},
 		)
 	}

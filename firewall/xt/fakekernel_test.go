@@ -102,7 +102,10 @@ func (k *fakeKernel) read(context.Context) (*ruleset, error) {
 		fmt.Fprintf(&b, "create %s %s bucketsize 12 initval 1\n", name, k.sets[name].header)
 		for e, end := range k.sets[name].elements {
 			if !end.IsZero() {
-				e += fmt.Sprintf(" timeout %d", max(1, int(end.Sub(r.readAt).Round(time.Second)/time.Second)))
+				e += fmt.Sprintf(
+					" timeout %d",
+					max(1, int(end.Sub(r.readAt).Round(time.Second)/time.Second)),
+				)
 			}
 			fmt.Fprintf(&b, "add %s %s\n", name, e)
 		}
@@ -119,7 +122,10 @@ func told(s step) string {
 			verb = "del"
 		}
 		for e := range f.all() {
-			address := strings.TrimSuffix(e.prefix.String(), fmt.Sprintf("/%d", e.prefix.Addr().BitLen()))
+			address := strings.TrimSuffix(
+				e.prefix.String(),
+				fmt.Sprintf("/%d", e.prefix.Addr().BitLen()),
+			)
 			if e.protocol != 0 {
 				address += fmt.Sprintf(",%s:%d", e.protocol, e.port)
 			}
@@ -375,7 +381,10 @@ func (k *fakeKernel) walk(
 		if !matches {
 			continue
 		}
-		to := slices.IndexFunc(options, func(o iptsave.Option) bool { return o.Name == "-j" || o.Name == "-g" })
+		to := slices.IndexFunc(
+			options,
+			func(o iptsave.Option) bool { return o.Name == "-j" || o.Name == "-g" },
+		)
 		if to < 0 {
 			continue // it only counts, or sets a label
 		}

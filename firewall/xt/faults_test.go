@@ -69,7 +69,8 @@ func TestEveryStepShowsOldOrNew(t *testing.T) {
 		second := backendtest.DrawNext(t, first)
 		judge(t, k, first)
 		watch(t, k, first, second)
-		if rapid.Bool().Draw(t, "the other variant") { // as if the host's iptables had been changed in between
+		// as if the host's iptables had been changed in between
+		if rapid.Bool().Draw(t, "the other variant") {
 			k.variant = otherVariant(k.variant)
 		}
 		if _, err := r.Apply(context.Background(), &second, false); err != nil {
@@ -94,7 +95,10 @@ func TestFaultAtEveryStep(t *testing.T) {
 		k, r, first := begun(t)
 		second := backendtest.DrawNext(t, first)
 		watch(t, k, first, second)
-		at, what := rapid.IntRange(1, 8).Draw(t, "fails at"), rapid.SampledFrom([]fault{refused, halfDone, doneButReported}).Draw(t, "fault")
+		at, what := rapid.IntRange(1, 8).
+			Draw(t, "fails at"),
+			rapid.SampledFrom([]fault{refused, halfDone, doneButReported}).
+				Draw(t, "fault")
 		k.steps = 0
 		tidy := false
 		k.fail = func(n int, s step) fault {
@@ -109,7 +113,8 @@ func TestFaultAtEveryStep(t *testing.T) {
 		want := &second
 		if err != nil && !tidy {
 			want = &first
-			if !errors.Is(err, errInjected) || !strings.Contains(err.Error(), "previous rules are in force") {
+			if !errors.Is(err, errInjected) ||
+				!strings.Contains(err.Error(), "previous rules are in force") {
 				t.Fatalf("the error does not say what holds: %v", err)
 			}
 		}
@@ -153,7 +158,11 @@ func TestKilledAtEveryStep(t *testing.T) {
 			t.Fatalf("the next apply: %v", err)
 		}
 		judge(t, k, third)
-		if o, _ := k.read(context.Background()); len(o.sets) > len(compile(third, time.Now(), nil, mustHost(k)).sets) {
+		if o, _ := k.read(context.Background()); len(
+			o.sets,
+		) > len(
+			compile(third, time.Now(), nil, mustHost(k)).sets,
+		) {
 			t.Fatalf("%d sets are left", len(o.sets))
 		}
 	})
@@ -190,7 +199,11 @@ type refusesSecurity struct{ *fakeKernel }
 
 func (k refusesSecurity) run(ctx context.Context, s step) error {
 	if s.table == security {
-		return &programError{name: "iptables-restore", said: "iptables-restore v1.8.9 (legacy): can't initialize iptables table `security': Table does not exist (do you need to insmod?)", err: errors.New("exit status 3")}
+		return &programError{
+			name: "iptables-restore",
+			said: "iptables-restore v1.8.9 (legacy): can't initialize iptables table `security': Table does not exist (do you need to insmod?)",
+			err:  errors.New("exit status 3"),
+		}
 	}
 	return k.fakeKernel.run(ctx, s)
 }

@@ -49,7 +49,8 @@ func (p *programs) fill(ctx context.Context, services []string) ([]firewall.Tabl
 		}
 		for _, file := range files {
 			t := firewall.TableFill{Family: f, Room: firewall.RateMemorySize}
-			if m := rateTables.Regexp().FindStringSubmatch(file.Name()); m != nil && named[m[1]] != "" {
+			if m := rateTables.Regexp().FindStringSubmatch(file.Name()); m != nil &&
+				named[m[1]] != "" {
 				t.Service = named[m[1]]
 			} else if file.Name() == logTable(f) {
 				t.Room = firewall.LogMemorySize

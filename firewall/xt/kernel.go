@@ -141,8 +141,11 @@ func legacyTables(f address.Family) ([]string, error) {
 func (p *programs) readSets(ctx context.Context, r *ruleset) error {
 	if p.ipset == "" {
 		for name := range r.lookUps() {
-			return fmt.Errorf("rules of ours look up ipset %s, but there is no ipset program to read "+
-				"it with: install the package ipset", name)
+			return fmt.Errorf(
+				"rules of ours look up ipset %s, but there is no ipset program to read "+
+					"it with: install the package ipset",
+				name,
+			)
 		}
 		return nil
 	}
@@ -223,8 +226,12 @@ func (e *programError) Error() string {
 	first, _, _ := strings.Cut(e.said, "\n")
 	switch {
 	case strings.Contains(e.said, "xtables lock"):
-		return fmt.Sprintf("%s: another program held the xtables lock for %d seconds: find it with "+
-			"'fuser /run/xtables.lock', then try again", e.name, e.wait)
+		return fmt.Sprintf(
+			"%s: another program held the xtables lock for %d seconds: find it with "+
+				"'fuser /run/xtables.lock', then try again",
+			e.name,
+			e.wait,
+		)
 	case first == "":
 		return fmt.Sprintf("%s %s: %v", e.name, strings.Join(e.args, " "), e.err)
 	case strings.Contains(first, "set with the given name cannot be"),

@@ -53,8 +53,13 @@ func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 	speakable("", "direct: interface", s.Direct)
 	for _, svc := range s.Services {
 		if other, taken := ids[id(svc.Name)]; taken {
-			refuse(svc.Name, "its name and that of service %q are the same to iptables, which has room "+
-				"for %d characters: rename one", other, maxID)
+			refuse(
+				svc.Name,
+				"its name and that of service %q are the same to iptables, which has room "+
+					"for %d characters: rename one",
+				other,
+				maxID,
+			)
 		}
 		ids[id(svc.Name)] = svc.Name
 		speakable(svc.Name, "interface", svc.Interfaces)
@@ -64,20 +69,33 @@ func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 					r.Burst, maxBurst)
 			}
 			if refill := r.Refill(); refill > maxRefill {
-				refuse(svc.Name, "rate: %s: such a burst takes %s to be saved up, and iptables counts no "+
-					"further than %s: use a burst of at most %d", r, refill, maxRefill,
-					max(1, maxRefill*time.Duration(r.Count)/r.Per))
+				refuse(
+					svc.Name,
+					"rate: %s: such a burst takes %s to be saved up, and iptables counts no "+
+						"further than %s: use a burst of at most %d",
+					r,
+					refill,
+					maxRefill,
+					max(1, maxRefill*time.Duration(r.Count)/r.Per),
+				)
 			}
 			if float64(r.Count)/r.Per.Seconds() > maxPerSecond {
-				refuse(svc.Name, "rate: %s is more than the %d in a second that iptables can measure", r,
-					maxPerSecond)
+				refuse(
+					svc.Name,
+					"rate: %s is more than the %d in a second that iptables can measure",
+					r,
+					maxPerSecond,
+				)
 			}
 		}
 		for _, e := range svc.Expiring {
 			if e.Until.Sub(now) > maxTimeout {
-				warned = append(warned, Limit{svc.Name, fmt.Sprintf("%s shall end on %s, but ipset counts "+
-					"no further than %d days: it ends earlier unless apply, or the daemon, renews it until "+
-					"then", e.Prefix, e.Until.Format(time.DateOnly), maxTimeout/(24*time.Hour))})
+				warned = append(
+					warned,
+					Limit{svc.Name, fmt.Sprintf("%s shall end on %s, but ipset counts "+
+						"no further than %d days: it ends earlier unless apply, or the daemon, renews it until "+
+						"then", e.Prefix, e.Until.Format(time.DateOnly), maxTimeout/(24*time.Hour))},
+				)
 				break
 			}
 		}
@@ -101,8 +119,11 @@ func NeedsIpset(s firewall.State) (first Limit, needs bool) {
 		for _, f := range address.Families {
 			_, until := expiring(svc, f, time.Time{})
 			if until || !fitsRules(svc.Sources, f) {
-				return Limit{svc.Name, fmt.Sprintf("more than %d sources of one IP version, or sources "+
-					"that expire, need the program ipset: install the package ipset", maxInlineSources)}, true
+				return Limit{
+					svc.Name,
+					fmt.Sprintf("more than %d sources of one IP version, or sources "+
+						"that expire, need the program ipset: install the package ipset", maxInlineSources),
+				}, true
 			}
 		}
 	}

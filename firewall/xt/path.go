@@ -71,7 +71,12 @@ func (c *compiler) input(t *table, shared []rule) {
 	reply := pipeline.If(pipeline.Reply, pipeline.Lacks(firewall.OutsideLabel), written)
 	exempt := c.render(pipeline.If(pipeline.Loopback).Accept(), reply.Accept())
 	roots := c.ports(plain)
-	c.hooked(t, "INPUT", baseChain, pipeline.If(), slices.Concat(exempt, shared, c.toIPVS(roots), roots)...)
+	c.hooked(
+		t,
+		"INPUT",
+		baseChain,
+		pipeline.If(),
+		slices.Concat(exempt, shared, c.toIPVS(roots), roots)...)
 }
 
 // forward decides about what the host's own DNAT sends elsewhere, such as to containers, and about
@@ -79,7 +84,12 @@ func (c *compiler) input(t *table, shared []rule) {
 func (c *compiler) forward(t *table, shared []rule) {
 	unasked, direct := c.direct()
 	replies := c.render(pipeline.If(pipeline.Reply, written).Accept())
-	c.hooked(t, "FORWARD", forwardChain, pipeline.If(), slices.Concat(unasked, replies, shared, direct)...)
+	c.hooked(
+		t,
+		"FORWARD",
+		forwardChain,
+		pipeline.If(),
+		slices.Concat(unasked, replies, shared, direct)...)
 }
 
 // translated sends the packets of DNATed connections to a tree of their own, over the connection's

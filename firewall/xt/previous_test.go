@@ -28,7 +28,10 @@ func previous(t testing.TB, refuse firewall.Refuse, f address.Family) string {
 
 func previousState(t testing.TB, refuse firewall.Refuse) firewall.State {
 	svc := service(t, 0)
-	svc.Ports = append(svc.Ports, firewall.PortRange{Protocol: firewall.TCP, First: 8080, Last: 8080})
+	svc.Ports = append(
+		svc.Ports,
+		firewall.PortRange{Protocol: firewall.TCP, First: 8080, Last: 8080},
+	)
 	svc.Rate = &firewall.Rate{Count: 100_000, Per: time.Second, Burst: 100_000}
 	return backendtest.Canonical(
 		t,
@@ -49,7 +52,10 @@ func TestPreviousVersionIsReplaced(t *testing.T) {
 	t.Setenv("XTABLES_LOCKFILE", t.TempDir()+"/lock")
 	for _, v := range variants {
 		for _, refuse := range []firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject} {
-			t.Run(fmt.Sprintf("%s/%s", v, refuse), func(t *testing.T) { replacePrevious(t, v, refuse) })
+			t.Run(
+				fmt.Sprintf("%s/%s", v, refuse),
+				func(t *testing.T) { replacePrevious(t, v, refuse) },
+			)
 		}
 	}
 }
@@ -91,7 +97,13 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 			}{{friend, lab.Open}, {foe, refused}} {
 				for source, got := range w.Probe(w.Internet, family(of.sources, six), to) {
 					if got != of.want {
-						t.Fatalf("under the previous rules %v is %v at %v, want %v", source, got, to, of.want)
+						t.Fatalf(
+							"under the previous rules %v is %v at %v, want %v",
+							source,
+							got,
+							to,
+							of.want,
+						)
 					}
 				}
 			}
@@ -106,7 +118,10 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 			)
 		}
 		for _, port := range []uint16{9090, 8080, 9095} {
-			foes = append(foes, w.Stream(w.Internet, family(foe, six), w.Host.At(port, six), lab.Rate(2000)))
+			foes = append(
+				foes,
+				w.Stream(w.Internet, family(foe, six), w.Host.At(port, six), lab.Rate(2000)),
+			)
 		}
 	}
 	streams := append(friends, foes...)

@@ -35,12 +35,25 @@ func service(t testing.TB, n int, interfaces ...string) firewall.Service {
 			sources = sources.Union(address.Must(fmt.Sprintf("2001:db8:2000:%x::/64", 2*i)))
 		}
 	}
-	return firewall.Service{Name: "guarded", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 9090, Last: 9090}},
-		Sources: sources, Interfaces: interfaces, Log: firewall.LogDenied}
+	return firewall.Service{
+		Name:       "guarded",
+		Ports:      []firewall.PortRange{{Protocol: firewall.TCP, First: 9090, Last: 9090}},
+		Sources:    sources,
+		Interfaces: interfaces,
+		Log:        firewall.LogDenied,
+	}
 }
 
 func stateOf(t testing.TB, refuse firewall.Refuse, services ...firewall.Service) firewall.State {
-	return backendtest.Canonical(t, firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: refuse, Established: firewall.EstablishedCut, Services: services})
+	return backendtest.Canonical(
+		t,
+		firewall.State{
+			Unlisted:    firewall.UnlistedIgnore,
+			Refuse:      refuse,
+			Established: firewall.EstablishedCut,
+			Services:    services,
+		},
+	)
 }
 
 // failing is a kernel whose nth step fails: refused, or done and yet reported as failed.
@@ -68,18 +81,46 @@ func (k *failing) run(ctx context.Context, s step) error {
 func TestNoGapAndNoOpeningAtAnyFault(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Setenv("XTABLES_LOCKFILE", t.TempDir()+"/lock")
-	other := firewall.Service{Name: "other", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 9091, Last: 9091}}, Log: firewall.LogNone}
+	other := firewall.Service{
+		Name:  "other",
+		Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 9091, Last: 9091}},
+		Log:   firewall.LogNone,
+	}
 	changes := []struct {
 		name   string
 		before firewall.State
 		after  firewall.State
 	}{
-		{"rules to sets", stateOf(t, firewall.RefuseDrop, service(t, 0)), stateOf(t, firewall.RefuseDrop, service(t, 2000))},
-		{"a set replaced", stateOf(t, firewall.RefuseDrop, service(t, 2000)), stateOf(t, firewall.RefuseDrop, service(t, 1000))},
-		{"a few elements", stateOf(t, firewall.RefuseDrop, service(t, 2000)), stateOf(t, firewall.RefuseDrop, service(t, 1990))},
-		{"rules and sets at once", stateOf(t, firewall.RefuseDrop, service(t, 2000)), stateOf(t, firewall.RefuseDrop, service(t, 1000, "eth*"), other)},
-		{"drop to reject", stateOf(t, firewall.RefuseDrop, service(t, 100)), stateOf(t, firewall.RefuseReject, service(t, 200))},
-		{"reject to drop", stateOf(t, firewall.RefuseReject, service(t, 100)), stateOf(t, firewall.RefuseDrop, service(t, 200))},
+		{
+			"rules to sets",
+			stateOf(t, firewall.RefuseDrop, service(t, 0)),
+			stateOf(t, firewall.RefuseDrop, service(t, 2000)),
+		},
+		{
+			"a set replaced",
+			stateOf(t, firewall.RefuseDrop, service(t, 2000)),
+			stateOf(t, firewall.RefuseDrop, service(t, 1000)),
+		},
+		{
+			"a few elements",
+			stateOf(t, firewall.RefuseDrop, service(t, 2000)),
+			stateOf(t, firewall.RefuseDrop, service(t, 1990)),
+		},
+		{
+			"rules and sets at once",
+			stateOf(t, firewall.RefuseDrop, service(t, 2000)),
+			stateOf(t, firewall.RefuseDrop, service(t, 1000, "eth*"), other),
+		},
+		{
+			"drop to reject",
+			stateOf(t, firewall.RefuseDrop, service(t, 100)),
+			stateOf(t, firewall.RefuseReject, service(t, 200)),
+		},
+		{
+			"reject to drop",
+			stateOf(t, firewall.RefuseReject, service(t, 100)),
+			stateOf(t, firewall.RefuseDrop, service(t, 200)),
+		},
 	}
 	for _, v := range variants {
 		t.Run(string(v), func(t *testing.T) {
@@ -88,7 +129,8 @@ func TestNoGapAndNoOpeningAtAnyFault(t *testing.T) {
 			var real *Backend
 			apply := func(k kernel, s *firewall.State) error {
 				return w.Host.Do(func() error {
-					_, err := backendtest.Reconciler(withKernel(k)).Apply(context.Background(), s, false)
+					_, err := backendtest.Reconciler(withKernel(k)).
+						Apply(context.Background(), s, false)
 					return err
 				})
 			}
@@ -104,8 +146,14 @@ func TestNoGapAndNoOpeningAtAnyFault(t *testing.T) {
 			}
 			var friends, foes []*lab.Stream
 			for _, six := range []bool{false, true} {
-				friends = append(friends, w.Stream(w.Internet, family(friend, six), w.Host.At(9090, six), lab.Rate(3000)))
-				foes = append(foes, w.Stream(w.Internet, family(foe, six), w.Host.At(9090, six), lab.Rate(3000)))
+				friends = append(
+					friends,
+					w.Stream(w.Internet, family(friend, six), w.Host.At(9090, six), lab.Rate(3000)),
+				)
+				foes = append(
+					foes,
+					w.Stream(w.Internet, family(foe, six), w.Host.At(9090, six), lab.Rate(3000)),
+				)
 			}
 			faults := 0
 			for _, c := range changes {
@@ -135,14 +183,28 @@ func TestNoGapAndNoOpeningAtAnyFault(t *testing.T) {
 			}
 			for i, s := range friends {
 				r := s.Stop()
-				t.Logf("%d faults; allowed source %s: %d probes, %d open, longest gap %v, %d lost frames", faults, friend[i], r.Sent, r.Open, r.LongestGap, r.Lost)
+				t.Logf(
+					"%d faults; allowed source %s: %d probes, %d open, longest gap %v, %d lost frames",
+					faults,
+					friend[i],
+					r.Sent,
+					r.Open,
+					r.LongestGap,
+					r.Lost,
+				)
 				if r.Refused > 0 || r.Unanswered > 0 && r.Lost == 0 || r.Open < 1000 {
 					t.Errorf("an allowed source was refused: %+v", r)
 				}
 			}
 			for i, s := range foes {
 				r := s.Stop()
-				t.Logf("%d faults; refused source %s: %d probes, %d open", faults, foe[i], r.Sent, r.Open)
+				t.Logf(
+					"%d faults; refused source %s: %d probes, %d open",
+					faults,
+					foe[i],
+					r.Sent,
+					r.Open,
+				)
 				if r.Open > 0 || r.Sent < 1000 {
 					t.Errorf("a refused source got in: %+v", r)
 				}
@@ -163,7 +225,10 @@ func TestRefusedStaysOutWhateverOthersDo(t *testing.T) {
 			w.Container.ListenTCP(80)
 			w.Publish("tcp", 8080, 80)
 			svc := service(t, 0)
-			svc.Ports = append(svc.Ports, firewall.PortRange{Protocol: firewall.TCP, First: 8080, Last: 8080})
+			svc.Ports = append(
+				svc.Ports,
+				firewall.PortRange{Protocol: firewall.TCP, First: 8080, Last: 8080},
+			)
 			state := stateOf(t, firewall.RefuseReject, svc)
 			check := func(want lab.Answer, what string) {
 				t.Helper()
@@ -172,12 +237,25 @@ func TestRefusedStaysOutWhateverOthersDo(t *testing.T) {
 						to := w.Host.At(port, six)
 						for source, answer := range w.Probe(w.Internet, family(foe, six), to) {
 							if answer != want {
-								t.Errorf("%s: from %s to %s: %s, want %s", what, source, to, answer, want)
+								t.Errorf(
+									"%s: from %s to %s: %s, want %s",
+									what,
+									source,
+									to,
+									answer,
+									want,
+								)
 							}
 						}
 						for source, answer := range w.Probe(w.Internet, family(friend, six), to) {
 							if answer != lab.Open {
-								t.Errorf("%s: from %s to %s: %s, want open", what, source, to, answer)
+								t.Errorf(
+									"%s: from %s to %s: %s, want open",
+									what,
+									source,
+									to,
+									answer,
+								)
 							}
 						}
 					}

@@ -49,7 +49,8 @@ func (s *saveReader) line(l *iptsave.Line) error {
 		if ours(l.Chain) {
 			s.table.chains[l.Chain] = &chain{name: l.Chain, service: serviceOf(l.Chain)}
 		} else if l.Policy != "ACCEPT" {
-			s.ruleset.used[s.program.variant] = true // a chain of somebody's, or a policy that somebody set
+			// a chain of somebody's, or a policy that somebody set
+			s.ruleset.used[s.program.variant] = true
 		}
 	case iptsave.Append:
 		foreign, err := s.rule(l)

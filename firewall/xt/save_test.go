@@ -183,7 +183,13 @@ func TestRatesComeBack(t *testing.T) {
 						}
 						x := args(
 							append(
-								rateWords(fmt.Sprintf("r%d", len(want)), r, f, 8*16, len(want)%2 == 0),
+								rateWords(
+									fmt.Sprintf("r%d", len(want)),
+									r,
+									f,
+									8*16,
+									len(want)%2 == 0,
+								),
 								"-j",
 								"RETURN",
 							)...)
@@ -339,7 +345,8 @@ func TestNames(t *testing.T) {
 		for _, second := range []bool{false, true} {
 			for _, f := range address.Families {
 				name := setName(service, kindUntil, f, second)
-				if len(name) > 31 || !setNames.MatchString(name) || otherSlot(otherSlot(name)) != name ||
+				if len(name) > 31 || !setNames.MatchString(name) ||
+					otherSlot(otherSlot(name)) != name ||
 					otherSlot(name) == name {
 					t.Errorf("set %s", name)
 				}
@@ -416,7 +423,11 @@ func TestPortTree(t *testing.T) {
 				matches := true
 				for _, o := range parsed(r.text) {
 					matches = matches &&
-						k.matches(o, firewall.Flow{Protocol: firewall.TCP, Port: uint16(port)}, false)
+						k.matches(
+							o,
+							firewall.Flow{Protocol: firewall.TCP, Port: uint16(port)},
+							false,
+						)
 				}
 				if matches {
 					name, found = r.target, true

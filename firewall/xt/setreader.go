@@ -106,7 +106,13 @@ func ipsetRequest(name string, flags uint32) netlink.Request {
 			e.Uint32(ipsetFlags, flags)
 		}
 	}
-	return netlink.Netfilter(unix.NFNL_SUBSYS_IPSET, ipsetList, unix.AF_INET, unix.NLM_F_DUMP, fields)
+	return netlink.Netfilter(
+		unix.NFNL_SUBSYS_IPSET,
+		ipsetList,
+		unix.AF_INET,
+		unix.NLM_F_DUMP,
+		fields,
+	)
 }
 
 // ipsetError sorts a failure into firewall's kinds.
@@ -176,7 +182,12 @@ func newSet(name string, a *netlink.Attributes) (*set, error) {
 	timeout := false
 	err := netlink.Each(a.Bytes(ipsetData), func(kind uint16, data []byte) error {
 		switch kind {
-		case ipsetInitval, ipsetHashSize, ipsetBucketSize, ipsetResize, ipsetReferences, ipsetMemory:
+		case ipsetInitval,
+			ipsetHashSize,
+			ipsetBucketSize,
+			ipsetResize,
+			ipsetReferences,
+			ipsetMemory:
 		case ipsetMaxElem:
 			as = as && (!s.kind.questions() || netlink.Number(data) == firewall.MaxQuestions)
 		case ipsetElements:

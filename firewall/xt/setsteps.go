@@ -158,7 +158,8 @@ func slotsInUse(have *ruleset, services []firewall.Service) slots {
 	look := func(service string, kinds ...setKind) {
 		for _, f := range address.Families {
 			for _, k := range kinds {
-				if second := setName(service, k, f, true); have.sets[second] != nil && live[second] {
+				if second := setName(service, k, f, true); have.sets[second] != nil &&
+					live[second] {
 					use[slot{service, f}] = true
 				}
 			}

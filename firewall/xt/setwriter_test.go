@@ -50,8 +50,18 @@ func TestElementsComeBack(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := slices.Collect(r.sets[name].elements.all()); !slices.Equal(got, slices.Collect(want.all())) || r.sets[name].unexpected > 0 {
-					t.Errorf("%s: %d elements of %d came back, %d unexpected, or others", name, len(got), n, r.sets[name].unexpected)
+				if got := slices.Collect(r.sets[name].elements.all()); !slices.Equal(
+					got,
+					slices.Collect(want.all()),
+				) ||
+					r.sets[name].unexpected > 0 {
+					t.Errorf(
+						"%s: %d elements of %d came back, %d unexpected, or others",
+						name,
+						len(got),
+						n,
+						r.sets[name].unexpected,
+					)
 				}
 			}
 		}
@@ -78,11 +88,13 @@ func TestFillSetsThatRefuse(t *testing.T) {
 	backendtest.Isolate(t)
 	some := lasting{spread(address.IPv4, 2_000), address.IPv4, 2_000}
 	err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-none", false, some}}, time.Now)
-	if !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), "adding elements to ipset PORTGRAVE-N4-none") {
+	if !errors.Is(err, unix.ENOENT) ||
+		!strings.Contains(err.Error(), "adding elements to ipset PORTGRAVE-N4-none") {
 		t.Errorf("a set that isn't there: %v", err)
 	}
 	backendtest.Program(t, "", "ipset", "create", "PORTGRAVE-N4-small", "hash:net", "maxelem", "64")
-	if err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-small", false, some}}, time.Now); err == nil || !strings.Contains(err.Error(), "the set is full") {
+	if err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-small", false, some}}, time.Now); err == nil ||
+		!strings.Contains(err.Error(), "the set is full") {
 		t.Errorf("a set that is full: %v", err)
 	}
 	if err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-small", true, some}}, time.Now); err != nil {
@@ -90,7 +102,10 @@ func TestFillSetsThatRefuse(t *testing.T) {
 	}
 	ended, stop := context.WithCancel(t.Context())
 	stop()
-	if err := fillSets(ended, []fill{{"PORTGRAVE-N4-small", false, some}}, time.Now); !errors.Is(err, context.Canceled) {
+	if err := fillSets(ended, []fill{{"PORTGRAVE-N4-small", false, some}}, time.Now); !errors.Is(
+		err,
+		context.Canceled,
+	) {
 		t.Errorf("after the end of the context: %v", err)
 	}
 }

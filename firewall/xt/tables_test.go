@@ -34,7 +34,11 @@ func TestTeardownWithoutJumps(t *testing.T) {
 		b, state := open(t, v), backendtest.Everything(t)
 		backendtest.Apply(t, b, &state)
 		plan := teardownPlan(t, b)
-		run(t, v, "iptables -F INPUT; ip6tables -t mangle -F PREROUTING; iptables -t security -F FORWARD")
+		run(
+			t,
+			v,
+			"iptables -F INPUT; ip6tables -t mangle -F PREROUTING; iptables -t security -F FORWARD",
+		)
 		if err := b.Apply(context.Background(), plan); err != nil {
 			t.Error(err)
 		}

@@ -34,7 +34,10 @@ func TestOneGeneration(t *testing.T) {
 			}
 			for i := range chains {
 				b.WriteString(
-					strings.Repeat(fmt.Sprintf(rule, fmt.Sprintf("PORTGRAVE-%s-%d", colour, i)), rules),
+					strings.Repeat(
+						fmt.Sprintf(rule, fmt.Sprintf("PORTGRAVE-%s-%d", colour, i)),
+						rules,
+					),
 				)
 			}
 			b.WriteString(end)

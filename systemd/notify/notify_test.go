@@ -114,7 +114,10 @@ func TestJournal(t *testing.T) {
 // attributes.
 func TestJournalFallback(t *testing.T) {
 	var out bytes.Buffer
-	h := Journal(func(string, journal.Priority, map[string]string) error { return errors.New("away") }, slog.NewJSONHandler(&out, nil))
+	h := Journal(
+		func(string, journal.Priority, map[string]string) error { return errors.New("away") },
+		slog.NewJSONHandler(&out, nil),
+	)
 	slog.New(h).With("a", 1).WithGroup("g").Error("lost?", "b", 2)
 	for _, want := range []string{`"msg":"lost?"`, `"a":1`, `"g":{"b":2}`} {
 		if !strings.Contains(out.String(), want) {

@@ -64,7 +64,8 @@ func abilities(
 		t.Log("it is ready and enforces nothing")
 		return nil
 	}
-	for range 3 { // on a busy machine the one who changed the rules may be gone before he is looked at
+	// on a busy machine the one who changed the rules may be gone before he is looked at
+	for range 3 {
 		time.Sleep(calm)
 		w.Host.Run(disrupt[0], disrupt[1:]...)
 		for deadline := time.Now().Add(longer); !answers() && time.Now().Before(deadline); {
@@ -144,8 +145,8 @@ func TestEveryCapabilityIsNeeded(t *testing.T) {
 		"CAP_SYS_PTRACE": {[]string{namesAuthors, namesOwners}, []string{enforces}},
 		// Then a file that is younger than ten seconds counts as being written.
 		"CAP_LEASE": {[]string{readsAtOnce}, []string{enforces, namesOwners}},
-		// It does not even start where the module ip_tables is loaded, since whether rules of ours stand
-		// in there can't be read.
+		// It does not even start where the module ip_tables is loaded, since whether rules of ours
+		// stand in there can't be read.
 		"CAP_DAC_READ_SEARCH": {[]string{namesOwners}, nil},
 	}
 	for _, c := range all.capabilities {
@@ -188,8 +189,8 @@ func TestDaemonOnIptables(t *testing.T) {
 			if !slices.Contains(can, enforces) {
 				t.Errorf("it can but %s", strings.Join(can, "; "))
 			}
-			// The kernel's audit is not for network namespaces, so who uses the legacy programs is not told
-			// here.
+			// The kernel's audit is not for network namespaces, so who uses the legacy programs is
+			// not told here.
 			if variant == "iptables-nft" && !slices.Contains(can, namesAuthors) {
 				t.Errorf("it can but %s", strings.Join(can, "; "))
 			}

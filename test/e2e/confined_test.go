@@ -12,9 +12,10 @@ import (
 	"github.com/portgrave/portgrave/systemd"
 )
 
-// The daemons of these tests run as their unit has them run: as a user that is not root, with the unit's capabilities and no way to get
-// others. What that means is read from the unit, so that the two can't drift apart. What else the unit restricts (system calls,
-// address families, files) takes a systemd, and is tried under one.
+// The daemons of these tests run as their unit has them run: as a user that is not root, with the
+// unit's capabilities and no way to get others. What that means is read from the unit, so that the
+// two can't drift apart. What else the unit restricts (system calls, address families, files) takes
+// a systemd, and is tried under one.
 
 // confinement is who a process is and what it may.
 type confinement struct {
@@ -50,7 +51,12 @@ func confinedBy(t *testing.T, dropIns ...string) *confinement {
 		}
 		groups[i] = "0"
 	}
-	c := &confinement{daemonUser, systemd.Settings("Service", "AmbientCapabilities", units...), strings.Join(systemd.Settings("Service", "Nice", units...), ""), groups}
+	c := &confinement{
+		daemonUser,
+		systemd.Settings("Service", "AmbientCapabilities", units...),
+		strings.Join(systemd.Settings("Service", "Nice", units...), ""),
+		groups,
+	}
 	if len(c.capabilities) == 0 || c.nice == "" {
 		t.Fatalf("the unit says too little: %+v", c)
 	}
@@ -67,7 +73,10 @@ var wholeUsers = sync.OnceValue(func() bool {
 // without is the confinement less one capability.
 func (c *confinement) without(capability string) *confinement {
 	less := *c
-	less.capabilities = slices.DeleteFunc(slices.Clone(c.capabilities), func(x string) bool { return x == capability })
+	less.capabilities = slices.DeleteFunc(
+		slices.Clone(c.capabilities),
+		func(x string) bool { return x == capability },
+	)
 	return &less
 }
 
@@ -85,11 +94,24 @@ func (c *confinement) words() []string {
 	if c.groups != nil {
 		groups = "--groups=" + strings.Join(c.groups, ",")
 	}
-	return []string{"nice", "-n", c.nice, "setpriv", "--reuid=" + id, "--regid=" + id, groups, "--inh-caps=" + list, "--ambient-caps=" + list, "--bounding-set=" + list, "--no-new-privs", "--"}
+	return []string{
+		"nice",
+		"-n",
+		c.nice,
+		"setpriv",
+		"--reuid=" + id,
+		"--regid=" + id,
+		groups,
+		"--inh-caps=" + list,
+		"--ambient-caps=" + list,
+		"--bounding-set=" + list,
+		"--no-new-privs",
+		"--",
+	}
 }
 
-// own makes folders the confined process's, as systemd does with state and run directory, and lets it pass through
-// those above, which are the test's.
+// own makes folders the confined process's, as systemd does with state and run directory, and lets
+// it pass through those above, which are the test's.
 func (c *confinement) own(t *testing.T, dirs ...string) {
 	t.Helper()
 	for _, dir := range dirs {

@@ -80,7 +80,13 @@ func testConformance(
 		}
 		if wrong := w.judge("state", s, asked[i], now, count); wrong > 0 {
 			text, _ := json.Marshal(s)
-			t.Errorf("state %d: %d of %d probes were judged wrong: %s", i, wrong, len(asked[i]), text)
+			t.Errorf(
+				"state %d: %d of %d probes were judged wrong: %s",
+				i,
+				wrong,
+				len(asked[i]),
+				text,
+			)
 			if i > 0 {
 				text, _ := json.Marshal(states[i-1])
 				t.Logf("the state before: %s", text)
@@ -256,7 +262,10 @@ func (d drawing) more(s firewall.State) firewall.State {
 	for range 50 {
 		svc := d.service(s.Services)
 		added := append(slices.Clone(s.Services), svc)
-		if slices.ContainsFunc(s.Services, func(o firewall.Service) bool { return o.Name == svc.Name }) ||
+		if slices.ContainsFunc(
+			s.Services,
+			func(o firewall.Service) bool { return o.Name == svc.Name },
+		) ||
 			len(firewall.Clashes(added)) > 0 {
 			continue
 		}
@@ -567,7 +576,8 @@ func (d drawing) flows(s firewall.State) []flow {
 				to = pick(d, here...)
 			}
 			if f := (flow{at.protocol, source, to, at.port}); (at.port == 0) != at.protocol.HasPorts() &&
-				(at.port == 0 || slices.Contains(listening, at.port)) && !seen[f] {
+				(at.port == 0 || slices.Contains(listening, at.port)) &&
+				!seen[f] {
 				seen[f] = true
 				out = append(out, f)
 			}

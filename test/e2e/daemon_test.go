@@ -232,7 +232,8 @@ func (i *installation) tryStart() (end func(), err error) {
 
 func driftLog(t *testing.T, state string) (events []driftEvent) {
 	t.Helper()
-	for _, name := range []string{"drift.jsonl.old", "drift.jsonl"} { // it is moved aside when it grows
+	// it is moved aside when it grows
+	for _, name := range []string{"drift.jsonl.old", "drift.jsonl"} {
 		b, err := os.ReadFile(filepath.Join(state, name))
 		if err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
@@ -295,7 +296,12 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			before := len(driftLog(t, state))
 			foes := w.Stream(w.Internet, []netip.Addr{foe}, w.Host.At(9090, false), lab.Rate(20000))
-			friends := w.Stream(w.Internet, []netip.Addr{friend}, w.Host.At(9090, false), lab.Rate(2000))
+			friends := w.Stream(
+				w.Internet,
+				[]netip.Addr{friend},
+				w.Host.At(9090, false),
+				lab.Rate(2000),
+			)
 			foes.WaitRounds(20)
 			for range times {
 				w.Host.NFT(disrupt + "\n")
@@ -312,8 +318,8 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 					continue
 				}
 				took = append(took, e.Took)
-				// A process that ends within a millisecond of its change may be gone before the daemon reads
-				// about it, where the processor is slow to wake. The last one stays.
+				// A process that ends within a millisecond of its change may be gone before the
+				// daemon reads about it, where the processor is slow to wake. The last one stays.
 				stays := n == len(events)-1
 				switch {
 				case e.Author == nil || e.Author.Command != "nft" || e.Author.PID == 0:
@@ -425,7 +431,8 @@ func TestDaemonListensAgainAfterABulkLoad(t *testing.T) {
 	) {
 		t.Errorf("its own change was repaired: %+v", events)
 	}
-	for n, disrupt := range []string{"delete table inet portgrave", "flush ruleset"} { // the first repair is a bulk load too
+	// the first repair is a bulk load too
+	for n, disrupt := range []string{"delete table inet portgrave", "flush ruleset"} {
 		w.Host.NFT(disrupt + "\n")
 		repaired := 0
 		for range 100 {
@@ -441,7 +448,13 @@ func TestDaemonListensAgainAfterABulkLoad(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		if repaired != n+1 {
-			t.Fatalf("%s: %d repairs of %d in 5 s: %+v", disrupt, repaired, n+1, driftLog(t, i.state))
+			t.Fatalf(
+				"%s: %d repairs of %d in 5 s: %+v",
+				disrupt,
+				repaired,
+				n+1,
+				driftLog(t, i.state),
+			)
 		}
 	}
 	if got := w.Probe(w.Internet, []netip.Addr{member}, w.Host.At(9090, false))[member]; got != lab.Open {
@@ -557,7 +570,10 @@ func TestDaemonKilledAtAnyMoment(t *testing.T) {
 		var open []string
 		for at, answer := range w.ProbeEach(w.Internet, questions, lab.Attempts(2)) {
 			if answer == lab.Open {
-				open = append(open, fmt.Sprintf("%d: %s", questions[at].To.Port(), questions[at].Source))
+				open = append(
+					open,
+					fmt.Sprintf("%d: %s", questions[at].To.Port(), questions[at].Source),
+				)
 			}
 		}
 		got := strings.Join(open, "; ")

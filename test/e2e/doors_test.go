@@ -172,15 +172,16 @@ func testVirtualIP(t *testing.T, e engine) {
 				ask{mode.want, w.Internet, whichever, host6, 9446},
 				ask{lab.Open, w.Office, whichever, inside4, 9446},
 				ask{lab.Open, w.Office, whichever, inside6, 9446},
-				ask{lab.Open, w.Internet, whichever, virtual4, 9444}, // unlisted on a virtual IP: never ours
+				// unlisted on a virtual IP: never ours
+				ask{lab.Open, w.Internet, whichever, virtual4, 9444},
 				ask{lab.Open, w.Internet, whichever, virtual6, 9444},
 				ask{lab.Open, w.Internet, whichever, virtual4, 9445},
 				ask{lab.Open, w.Internet, whichever, virtual6, 9445},
 				ask{published, w.Internet, whichever, host4, 9447},
 				ask{published, w.Internet, whichever, host6, 9447},
 			)
-			// But the host's own addresses are the policy's. A reset from one container to another, both on
-			// one bridge, may be lost on its way.
+			// But the host's own addresses are the policy's. A reset from one container to another,
+			// both on one bridge, may be lost on its way.
 			for _, to := range []netip.Addr{host4, host6} {
 				w.expectClosed(both, pod, to, 9446)
 				if unlisted == "deny" {

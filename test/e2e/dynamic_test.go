@@ -9,8 +9,8 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// Sets that packets fill, as port-knocking and rate limits keep them: what audit says must hold before and after they fill, and even
-// what it said before must hold afterwards.
+// Sets that packets fill, as port-knocking and rate limits keep them: what audit says must hold
+// before and after they fill, and even what it said before must hold afterwards.
 func TestSetsThatPacketsFill(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -42,7 +42,12 @@ func TestSetsThatPacketsFill(t *testing.T) {
 		found(t, before, audit.Undecided, port)
 	}
 	// Each asks for the port that fills the sets last; the others are asked before.
-	sources := map[string]lab.Answer{"192.0.2.7": lab.Dropped, "192.0.2.70": lab.Dropped, "192.88.99.130": lab.Open, "2001:db8:4000::1": lab.Dropped}
+	sources := map[string]lab.Answer{
+		"192.0.2.7":        lab.Dropped,
+		"192.0.2.70":       lab.Dropped,
+		"192.88.99.130":    lab.Open,
+		"2001:db8:4000::1": lab.Dropped,
+	}
 	reached := func() map[string]bool {
 		got := map[string]bool{}
 		for _, port := range []uint16{22, 9090, 9093} {
@@ -62,8 +67,17 @@ func TestSetsThatPacketsFill(t *testing.T) {
 			for s := range sources {
 				a := netip.MustParseAddr(s)
 				open, asked := got[netip.AddrPortFrom(a, x.Port).String()]
-				if asked && (open && !x.Reachable.Possible.Contains(a) || !open && x.Reachable.Certain.Contains(a)) {
-					t.Errorf("%s: %s reaches port %d: %v; audit says certain %v, possible %v", when, s, x.Port, open, x.Reachable.Certain.Strings(), x.Reachable.Possible.Strings())
+				if asked &&
+					(open && !x.Reachable.Possible.Contains(a) || !open && x.Reachable.Certain.Contains(a)) {
+					t.Errorf(
+						"%s: %s reaches port %d: %v; audit says certain %v, possible %v",
+						when,
+						s,
+						x.Port,
+						open,
+						x.Reachable.Certain.Strings(),
+						x.Reachable.Possible.Strings(),
+					)
 				}
 			}
 		}
@@ -92,7 +106,10 @@ func TestSetsThatPacketsFill(t *testing.T) {
 	a := netip.MustParseAddr("8.8.8.8")
 	var answers []lab.Answer
 	for range 4 {
-		answers = append(answers, w.Probe(w.Internet, []netip.Addr{a}, w.Host.At(9092, false), lab.Attempts(1))[a])
+		answers = append(
+			answers,
+			w.Probe(w.Internet, []netip.Addr{a}, w.Host.At(9092, false), lab.Attempts(1))[a],
+		)
 	}
 	if !slices.Equal(answers, []lab.Answer{lab.Open, lab.Open, lab.Dropped, lab.Dropped}) {
 		t.Errorf("the meter: %v", answers)

@@ -22,7 +22,11 @@ services:
   - {name: metrics, port: 9090, protocol: [tcp, udp], allow: [10.20.0.0/16, "fd00:20::/48"], except: [10.20.66.0/24, "fd00:20:0:66::/64"]}
 `
 
-func TestAllowedReachesOthersDoNot(t *testing.T) { onEveryBackend(t, testAllowedReachesOthersDoNot) }
+func TestAllowedReachesOthersDoNot(
+	t *testing.T,
+) {
+	onEveryBackend(t, testAllowedReachesOthersDoNot)
+}
 
 func testAllowedReachesOthersDoNot(t *testing.T, e engine) {
 	w := newWorld(t, e)
@@ -118,7 +122,9 @@ func testPublishedContainerPortObeys(t *testing.T, e engine) {
 		refuse string
 		want   lab.Answer
 	}{{"drop", lab.Dropped}, {"reject", lab.Refused}} {
-		w.apply("refuse: " + mode.refuse + "\nservices: [{name: published, port: 8080, allow: [10.20.0.0/16, \"fd00:20::/48\"]}]\n")
+		w.apply(
+			"refuse: " + mode.refuse + "\nservices: [{name: published, port: 8080, allow: [10.20.0.0/16, \"fd00:20::/48\"]}]\n",
+		)
 		reaches(w.Office, inside4)
 		reaches(w.Office, inside6)
 		w.expect(tcp,
@@ -184,7 +190,14 @@ func pings(w *world, want bool) {
 	var all sync.WaitGroup
 	for _, to := range []netip.Addr{host4, host6} {
 		all.Go(func() {
-			cmd := w.Internet.Command(context.Background(), "ping", "-c1", fmt.Sprintf("-W%.1f", wait.Seconds()), "-n", to.String())
+			cmd := w.Internet.Command(
+				context.Background(),
+				"ping",
+				"-c1",
+				fmt.Sprintf("-W%.1f", wait.Seconds()),
+				"-n",
+				to.String(),
+			)
 			if got := cmd.Run() == nil; got != want {
 				w.t.Errorf("an echo request to %s is answered: %v, want %v", to, got, want)
 			}
@@ -193,7 +206,8 @@ func pings(w *world, want bool) {
 	all.Wait()
 }
 
-// A router with a narrow link behind it tells the host by ICMP; large transfers hang if that is refused.
+// A router with a narrow link behind it tells the host by ICMP; large transfers hang if that is
+// refused.
 func TestPathMTUSurvivesDeny(t *testing.T) { onEveryBackend(t, testPathMTUSurvivesDeny) }
 
 func testPathMTUSurvivesDeny(t *testing.T, e engine) {
@@ -201,8 +215,16 @@ func testPathMTUSurvivesDeny(t *testing.T, e engine) {
 	for _, errorsAllowed := range []bool{true, false} {
 		w := newWorld(t, e)
 		server := w.Host.ListenTCP(9090)
-		w.apply(fmt.Sprintf("unlisted: deny\nessentials: {icmp-errors: %v}\nservices: [{name: bulk, port: 9090, allow: [any]}]\n", errorsAllowed))
-		sessions := []*lab.Session{w.Internet.Open(server, netip.AddrPortFrom(host4, 9090)), w.Internet.Open(server, netip.AddrPortFrom(host6, 9090))}
+		w.apply(
+			fmt.Sprintf(
+				"unlisted: deny\nessentials: {icmp-errors: %v}\nservices: [{name: bulk, port: 9090, allow: [any]}]\n",
+				errorsAllowed,
+			),
+		)
+		sessions := []*lab.Session{
+			w.Internet.Open(server, netip.AddrPortFrom(host4, 9090)),
+			w.Internet.Open(server, netip.AddrPortFrom(host6, 9090)),
+		}
 		w.PathMTU(1300) // both ends believe in 1500
 		wait := longer
 		if !errorsAllowed {
@@ -212,7 +234,12 @@ func testPathMTUSurvivesDeny(t *testing.T, e engine) {
 		for _, s := range sessions {
 			all.Go(func() {
 				if err := s.Echo(payload, lab.Timeout(wait)); (err == nil) != errorsAllowed {
-					t.Errorf("icmp-errors %v: a large transfer from %v: %v", errorsAllowed, s.Server, err)
+					t.Errorf(
+						"icmp-errors %v: a large transfer from %v: %v",
+						errorsAllowed,
+						s.Server,
+						err,
+					)
 				}
 			})
 		}
@@ -243,7 +270,14 @@ func testRevokedSourceLosesItsConnection(t *testing.T, e engine) {
 			{"published IPv4", published, inside4, 8080, barred4}, {"published IPv6", published, inside6, 8080, barred6},
 		} {
 			at := netip.AddrPortFrom(to.at, to.port)
-			revoked[to.name], spared[to.name] = w.Office.Open(to.server, at), w.Office.Open(to.server, at, lab.From(to.other))
+			revoked[to.name], spared[to.name] = w.Office.Open(
+				to.server,
+				at,
+			), w.Office.Open(
+				to.server,
+				at,
+				lab.From(to.other),
+			)
 			if want := to.server.Node.Name; revoked[to.name].Banner != want {
 				t.Fatalf("%s leads to %s", to.name, revoked[to.name].Banner)
 			}
@@ -263,7 +297,12 @@ func testRevokedSourceLosesItsConnection(t *testing.T, e engine) {
 		for name, s := range spared {
 			all.Go(func() {
 				if err := s.Ping(lab.Timeout(longer)); err != nil {
-					t.Errorf("%s, %s: the source that stays allowed lost its connection: %v", established, name, err)
+					t.Errorf(
+						"%s, %s: the source that stays allowed lost its connection: %v",
+						established,
+						name,
+						err,
+					)
 				}
 			})
 		}
@@ -273,7 +312,13 @@ func testRevokedSourceLosesItsConnection(t *testing.T, e engine) {
 			want = len(revoked)
 		}
 		if len(out.Cut) != want {
-			t.Errorf("%s: %d connections were cut, want %d: %v", established, len(out.Cut), want, out.Cut)
+			t.Errorf(
+				"%s: %d connections were cut, want %d: %v",
+				established,
+				len(out.Cut),
+				want,
+				out.Cut,
+			)
 		}
 		w.expect(tcp, // no new connection either way
 			ask{lab.Dropped, w.Office, office4, inside4, 9090},
@@ -284,8 +329,16 @@ func testRevokedSourceLosesItsConnection(t *testing.T, e engine) {
 	}
 }
 
-func checkRevoked(t *testing.T, established, name string, s *lab.Session, cut []firewall.Connection) {
-	listed := slices.ContainsFunc(cut, func(c firewall.Connection) bool { return c.Client == s.Client && c.Dialled == s.Server })
+func checkRevoked(
+	t *testing.T,
+	established, name string,
+	s *lab.Session,
+	cut []firewall.Connection,
+) {
+	listed := slices.ContainsFunc(
+		cut,
+		func(c firewall.Connection) bool { return c.Client == s.Client && c.Dialled == s.Server },
+	)
 	if established == "keep" {
 		if err := s.Ping(lab.Timeout(longer)); err != nil || listed {
 			t.Errorf("keep, %s: listed as cut: %v, and the connection: %v", name, listed, err)
@@ -309,9 +362,25 @@ func testExpiringSource(t *testing.T, e engine) {
 	w := newWorld(t, e)
 	w.serve(9090)
 	until := time.Now().Add(4 * time.Second)
-	s := canonical(t, firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseReject, Established: firewall.EstablishedCut,
-		Services: []firewall.Service{{Name: "lease", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 9090, Last: 9090}}, Log: firewall.LogNone,
-			Expiring: []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("10.20.0.0/16"), Until: until}, {Prefix: netip.MustParsePrefix("fd00:20::/48"), Until: until}}}}})
+	s := canonical(
+		t,
+		firewall.State{
+			Unlisted:    firewall.UnlistedIgnore,
+			Refuse:      firewall.RefuseReject,
+			Established: firewall.EstablishedCut,
+			Services: []firewall.Service{
+				{
+					Name:  "lease",
+					Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 9090, Last: 9090}},
+					Log:   firewall.LogNone,
+					Expiring: []firewall.ExpiringSource{
+						{Prefix: netip.MustParsePrefix("10.20.0.0/16"), Until: until},
+						{Prefix: netip.MustParsePrefix("fd00:20::/48"), Until: until},
+					},
+				},
+			},
+		},
+	)
 	w.applyState(&s)
 	var all sync.WaitGroup
 	for _, to := range []netip.Addr{inside4, inside6} {
@@ -319,7 +388,10 @@ func testExpiringSource(t *testing.T, e engine) {
 			var closed time.Time
 			for closed.IsZero() && time.Now().Before(until.Add(10*time.Second)) {
 				at := time.Now()
-				if w.Office.Connect(netip.AddrPortFrom(to, 9090), lab.Timeout(longer)) == lab.Refused {
+				if w.Office.Connect(
+					netip.AddrPortFrom(to, 9090),
+					lab.Timeout(longer),
+				) == lab.Refused {
 					closed = at
 				}
 				time.Sleep(50 * time.Millisecond)
@@ -348,7 +420,9 @@ func TestRateLimitsNewConnections(t *testing.T) { onEveryBackend(t, testRateLimi
 func testRateLimitsNewConnections(t *testing.T, e engine) {
 	w := newWorld(t, e)
 	w.serve(9090)
-	w.apply("refuse: reject\nservices: [{name: slow, port: 9090, allow: [any], rate: {per_source: 1/minute, burst: 3}}]\n")
+	w.apply(
+		"refuse: reject\nservices: [{name: slow, port: 9090, allow: [any], rate: {per_source: 1/minute, burst: 3}}]\n",
+	)
 	for i := 1; i <= 5; i++ {
 		want := lab.Open
 		if i > 3 {
@@ -391,7 +465,8 @@ func testMulticastIsFiltered(t *testing.T, e engine) {
 	}
 	send("before")
 	for _, group := range []netip.Addr{group4, group6} {
-		if !arrives("refused", group, "before", longer) || !arrives("allowed", group, "before", longer) {
+		if !arrives("refused", group, "before", longer) ||
+			!arrives("allowed", group, "before", longer) {
 			t.Fatalf("the control: a datagram to %v did not arrive", group)
 		}
 	}
@@ -420,21 +495,46 @@ var manyStates = sync.OnceValues(func() ([]firewall.State, error) {
 	state := func(first byte, interfaces ...string) (firewall.State, error) {
 		prefixes := []netip.Prefix{netip.MustParsePrefix("fd00:20::/48")}
 		for i := range 100_000 {
-			prefixes = append(prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{first + byte(i>>16), byte(i >> 8), byte(i), 0}), 25))
+			prefixes = append(
+				prefixes,
+				netip.PrefixFrom(
+					netip.AddrFrom4([4]byte{first + byte(i>>16), byte(i >> 8), byte(i), 0}),
+					25,
+				),
+			)
 		}
 		sources, err := address.New(prefixes...)
 		if err != nil {
 			return firewall.State{}, err
 		}
-		return firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
-			Services: []firewall.Service{{Name: "big", Interfaces: interfaces, Sources: sources, Log: firewall.LogNone,
-				Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 9090, Last: 9090}}}}}.Canonical()
+		return firewall.State{
+			Unlisted:    firewall.UnlistedIgnore,
+			Refuse:      firewall.RefuseDrop,
+			Established: firewall.EstablishedCut,
+			Services: []firewall.Service{
+				{Name: "big", Interfaces: interfaces, Sources: sources, Log: firewall.LogNone,
+					Ports: []firewall.PortRange{
+						{Protocol: firewall.TCP, First: 9090, Last: 9090},
+					}},
+			},
+		}.Canonical()
 	}
 	first, err1 := state(20)
 	content, err2 := state(60)
 	rules, err3 := state(60, "eth1")
 	bothChanged, err4 := state(100, "eth*")
-	return []firewall.State{first, content, rules, bothChanged, first}, errors.Join(err1, err2, err3, err4)
+	return []firewall.State{
+			first,
+			content,
+			rules,
+			bothChanged,
+			first,
+		}, errors.Join(
+			err1,
+			err2,
+			err3,
+			err4,
+		)
 })
 
 func testReplacingManySourcesShowsNoGap(t *testing.T, e engine) {
@@ -445,8 +545,18 @@ func testReplacingManySourcesShowsNoGap(t *testing.T, e engine) {
 	w := newWorld(t, e)
 	w.serve(9090)
 	w.applyState(&states[0])
-	allowed := w.Stream(w.Office, []netip.Addr{office6.Next()}, netip.AddrPortFrom(inside6, 9090), lab.Rate(2500))
-	refused := w.Stream(w.Office, []netip.Addr{office4.Next()}, netip.AddrPortFrom(inside4, 9090), lab.Rate(2500))
+	allowed := w.Stream(
+		w.Office,
+		[]netip.Addr{office6.Next()},
+		netip.AddrPortFrom(inside6, 9090),
+		lab.Rate(2500),
+	)
+	refused := w.Stream(
+		w.Office,
+		[]netip.Addr{office4.Next()},
+		netip.AddrPortFrom(inside4, 9090),
+		lab.Rate(2500),
+	)
 	allowed.WaitRounds(50)
 	for i := range states[1:] {
 		w.applyState(&states[i+1])
@@ -454,7 +564,13 @@ func testReplacingManySourcesShowsNoGap(t *testing.T, e engine) {
 	allowed.WaitRounds(50)
 	a, r := allowed.Stop(), refused.Stop()
 	seen := w.traffic("big")
-	t.Logf("%d probes while 100000 sources were replaced four times, the longest gap %v; counted as allowed %v, as refused %v", a.Sent+r.Sent, a.LongestGap, seen.Allowed, seen.Refused)
+	t.Logf(
+		"%d probes while 100000 sources were replaced four times, the longest gap %v; counted as allowed %v, as refused %v",
+		a.Sent+r.Sent,
+		a.LongestGap,
+		seen.Allowed,
+		seen.Refused,
+	)
 	if n := seen.Allowed[address.IPv4].Packets; n != 0 || r.Open != 0 {
 		t.Errorf("%d packets of the refused source got through, %d were answered", n, r.Open)
 	}
@@ -462,7 +578,8 @@ func testReplacingManySourcesShowsNoGap(t *testing.T, e engine) {
 	if n := seen.Refused[address.IPv6].Packets; n != 0 || shut != 0 {
 		t.Errorf("%d packets of the allowed source were refused, %d found the port shut", n, shut)
 	}
-	if a.Open < 300 || r.Sent < 300 || seen.Allowed[address.IPv6].Packets == 0 || seen.Refused[address.IPv4].Packets == 0 {
+	if a.Open < 300 || r.Sent < 300 || seen.Allowed[address.IPv6].Packets == 0 ||
+		seen.Refused[address.IPv4].Packets == 0 {
 		t.Error("too few packets to prove anything")
 	}
 }

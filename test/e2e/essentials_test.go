@@ -32,7 +32,12 @@ func (w *world) getsDatagrams(
 		if s.arrives {
 			wait = longer
 		}
-		node.SpoofUDP("eth0", netip.MustParseAddrPort(s.from), netip.MustParseAddrPort(s.to), payload)
+		node.SpoofUDP(
+			"eth0",
+			netip.MustParseAddrPort(s.from),
+			netip.MustParseAddrPort(s.to),
+			payload,
+		)
 		got := false
 		for deadline := time.Now().Add(wait); !got && time.Now().Before(deadline); {
 			for _, server := range servers {
@@ -41,7 +46,14 @@ func (w *world) getsDatagrams(
 			time.Sleep(5 * time.Millisecond)
 		}
 		if got != s.arrives {
-			w.t.Errorf("%s: from %s to %s has arrived: %v, want %v", what, s.from, s.to, got, s.arrives)
+			w.t.Errorf(
+				"%s: from %s to %s has arrived: %v, want %v",
+				what,
+				s.from,
+				s.to,
+				got,
+				s.arrives,
+			)
 		}
 	}
 }
@@ -52,7 +64,11 @@ func (w *world) getsDatagrams(
 func TestDHCPAnswersFromAnywhere(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		w := newWorld(t, e)
-		servers := []*lab.UDPServer{w.Host.ListenUDP(546), w.Host.ListenUDP(68), w.Host.ListenUDP(547)}
+		servers := []*lab.UDPServer{
+			w.Host.ListenUDP(546),
+			w.Host.ListenUDP(68),
+			w.Host.ListenUDP(547),
+		}
 		var own netip.Addr
 		for _, a := range w.Host.Link("eth1").V6 {
 			if a.IsLinkLocalUnicast() {
@@ -91,7 +107,11 @@ func TestDHCPAnswersFromAnywhere(t *testing.T) {
 			servers,
 			append(answers(true), others(false)...)...)
 		w.apply("unlisted: deny\nessentials: {dhcp: false}\nservices: []\n")
-		w.getsDatagrams("without it", w.Office, servers, append(answers(false), others(false)...)...)
+		w.getsDatagrams(
+			"without it",
+			w.Office,
+			servers,
+			append(answers(false), others(false)...)...)
 	})
 }
 
@@ -217,7 +237,9 @@ func TestMulticastAnswers(t *testing.T) {
 		if e.backend == "iptables" {
 			w.fullOfQuestions(ask, servers, answers)
 		}
-		w.apply("unlisted: deny\nrefuse: reject\nessentials: {multicast-answers: true}\nservices: []\n")
+		w.apply(
+			"unlisted: deny\nrefuse: reject\nessentials: {multicast-answers: true}\nservices: []\n",
+		)
 		for _, a := range answers(true) {
 			ask(5353)
 			w.getsDatagrams("refuse: reject, after a question", w.Office, servers, a)

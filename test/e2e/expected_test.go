@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A second connection that a conntrack helper has announced, as for FTP and TFTP, belongs to what the
-// host started: under deny all of its packets come in, not just the first.
+// A second connection that a conntrack helper has announced, as for FTP and TFTP, belongs to what
+// the host started: under deny all of its packets come in, not just the first.
 func TestExpectedConnections(t *testing.T) { onEveryBackend(t, testExpectedConnections) }
 
 func testExpectedConnections(t *testing.T, e engine) {

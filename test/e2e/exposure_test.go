@@ -272,7 +272,8 @@ func agree(t *testing.T, w *lab.World, report audit.Report) (a asked) {
 	t.Helper()
 	var questions []lab.Question
 	var about [][]audit.Exposure
-	at := map[lab.Question]int{} // one source asks a port once: a second SYN for the same connection is answered differently
+	// one source asks a port once: a second SYN for the same connection is answered differently
+	at := map[lab.Question]int{}
 	for _, x := range report.Exposures {
 		if x.Interface != "eth0" || x.Protocol != "tcp" ||
 			x.Direct { // nobody in the lab has a route to a target
@@ -285,8 +286,8 @@ func agree(t *testing.T, w *lab.World, report audit.Report) (a asked) {
 			if err == nil && !bound.IsUnspecified() {
 				to = netip.AddrPortFrom(bound, x.Port)
 			}
-			// A listener of one family says nothing of the other; "::" is both, unless 0.0.0.0 has a row of
-			// its own.
+			// A listener of one family says nothing of the other; "::" is both, unless 0.0.0.0 has
+			// a row of its own.
 			if to.Addr().Is4() != source.Is4() || x.Address == "0.0.0.0" && source.Is6() ||
 				x.Address == "::" && source.Is4() && has(report, x, "0.0.0.0") {
 				continue
@@ -307,7 +308,8 @@ func agree(t *testing.T, w *lab.World, report audit.Report) (a asked) {
 			a.open++
 		}
 		for _, x := range about[n] {
-			if got && !possible(report, x).Contains(source) || !got && x.Reachable.Certain.Contains(source) {
+			if got && !possible(report, x).Contains(source) ||
+				!got && x.Reachable.Certain.Contains(source) {
 				t.Errorf(
 					"%v at %s from %s is %s; audit says certain %v, possible %v (%v)",
 					questions[n].To,
@@ -327,7 +329,8 @@ func agree(t *testing.T, w *lab.World, report audit.Report) (a asked) {
 // has tells whether a report has a row for the same port at another address.
 func has(r audit.Report, like audit.Exposure, address string) bool {
 	return slices.ContainsFunc(r.Exposures, func(x audit.Exposure) bool {
-		return x.Port == like.Port && x.Protocol == like.Protocol && x.Interface == like.Interface &&
+		return x.Port == like.Port && x.Protocol == like.Protocol &&
+			x.Interface == like.Interface &&
 			x.Address == address
 	})
 }
@@ -434,7 +437,13 @@ func TestExplainTellsWhy(t *testing.T) {
 		out := i.verb("explain", "--from", tt.from, "--port", tt.port)
 		for _, want := range tt.says {
 			if !strings.Contains(out, want) {
-				t.Errorf("explain --from %s --port %s does not say %q:\n%s", tt.from, tt.port, want, out)
+				t.Errorf(
+					"explain --from %s --port %s does not say %q:\n%s",
+					tt.from,
+					tt.port,
+					want,
+					out,
+				)
 			}
 		}
 	}

@@ -81,7 +81,8 @@ func (s *sparse) used() time.Duration {
 	}
 	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 	ticks := 0
-	for _, f := range fields[11:15] { // utime, stime, cutime, cstime (proc_pid_stat(5)), in hundredths of a second
+	// utime, stime, cutime, cstime (proc_pid_stat(5)), in hundredths of a second
+	for _, f := range fields[11:15] {
 		n, err := strconv.Atoi(f)
 		if err != nil {
 			s.t.Fatal(err)
@@ -138,7 +139,10 @@ func TestFight(t *testing.T) {
 							break
 						}
 						if time.Since(deleted) > 20*time.Second {
-							t.Fatalf("after %d deletions the foes still get in 20 s after the last", len(took)+1)
+							t.Fatalf(
+								"after %d deletions the foes still get in 20 s after the last",
+								len(took)+1,
+							)
 						}
 					}
 				}
@@ -154,8 +158,8 @@ func TestFight(t *testing.T) {
 					t.Fatalf("there is no fight: %+v", x)
 				}
 				if e.name == "iptables-legacy" {
-					// Nobody is told of changes through legacy programs in a namespace, so the first is found by
-					// the next poll.
+					// Nobody is told of changes through legacy programs in a namespace, so the
+					// first is found by the next poll.
 					if first := took[0]; first > 2*time.Second {
 						t.Errorf("the first deletion was found after %s", first)
 					}
@@ -238,7 +242,8 @@ func TestFightWithoutPause(t *testing.T) {
 		defer stop()
 		deletions := 0
 		for ; deletions < 1000 && ctx.Err() == nil; deletions++ {
-			_ = s.w.Host.Command(ctx, "sh", "-c", s.e.deletion()).Run() // there may be nothing to delete
+			// there may be nothing to delete
+			_ = s.w.Host.Command(ctx, "sh", "-c", s.e.deletion()).Run()
 			time.Sleep(10 * time.Millisecond)
 		}
 		fought := time.Since(began)

@@ -76,7 +76,12 @@ func (w *world) streams(unlisted firewall.Unlisted) *streams {
 				friend, foe, to = office6, barred6, inside6
 			}
 			ask := func(a netip.Addr) *lab.Stream {
-				return w.Stream(w.Office, []netip.Addr{a}, netip.AddrPortFrom(to, port), lab.Rate(2000))
+				return w.Stream(
+					w.Office,
+					[]netip.Addr{a},
+					netip.AddrPortFrom(to, port),
+					lab.Rate(2000),
+				)
 			}
 			switch {
 			case listed:
@@ -147,7 +152,10 @@ func TestHandingOverShowsNoGap(t *testing.T) {
 				before := time.Now()
 				err := w.Host.Do(func() error {
 					ctx := context.Background()
-					if _, err := protector.Protect(ctx, n%2 == 0); !errors.Is(err, firewall.ErrHandOver) {
+					if _, err := protector.Protect(ctx, n%2 == 0); !errors.Is(
+						err,
+						firewall.ErrHandOver,
+					) {
 						return fmt.Errorf("before the hand-over: %w", err)
 					}
 					if err := protector.HandOver(ctx, state); err != nil {
@@ -232,7 +240,8 @@ type handover struct {
 // watchHandover opens a connection to ask for that.
 func watchHandover(t *testing.T, w *lab.World) func() handover {
 	t.Helper()
-	const persist = 4 // NFT_TABLE_F_PERSIST (linux/netfilter/nf_tables.h), which the library has no name for
+	// NFT_TABLE_F_PERSIST (linux/netfilter/nf_tables.h), which the library has no name for
+	const persist = 4
 	var conn *nftables.Conn
 	err := w.Host.Do(func() (err error) {
 		conn, err = nftables.New(nftables.AsLasting())
@@ -303,7 +312,8 @@ func TestDaemonKilledWhileHandingOver(t *testing.T) {
 		done := waitFor(
 			handOverPatience,
 			func() bool { // status says "false" as well before the daemon has looked
-				return look().protected == (n%2 == 0) && strings.Contains(i.run("status", "-o", "json"), protected)
+				return look().protected == (n%2 == 0) &&
+					strings.Contains(i.run("status", "-o", "json"), protected)
 			},
 		)
 		close(stop)
@@ -341,10 +351,23 @@ func TestDaemonKilledWhileHandingOver(t *testing.T) {
 			return h.underWay || h.protected == (kills%2 == 0) // over before it was seen
 		})
 		if !begun {
-			status := i.run("status") + w.Host.Run("sh", "-c", "nft list tables; nft list table inet portgrave | head -4")
+			status := i.run(
+				"status",
+			) + w.Host.Run(
+				"sh",
+				"-c",
+				"nft list tables; nft list table inet portgrave | head -4",
+			)
 			_ = cmd.Process.Signal(syscall.SIGQUIT) // so that it tells what it does
 			_ = cmd.Wait()
-			t.Fatalf("%d: no hand-over has begun after %s: %+v\n%s\n%s", kills, handOverPatience, look(), status, said.String())
+			t.Fatalf(
+				"%d: no hand-over has begun after %s: %+v\n%s\n%s",
+				kills,
+				handOverPatience,
+				look(),
+				status,
+				said.String(),
+			)
 		}
 		time.Sleep(time.Duration(random.Int64N(int64(latest) + 1)))
 		_ = cmd.Process.Kill()

@@ -66,8 +66,11 @@ echo ready
 	{name: "firewalld on iptables", load: firewalldWith("iptables"),
 		says: []string{"unlisted: deny", "per_source: 1/minute", "admins"}},
 	{name: "iptables-persistent", load: func(t *testing.T, w *lab.World) {
-		both4and6(t, w, "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n"+established+
-			`-A INPUT -p icmp -m icmp --icmp-type 8 -s 10.0.0.0/8 -j ACCEPT
+		both4and6(
+			t,
+			w,
+			"*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT ACCEPT [0:0]\n"+established+
+				`-A INPUT -p icmp -m icmp --icmp-type 8 -s 10.0.0.0/8 -j ACCEPT
 -A INPUT -s 203.0.114.0/24 -p tcp -m tcp --dport 22 -m comment --comment "the office" -j ACCEPT
 -A INPUT -p tcp -m multiport --dports 80,443 -j ACCEPT
 -A INPUT -i eth1 -p tcp --dport 3306 -j ACCEPT
@@ -75,8 +78,10 @@ echo ready
 -A INPUT -p tcp --dport 2525 -j ACCEPT
 -A INPUT -d 198.51.100.11/32 -p udp --dport 53 -j ACCEPT
 COMMIT
-`, "*filter\n:INPUT DROP [0:0]\n"+established+
-			"-A INPUT -p ipv6-icmp -j ACCEPT\n-A INPUT -p tcp --dport 22 -j ACCEPT\nCOMMIT\n")
+`,
+			"*filter\n:INPUT DROP [0:0]\n"+established+
+				"-A INPUT -p ipv6-icmp -j ACCEPT\n-A INPUT -p tcp --dport 22 -j ACCEPT\nCOMMIT\n",
+		)
 	}, says: []string{"unlisted: deny", `purpose: "the office"`, "name: ping", "protocol: esp",
 		"addresses: [198.51.100.11]", "#  port: 2525"}, never: []string{"purpose: e2e"}},
 	{name: "iptables-legacy, IPv6 forgotten", load: func(t *testing.T, w *lab.World) {
@@ -371,7 +376,11 @@ func replaces(t *testing.T, old oldFirewall) {
 	agree, narrower, wrong, limited := 0, 0, 0, 0
 	for n, q := range asks {
 		was, is := before[n] == lab.Open, after[n] == lab.Open
-		port := firewall.PortRange{Protocol: firewall.Protocol(q.Over), First: q.To.Port(), Last: q.To.Port()}
+		port := firewall.PortRange{
+			Protocol: firewall.Protocol(q.Over),
+			First:    q.To.Port(),
+			Last:     q.To.Port(),
+		}
 		switch {
 		case was == is:
 			agree++
@@ -381,12 +390,26 @@ func replaces(t *testing.T, old oldFirewall) {
 			narrower++
 		default:
 			if wrong++; wrong <= 10 {
-				t.Errorf("%v from %v to %v: before %v, after %v", port, q.Source, q.To, before[n], after[n])
+				t.Errorf(
+					"%v from %v to %v: before %v, after %v",
+					port,
+					q.Source,
+					q.To,
+					before[n],
+					after[n],
+				)
 			}
 		}
 	}
-	t.Logf("%-34s %5d probed: %5d agree, %4d narrower for a reason, %4d beyond an old limit, %d wrong",
-		old.name, len(asks), agree, narrower, limited, wrong)
+	t.Logf(
+		"%-34s %5d probed: %5d agree, %4d narrower for a reason, %4d beyond an old limit, %d wrong",
+		old.name,
+		len(asks),
+		agree,
+		narrower,
+		limited,
+		wrong,
+	)
 	if wrong > 0 || testing.Verbose() && os.Getenv("PORTGRAVE_SHOW_IMPORT") != "" {
 		t.Logf("the policy:\n%.8000s", document)
 	}
@@ -453,7 +476,13 @@ func importQuestions(sets []address.Set) (out []importAsk) {
 	add := func(inside bool, source netip.Addr, to []netip.Addr, p lab.Protocol, port uint16) {
 		for _, a := range to {
 			if a.Is4() == source.Is4() {
-				out = append(out, importAsk{lab.Question{Source: source, To: netip.AddrPortFrom(a, port), Over: p}, inside})
+				out = append(
+					out,
+					importAsk{
+						lab.Question{Source: source, To: netip.AddrPortFrom(a, port), Over: p},
+						inside,
+					},
+				)
 			}
 		}
 	}

@@ -56,14 +56,19 @@ func TestImportKeepsForwarding(t *testing.T) {
 						}
 					}
 				}
-				w.Host.NFT("table inet old {\n\tchain input { type filter hook input priority filter; " + input + "; }\n" +
-					"\tchain forward { type filter hook forward priority filter; " + tt.forward + "; }\n}\n")
+				w.Host.NFT(
+					"table inet old {\n\tchain input { type filter hook input priority filter; " + input + "; }\n" +
+						"\tchain forward { type filter hook forward priority filter; " + tt.forward + "; }\n}\n",
+				)
 				i := install(t, w, "version: 1\nservices: []\n")
 				document := i.verb("import")
 				if got := strings.Contains(document, "direct: {interfaces: [docker0]}"); got != tt.direct {
 					t.Errorf("direct %v\n%s", got, document)
 				}
-				if text := strings.Join(strings.Fields(strings.ReplaceAll(document, "#", "")), " "); !strings.Contains(text, tt.says) {
+				if text := strings.Join(strings.Fields(strings.ReplaceAll(document, "#", "")), " "); !strings.Contains(
+					text,
+					tt.says,
+				) {
 					t.Errorf("the policy doesn't say %q:\n%s", tt.says, document)
 				}
 				before := askAllOf(w, asks)
@@ -74,7 +79,13 @@ func TestImportKeepsForwarding(t *testing.T) {
 				for n, q := range asks {
 					was, is := before[n] == lab.Open, after[n] == lab.Open
 					if was && !is || was != is && tt.says == "" {
-						t.Errorf("%v from %v: before %v, after %v", q.To, q.Source, before[n], after[n])
+						t.Errorf(
+							"%v from %v: before %v, after %v",
+							q.To,
+							q.Source,
+							before[n],
+							after[n],
+						)
 					}
 				}
 			})

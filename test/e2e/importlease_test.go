@@ -21,15 +21,21 @@ func TestImportKeepsLeases(t *testing.T) {
 			w := lab.New(t)
 			w.Host.ListenTCP(22)
 			w.Host.ListenTCP(8080)
-			w.Host.NFT("table inet old {\n\tchain input { type filter hook input priority filter; policy drop; " +
-				"ct state established,related accept; tcp dport { 22, 8080 } accept; }\n}\n")
+			w.Host.NFT(
+				"table inet old {\n\tchain input { type filter hook input priority filter; policy drop; " +
+					"ct state established,related accept; tcp dport { 22, 8080 } accept; }\n}\n",
+			)
 			i := install(t, w, `version: 1
 services:
   - {name: ssh, port: 22, allow: [203.0.113.0/24, {cidr: 192.0.2.9, expires: `+month.Format(time.DateOnly)+`}]}
   - {name: web, port: 8080}
 `)
 			i.backend = backend
-			guest, office, dated := netip.MustParseAddr("192.0.2.7"), internet4, netip.MustParseAddr("192.0.2.9")
+			guest, office, dated := netip.MustParseAddr(
+				"192.0.2.7",
+			), internet4, netip.MustParseAddr(
+				"192.0.2.9",
+			)
 			expect := func(when string, source netip.Addr, port uint16, want bool) {
 				t.Helper()
 				got := w.Probe(w.Internet, []netip.Addr{source}, netip.AddrPortFrom(host4, port))[source]

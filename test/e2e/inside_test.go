@@ -66,7 +66,16 @@ func TestExplainLooksIntoTheContainer(t *testing.T) {
 				to = netip.MustParseAddrPort(strings.Replace(c.to, "AT", at, 1))
 			}
 			i := install(t, w, "version: 1\nservices: []\n")
-			x := i.explain("--from", client, "--to", to.Addr().String(), "--port", fmt.Sprint(to.Port()), "--interface", "eth0")
+			x := i.explain(
+				"--from",
+				client,
+				"--to",
+				to.Addr().String(),
+				"--port",
+				fmt.Sprint(to.Port()),
+				"--interface",
+				"eth0",
+			)
 			if x.Reason != c.reason || x.Connects != (c.reason == audit.Connects) ||
 				!strings.Contains(x.Summary, c.says) {
 				t.Errorf("%s, connects %v: %s", x.Reason, x.Connects, x.Summary)
@@ -106,7 +115,13 @@ func TestExplainLooksIntoTheContainer(t *testing.T) {
 				certain := row.Reachable.Certain.Contains(netip.MustParseAddr(client))
 				lost := c.reason == audit.ReplyLost || c.reason == audit.DroppedHere
 				if certain == lost {
-					t.Errorf("%d of %d connections came about, certain: %v: %q", open, all, certain, row.DecidedBy)
+					t.Errorf(
+						"%d of %d connections came about, certain: %v: %q",
+						open,
+						all,
+						certain,
+						row.DecidedBy,
+					)
 				}
 				told := strings.Join(row.DecidedBy, "; ") + string(row.Finding)
 				for _, f := range i.audit().Findings {

@@ -62,7 +62,10 @@ func testAddressesHeldForIPVS(t *testing.T, e engine) {
 		for _, a := range []netip.Addr{virtual4, virtual6} {
 			for _, p := range served {
 				for _, protocol := range []firewall.Protocol{firewall.TCP, firewall.UDP} {
-					out = append(out, firewall.VirtualService{Protocol: protocol, At: netip.AddrPortFrom(a, p)})
+					out = append(
+						out,
+						firewall.VirtualService{Protocol: protocol, At: netip.AddrPortFrom(a, p)},
+					)
 				}
 			}
 		}
@@ -77,7 +80,10 @@ func testAddressesHeldForIPVS(t *testing.T, e engine) {
 	known, _ := w.networks.Virtual()
 	for _, v := range known {
 		target := netip.AddrPortFrom(w.Container.Addr(v.At.Addr().Is6()), 80)
-		services = append(services, ipvs.Service{VirtualService: v, Targets: []netip.AddrPort{target}})
+		services = append(
+			services,
+			ipvs.Service{VirtualService: v, Targets: []netip.AddrPort{target}},
+		)
 	}
 	w.auditIPVS(services)
 }
@@ -109,7 +115,8 @@ func (w *world) judgeVirtual(pod *lab.Node) {
 					ask{lab.Open, pod, whichever, to, 443}, // the workloads' own business
 					ask{lab.Open, pod, whichever, to, 444},
 					ask{lab.Open, pod, whichever, to, 9444},
-					ask{lab.Open, w.Internet, whichever, to, 9444}, // unlisted on a virtual IP: never ours
+					// unlisted on a virtual IP: never ours
+					ask{lab.Open, w.Internet, whichever, to, 9444},
 					ask{own, w.Internet, whichever, to, notServed},
 					ask{own, pod, whichever, to, notServed})
 			}
@@ -268,7 +275,8 @@ func (w *world) auditIPVS(services []ipvs.Service) {
 func (w *world) rowOf(r audit.Report, a netip.Addr, port uint16) audit.Exposure {
 	w.t.Helper()
 	for _, x := range r.Exposures {
-		if x.Address == a.String() && x.Port == port && x.Protocol == "tcp" && x.Interface == "eth0" {
+		if x.Address == a.String() && x.Port == port && x.Protocol == "tcp" &&
+			x.Interface == "eth0" {
 			return x
 		}
 	}

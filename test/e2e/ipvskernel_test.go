@@ -72,5 +72,6 @@ func (w *world) hostThroughIPVS() {
 	w.Host.Run("ipvsadm", "-D", "-t", later)
 	w.apply("unlisted: deny" + virtualPolicy)
 	w.Host.ListenTCP(8443)
-	w.expect(tcp, ask{lab.Dropped, w.Internet, whichever, virtual4, 8443}) // it would reach the host
+	// it would reach the host
+	w.expect(tcp, ask{lab.Dropped, w.Internet, whichever, virtual4, 8443})
 }

@@ -37,7 +37,8 @@ func TestAuditUnderstandsManySources(t *testing.T) {
 			if k%4 == 0 {
 				fmt.Fprintln(
 					&b,
-					netip.PrefixFrom(address.V6{Hi: 0x2000<<48 | first<<28}.IP(), length+19).Masked(),
+					netip.PrefixFrom(address.V6{Hi: 0x2000<<48 | first<<28}.IP(), length+19).
+						Masked(),
 				)
 			}
 		}

@@ -65,7 +65,9 @@ func testBridgedBroadcastAndMulticast(t *testing.T, e engine) {
 			t.Errorf("%q: %d datagrams of a guest reached the host's own listed port", mode, n)
 		}
 	}
-	w.apply("\nservices: [{name: dhcp, port: 67, protocol: udp, interfaces: docker0, allow: [any]}]\n")
+	w.apply(
+		"\nservices: [{name: dhcp, port: 67, protocol: udp, interfaces: docker0, allow: [any]}]\n",
+	)
 	for _, to := range []netip.Addr{broadcast4, group4, group6} {
 		guest.Send("eth0", netip.AddrPortFrom(to, 67), "allowed"+to.String())
 		if !own.Got("allowed"+to.String(), lab.Timeout(longer)) {
@@ -102,7 +104,8 @@ func testRoutedMulticast(t *testing.T, e engine) {
 		for _, to := range []netip.Addr{group4, group6, broadcast4} {
 			payload := mode + to.String()
 			arrived := false
-			for tries := 0; tries < 3 && !arrived; tries++ { // the first may be lost while its route settles
+			// the first may be lost while its route settles
+			for tries := 0; tries < 3 && !arrived; tries++ {
 				w.Office.SendHops("eth0", netip.AddrPortFrom(to, 9090), payload, 8)
 				arrived = server.Got(payload, lab.Timeout(patience))
 			}

@@ -150,7 +150,10 @@ func TestWhatNftPrintsLoadsAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			later := time.Now().AddDate(0, 1, 0).Format(time.DateOnly)
-			testWhatNftPrintsLoadsAgain(t, "version: 1\n"+strings.ReplaceAll(document, "LATER", later))
+			testWhatNftPrintsLoadsAgain(
+				t,
+				"version: 1\n"+strings.ReplaceAll(document, "LATER", later),
+			)
 		})
 	}
 }
@@ -203,7 +206,8 @@ func testWhatNftPrintsLoadsAgain(t *testing.T, document string) {
 		} else if !reflect.DeepEqual(alone, foreign) {
 			t.Errorf("%s: the JSON has other foreign objects than without ours: %v, without %v", when, foreign, alone)
 		}
-		cmd := again.Host.Command(context.Background(), "nft", "-f", "-") // as /etc/nftables.conf begins
+		// as /etc/nftables.conf begins
+		cmd := again.Host.Command(context.Background(), "nft", "-f", "-")
 		cmd.Stdin = strings.NewReader("flush ruleset\n" + text)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%s: nft can't read what it has printed: %v: %.300s", when, err, out)

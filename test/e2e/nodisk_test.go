@@ -34,8 +34,14 @@ type sparse struct {
 
 // friends are let in by sparsePolicy, foes by no policy.
 var (
-	friends = []netip.Addr{netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("2001:db8:77::1")}
-	foes    = []netip.Addr{netip.MustParseAddr("192.88.98.1"), netip.MustParseAddr("2001:db8:78::1")}
+	friends = []netip.Addr{
+		netip.MustParseAddr("192.88.99.1"),
+		netip.MustParseAddr("2001:db8:77::1"),
+	}
+	foes = []netip.Addr{
+		netip.MustParseAddr("192.88.98.1"),
+		netip.MustParseAddr("2001:db8:78::1"),
+	}
 )
 
 const sparsePolicy = `version: 1
@@ -186,7 +192,13 @@ func (s *sparse) mustSettle(what string, patience time.Duration) time.Duration {
 		}
 		if time.Since(began) > patience {
 			ofFoes, ofFriends := s.answers()
-			s.t.Fatalf("%s: after %s the foes are %v and the friends %v", what, patience, ofFoes, ofFriends)
+			s.t.Fatalf(
+				"%s: after %s the foes are %v and the friends %v",
+				what,
+				patience,
+				ofFoes,
+				ofFriends,
+			)
 		}
 	}
 }
@@ -232,7 +244,11 @@ func (s *sparse) mustRefuse(reason string) {
 	}
 	if !s.settled() {
 		ofFoes, ofFriends := s.answers()
-		s.t.Errorf("after an apply that failed the foes are %v and the friends %v", ofFoes, ofFriends)
+		s.t.Errorf(
+			"after an apply that failed the foes are %v and the friends %v",
+			ofFoes,
+			ofFriends,
+		)
 	}
 	// Nothing flips afterwards.
 	repaired := s.events("repaired")
@@ -254,7 +270,9 @@ func TestRepairOnAReadOnlyDisk(t *testing.T) {
 		s.mustRefuse("read-only file system")
 		s.repairs("read-only, after apply")
 		s.mustInside("mount -o remount,rw " + s.state)
-		s.mustInside(fmt.Sprintf("%s --config %s --backend %s apply", s.program, s.policy, e.backend))
+		s.mustInside(
+			fmt.Sprintf("%s --config %s --backend %s apply", s.program, s.policy, e.backend),
+		)
 		if got := s.w.ProbeEach(s.w.Internet, []lab.Question{{Source: foes[0], To: s.w.Host.At(9090, false)}}); got[0] != lab.Open {
 			t.Errorf("once the disk can be written, the new policy lets its source find %v", got[0])
 		}
@@ -305,7 +323,9 @@ func TestFullDiskLeavesTheOldRules(t *testing.T) {
 			)
 		}
 		s.mustInside("rm " + s.state + "/ballast")
-		s.mustInside(fmt.Sprintf("%s --config %s --backend %s apply", s.program, s.policy, e.backend))
+		s.mustInside(
+			fmt.Sprintf("%s --config %s --backend %s apply", s.program, s.policy, e.backend),
+		)
 		if got := s.w.ProbeEach(s.w.Internet, []lab.Question{{Source: foes[0], To: s.w.Host.At(9090, false)}}); got[0] != lab.Open {
 			t.Errorf("once there is room, the new policy lets its source find %v", got[0])
 		}
@@ -353,7 +373,10 @@ func (s *sparse) descriptors() int {
 	lowest := math.MaxInt
 	for range 10 {
 		for n := 0; ; n++ {
-			if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", s.pid, n)); errors.Is(err, os.ErrNotExist) {
+			if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", s.pid, n)); errors.Is(
+				err,
+				os.ErrNotExist,
+			) {
 				lowest = min(lowest, n)
 				break
 			} else if err != nil {
@@ -376,7 +399,12 @@ func TestTrialEndsWithoutADisk(t *testing.T) {
 					t.Fatal(err)
 				}
 				out, err := s.inside(
-					fmt.Sprintf("%s --config %s --backend %s apply --confirm 6s", s.program, other, e.backend),
+					fmt.Sprintf(
+						"%s --config %s --backend %s apply --confirm 6s",
+						s.program,
+						other,
+						e.backend,
+					),
 				)
 				if err != nil {
 					t.Fatalf("apply --confirm: %v: %s", err, out)

@@ -41,7 +41,13 @@ func TestOwnRulesLeaveNoDoubt(t *testing.T) {
 				}
 				for _, x := range r.Exposures {
 					if by := strings.Join(x.DecidedBy, "; "); strings.Contains(by, "unknown: ") {
-						t.Errorf("unlisted: %s: tcp/%d by %s: %s", unlisted, x.Port, x.Interface, by)
+						t.Errorf(
+							"unlisted: %s: tcp/%d by %s: %s",
+							unlisted,
+							x.Port,
+							x.Interface,
+							by,
+						)
 					}
 				}
 			}

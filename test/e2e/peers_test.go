@@ -10,7 +10,8 @@ import (
 	"github.com/portgrave/portgrave/test/peers"
 )
 
-// The firewalls of other projects, run for real: what audit, explain and import say of them is judged by packets.
+// The firewalls of other projects, run for real: what audit, explain and import say of them is
+// judged by packets.
 
 const ufwSetup = `
 # what the package does when it is installed
@@ -142,11 +143,15 @@ wait
 		t.Errorf("too little to prove anything: %+v", a)
 	}
 	found(t, report, audit.Bypass, 9090)
-	n := slices.IndexFunc(report.Exposures, func(x audit.Exposure) bool { return x.Port == 9090 && x.Target != "" && x.Interface == "eth0" })
+	n := slices.IndexFunc(
+		report.Exposures,
+		func(x audit.Exposure) bool { return x.Port == 9090 && x.Target != "" && x.Interface == "eth0" },
+	)
 	if n < 0 {
 		t.Fatalf("no row for the published port: %+v", report.Exposures)
 	}
-	if x := report.Exposures[n]; x.Process != "busybox" || x.Container == "" || !strings.HasSuffix(x.Target, ":80") {
+	if x := report.Exposures[n]; x.Process != "busybox" || x.Container == "" ||
+		!strings.HasSuffix(x.Target, ":80") {
 		t.Errorf("the row does not name what is behind the port: %+v", x)
 	}
 	for _, e := range []explained{
@@ -177,7 +182,10 @@ func (e explained) check(t *testing.T, i *installation) {
 
 func found(t *testing.T, r audit.Report, kind audit.Kind, port uint16) {
 	t.Helper()
-	if !slices.ContainsFunc(r.Findings, func(f audit.Finding) bool { return f.Kind == kind && f.Port == port }) {
+	if !slices.ContainsFunc(
+		r.Findings,
+		func(f audit.Finding) bool { return f.Kind == kind && f.Port == port },
+	) {
 		t.Errorf("no finding %s for port %d: %+v", kind, port, r.Findings)
 	}
 }

@@ -70,7 +70,11 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 					for j, to := range []netip.Addr{inside4, inside6} {
 						questions = append(
 							questions,
-							lab.Question{Source: sources[j], To: netip.AddrPortFrom(to, 0), Over: lab.Protocol(p)},
+							lab.Question{
+								Source: sources[j],
+								To:     netip.AddrPortFrom(to, 0),
+								Over:   lab.Protocol(p),
+							},
 						)
 						want = append(want, answers[i])
 					}
@@ -102,7 +106,9 @@ func TestProtocolsWithoutPorts(t *testing.T) {
   - {name: tunnels, protocol: [gre, 94], allow: [10.20.0.0/16, "fd00:20::/48"], except: [10.20.66.0/24, "fd00:20:0:66::/64"], interfaces: ["eth*"]}
 `
 		const monitoring = `  - {name: monitoring, protocol: ping, allow: [10.20.1.1, "fd00:20::1:1"], log: all, rate: {per_source: 1000/second}}` + "\n"
-		v, g, n, x, p := firewall.VRRP, firewall.GRE, firewall.Protocol(94), firewall.ESP, firewall.Ping
+		v, g, n, x, p := firewall.VRRP, firewall.GRE, firewall.Protocol(
+			94,
+		), firewall.ESP, firewall.Ping
 
 		all(
 			map[firewall.Protocol][2]lab.Answer{v: open, g: open, n: open, x: open, p: open},
@@ -121,7 +127,9 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 			seen.Refused[address.IPv6].Packets == 0 {
 			t.Errorf("of pings the kernel has counted %+v", seen)
 		}
-		w.apply("unlisted: deny\nrefuse: reject\nessentials: {echo: false}\n" + services + monitoring)
+		w.apply(
+			"unlisted: deny\nrefuse: reject\nessentials: {echo: false}\n" + services + monitoring,
+		)
 		told := [2]lab.Answer{lab.Open, lab.Refused}
 		refused := [2]lab.Answer{lab.Refused, lab.Refused}
 		all(map[firewall.Protocol][2]lab.Answer{v: told, g: told, n: told, x: refused, p: told})
@@ -168,23 +176,40 @@ func TestProtocolsOfGroups(t *testing.T) {
 				if source.Is6() {
 					group, to = vrrpGroup6, inside6
 				}
-				packets = append(packets, h.send(firewall.VRRP, source, group, arrives, func(payload []byte) {
-					w.Office.SendRaw("eth0", lab.Protocol(firewall.VRRP), source, group, payload)
-				}), h.send(firewall.AH, source, to, arrives, func(payload []byte) {
-					// next header 59, no more than the header itself: RFC 4302 §2
-					w.Office.SendRaw(
-						"eth0",
-						lab.Protocol(firewall.AH),
-						source,
-						to,
-						append([]byte{59, 1 + byte(len(payload)/4), 0, 0, 0, 0, 0, 1, 0, 0, 0, 1}, payload...),
-					)
-				}))
+				packets = append(
+					packets,
+					h.send(firewall.VRRP, source, group, arrives, func(payload []byte) {
+						w.Office.SendRaw(
+							"eth0",
+							lab.Protocol(firewall.VRRP),
+							source,
+							group,
+							payload,
+						)
+					}),
+					h.send(firewall.AH, source, to, arrives, func(payload []byte) {
+						// next header 59, no more than the header itself: RFC 4302 §2
+						w.Office.SendRaw(
+							"eth0",
+							lab.Protocol(firewall.AH),
+							source,
+							to,
+							append(
+								[]byte{59, 1 + byte(len(payload)/4), 0, 0, 0, 0, 0, 1, 0, 0, 0, 1},
+								payload...),
+						)
+					}),
+				)
 			}
 			h.expect(t, packets)
 		}
 		everybody := map[netip.Addr]bool{office4: true, office6: true, barred4: true, barred6: true}
-		nobody := map[netip.Addr]bool{office4: false, office6: false, barred4: false, barred6: false}
+		nobody := map[netip.Addr]bool{
+			office4: false,
+			office6: false,
+			barred4: false,
+			barred6: false,
+		}
 		some := map[netip.Addr]bool{office4: true, office6: true, barred4: false, barred6: false}
 		const services = `services: [{name: a, protocol: [vrrp, ah], allow: [10.20.1.1, "fd00:20::1:1"]}]` + "\n"
 		sends(everybody) // the control
@@ -227,7 +252,10 @@ func (w *world) hear(iface string, protocols ...firewall.Protocol) *hearing {
 							int(fd),
 							unix.SOL_IPV6,
 							unix.IPV6_JOIN_GROUP,
-							&unix.IPv6Mreq{Multiaddr: vrrpGroup6.As16(), Interface: uint32(link.Index)},
+							&unix.IPv6Mreq{
+								Multiaddr: vrrpGroup6.As16(),
+								Interface: uint32(link.Index),
+							},
 						)
 					} else {
 						err = unix.SetsockoptIPMreqn(int(fd), unix.SOL_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: vrrpGroup4.As4(), Ifindex: int32(link.Index)})

@@ -61,7 +61,12 @@ func testRateOfOneNetwork(t *testing.T, e engine) {
 			lab.Attempts(1),
 		)
 		if n := open(answers); n == 0 || n > burst {
-			t.Errorf("%s: %d of 70 000 addresses of one network got in, want 1 to %d", refuse, n, burst)
+			t.Errorf(
+				"%s: %d of 70 000 addresses of one network got in, want 1 to %d",
+				refuse,
+				n,
+				burst,
+			)
 		}
 	}
 	w.apply(

@@ -121,7 +121,8 @@ func asUser(uid int, f func() error) error {
 func answered(conns []net.Conn, request string) map[string]int {
 	for _, c := range conns {
 		_ = c.SetDeadline(time.Now().Add(time.Minute))
-		// A connection that was turned away may be over before this is written; its answer is there.
+		// A connection that was turned away may be over before this is written; its answer is
+		// there.
 		_, _ = c.Write([]byte(request))
 	}
 	count := map[string]int{}
@@ -166,7 +167,8 @@ func (i *installation) repairs() time.Duration {
 	began := time.Now()
 	for {
 		ctx, stop := context.WithTimeout(i.t.Context(), 10*time.Second)
-		out, _ := i.w.Host.Command(ctx, "nft", "list", "table", "inet", "portgrave").CombinedOutput()
+		out, _ := i.w.Host.Command(ctx, "nft", "list", "table", "inet", "portgrave").
+			CombinedOutput()
 		stop()
 		took := time.Since(began)
 		if bytes.Contains(out, []byte("10.0.0.0/8")) {

@@ -156,8 +156,8 @@ func (i *installation) explain(args ...string) (x audit.Explanation) {
 	return x
 }
 
-// With --to an address of another interface, and a client behind a router, packets come by that interface, where
-// source validation may refuse what is answered elsewhere.
+// With --to an address of another interface, and a client behind a router, packets come by that
+// interface, where source validation may refuse what is answered elsewhere.
 func TestExplainTakesTheInterfaceOfTheAddress(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -175,7 +175,8 @@ func TestExplainTakesTheInterfaceOfTheAddress(t *testing.T) {
 	}
 }
 
-// A packet may go to one of several targets: each is listed, and one that refuses makes connects false.
+// A packet may go to one of several targets: each is listed, and one that refuses makes connects
+// false.
 func TestExplainListsTargets(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()

@@ -87,8 +87,8 @@ func (l *listWorld) read() int {
 	return n
 }
 
-// TestListsAreReadWhenTheyChange checks that commands through the daemon read no list that stays the
-// same, and see each change of one, also those that keep its size and modification time.
+// TestListsAreReadWhenTheyChange checks that commands through the daemon read no list that stays
+// the same, and see each change of one, also those that keep its size and modification time.
 func TestListsAreReadWhenTheyChange(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -100,7 +100,8 @@ func TestListsAreReadWhenTheyChange(t *testing.T) {
 	unread := func(when string) {
 		t.Helper()
 		time.Sleep(2500 * time.Millisecond) // younger files are read and compared
-		l.run("plan")                       // which reads it once more, to know that it is not young any more
+		// which reads it once more, to know that it is not young any more
+		l.run("plan")
 		before := l.read()
 		for range 3 {
 			l.run("plan")
@@ -108,7 +109,12 @@ func TestListsAreReadWhenTheyChange(t *testing.T) {
 			l.run("drift")
 		}
 		if n := l.read() - before; n > size {
-			t.Errorf("%s: the daemon has read %d bytes for commands; the list has %d", when, n, size)
+			t.Errorf(
+				"%s: the daemon has read %d bytes for commands; the list has %d",
+				when,
+				n,
+				size,
+			)
 		}
 	}
 	unread("started")
@@ -183,8 +189,15 @@ func TestListsThatTheDaemonDoesNotSee(t *testing.T) {
 			if command != "" {
 				command = fmt.Sprintf(command, source(false, 2))
 			}
-			l.before = []string{"unshare", "-m", "sh", "-c", "mount -t tmpfs -o mode=755 none $0 && { " +
-				command + `exec "$@"; }`, filepath.Dir(l.list)}
+			l.before = []string{
+				"unshare",
+				"-m",
+				"sh",
+				"-c",
+				"mount -t tmpfs -o mode=755 none $0 && { " +
+					command + `exec "$@"; }`,
+				filepath.Dir(l.list),
+			}
 			l.put(l.list, 1)
 			l.start()
 			for range 2 {

@@ -171,7 +171,8 @@ func TestBoundElsewhereInContainer(t *testing.T) {
 	}
 	report := i.audit()
 	if !slices.ContainsFunc(report.Findings, func(f audit.Finding) bool {
-		return f.Kind == audit.BoundInside && f.Port == 8080 && strings.Contains(f.Detail, "127.0.0.1")
+		return f.Kind == audit.BoundInside && f.Port == 8080 &&
+			strings.Contains(f.Detail, "127.0.0.1")
 	}) {
 		t.Errorf("%+v", report.Findings)
 	}

@@ -55,7 +55,8 @@ func testSavedIptablesRules(t *testing.T, name string, six bool) {
 	}
 	saved := func() {
 		t.Helper()
-		// Standard output alone, as netfilter-persistent keeps it: on standard error stand warnings.
+		// Standard output alone, as netfilter-persistent keeps it: on standard error stand
+		// warnings.
 		text, err := w.Host.Command(context.Background(), save).Output()
 		if err != nil {
 			t.Fatal(err)

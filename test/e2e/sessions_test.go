@@ -70,7 +70,12 @@ func startSSHServer(t *testing.T, host *lab.Node) {
 // in, and the rest of the long list is not.
 func TestFightSparesSessions(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
-		s := startSparse(t, e, strings.Replace(longPolicy(), "port: 9091", "port: [22, 9091]", 1), "")
+		s := startSparse(
+			t,
+			e,
+			strings.Replace(longPolicy(), "port: 9091", "port: [22, 9091]", 1),
+			"",
+		)
 		startSSHServer(t, s.w.Host)
 		admin, other := netip.MustParseAddr("198.18.0.2"), netip.MustParseAddr("198.18.0.4")
 		s.w.AddSources(s.w.Internet, netip.PrefixFrom(admin, 32))

@@ -28,7 +28,11 @@ daemon: {poll: 2s}
 	foes := []netip.Addr{source(false, blocked), source(true, blocked)}
 	var entries []string
 	for n := range 20 {
-		entries = append(entries, fmt.Sprintf("192.0.2.%d", 2*n), fmt.Sprintf("2001:db8:6000::%x", 2*n))
+		entries = append(
+			entries,
+			fmt.Sprintf("192.0.2.%d", 2*n),
+			fmt.Sprintf("2001:db8:6000::%x", 2*n),
+		)
 	}
 	list := filepath.Join(i.dir, "blocked.txt")
 	put := func(entries ...string) {

@@ -215,7 +215,12 @@ func testLinkLocalAddressOfAnother(t *testing.T, e engine) {
 		// And the host's own address of that interface is nobody else's.
 		own := w.Host.Link("eth0").LinkLocal()
 		server := w.Host.ListenUDP(9096)
-		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(own, 9090), netip.AddrPortFrom(own, 9096))
+		w.Router.Inject(
+			"eth1",
+			lab.UDP,
+			netip.AddrPortFrom(own, 9090),
+			netip.AddrPortFrom(own, 9096),
+		)
 		time.Sleep(patience)
 		if server.Count() > 0 {
 			t.Errorf("%q: a packet that bears the host's link-local address was delivered", mode)
@@ -262,8 +267,8 @@ func testReplyToAnAddressThatNobodyTells(t *testing.T, e engine) {
 		}
 	}
 	w.Host.NFT("delete table inet naive")
-	// A service that is open to everybody on the attacker's own port is no way past that of the port
-	// asked.
+	// A service that is open to everybody on the attacker's own port is no way past that of the
+	// port asked.
 	const besides = "  - {name: open, port: \"42000-42999\", protocol: udp, allow: [any]}\n"
 	for _, mode := range []string{"", "unlisted: deny", "unlisted: deny\nestablished: keep"} {
 		w.apply(mode + officeOnly)
@@ -272,7 +277,11 @@ func testReplyToAnAddressThatNobodyTells(t *testing.T, e engine) {
 				t.Errorf("%q: a refused datagram to %v was delivered", mode, own)
 			}
 			if mode != "" && attack(own, unlisted, 9095) {
-				t.Errorf("%q: a refused datagram to an unlisted port of %v was delivered", mode, own)
+				t.Errorf(
+					"%q: a refused datagram to an unlisted port of %v was delivered",
+					mode,
+					own,
+				)
 			}
 		}
 		w.ownConnectionsGoOn(mode)
@@ -296,9 +305,13 @@ func testReplyToAnAddressThatNobodyTells(t *testing.T, e engine) {
 	}
 }
 
-// A packet with the host's address, forged before any rule refused it, makes a connection in which what its
-// receiver sends looks like an answer. The first policy ends it.
-func TestForgedBeforeTheFirstPolicy(t *testing.T) { onEveryBackend(t, testForgedBeforeTheFirstPolicy) }
+// A packet with the host's address, forged before any rule refused it, makes a connection in which
+// what its receiver sends looks like an answer. The first policy ends it.
+func TestForgedBeforeTheFirstPolicy(
+	t *testing.T,
+) {
+	onEveryBackend(t, testForgedBeforeTheFirstPolicy)
+}
 
 func testForgedBeforeTheFirstPolicy(t *testing.T, e engine) {
 	w := newWorld(t, e)
@@ -403,7 +416,13 @@ func testForgedFromContainer(t *testing.T, e engine) {
 				)
 				time.Sleep(patience)
 				if got := w.Internet.Connect(netip.AddrPortFrom(inside, 80), lab.Over(over), lab.From(attacker), lab.FromPort(port)); got != lab.Dropped {
-					t.Errorf("%q: over %v the container at %v is %v", mode, firewall.Protocol(over), inside, got)
+					t.Errorf(
+						"%q: over %v the container at %v is %v",
+						mode,
+						firewall.Protocol(over),
+						inside,
+						got,
+					)
 				}
 			}
 		}

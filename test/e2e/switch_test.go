@@ -290,7 +290,13 @@ func (f *flows) during(what string, change func(), pass, block []string) {
 			}
 			f.total[kind] += sent
 			if sent != got {
-				f.t.Errorf("%s: %d of %d packets of flow %s were refused", what, sent-got, sent, name)
+				f.t.Errorf(
+					"%s: %d of %d packets of flow %s were refused",
+					what,
+					sent-got,
+					sent,
+					name,
+				)
 			}
 		}
 		for _, kind := range block {
@@ -382,7 +388,11 @@ func officeState(t *testing.T, unlisted firewall.Unlisted, n, further int) *fire
 				Sources: b.Set().Union(own),
 				Log:     firewall.LogNone,
 				Ports: []firewall.PortRange{
-					{Protocol: firewall.UDP, First: servedPort + uint16(i), Last: servedPort + uint16(i)},
+					{
+						Protocol: firewall.UDP,
+						First:    servedPort + uint16(i),
+						Last:     servedPort + uint16(i),
+					},
 				},
 			},
 		)
@@ -437,7 +447,12 @@ func TestComingAndGoingShowsNoGap(t *testing.T) {
 				f.during("apply and teardown", turn(many, deny, nil), throughout, nil)
 				f.during("a first apply", turn(1, deny), throughout, nil)
 				f.during("deny", func() {}, throughout, notAtAll)
-				f.during("deny to ignore and back", turn(few, ignore, deny), throughout, notAtAll[:1])
+				f.during(
+					"deny to ignore and back",
+					turn(few, ignore, deny),
+					throughout,
+					notAtAll[:1],
+				)
 				f.during(
 					"deny to ignore without the service, and back",
 					turn(few, &nothing, deny),

@@ -150,7 +150,15 @@ func (x *trial) stranger(want lab.Answer, when string) {
 		{want, x.w.Internet, internet4, host4, 9090}, {want, x.w.Internet, internet6, host6, 9090},
 	} {
 		if got := a.try(lab.TCP); got != a.want {
-			x.t.Errorf("%s: %s from %v to %v is %v, want %v", when, a.from.Name, a.source, a.to, got, a.want)
+			x.t.Errorf(
+				"%s: %s from %v to %v is %v, want %v",
+				when,
+				a.from.Name,
+				a.source,
+				a.to,
+				got,
+				a.want,
+			)
 		}
 	}
 }
@@ -235,15 +243,20 @@ func withAndWithoutDaemon(t *testing.T, test func(t *testing.T, x *trial, daemon
 func TestEditedPolicyWaits(t *testing.T) {
 	withAndWithoutDaemon(t, func(t *testing.T, x *trial, daemon bool) {
 		x.write(wide)
-		if daemon { // it has had the time to read it: a network that it follows would be in force by now
+		// it has had the time to read it: a network that it follows would be in force by now
+		if daemon {
 			time.Sleep(time.Second)
 		}
-		x.await("status to say that the policy waits", func() bool { return x.status().Policy.Waits })
+		x.await(
+			"status to say that the policy waits",
+			func() bool { return x.status().Policy.Waits },
+		)
 		if out := x.run("status"); !strings.Contains(out, "waits") {
 			t.Errorf("status doesn't say that the policy waits:\n%s", out)
 		}
 		x.stranger(lab.Dropped, "edited")
-		if out, code := x.exit(x.on("plan")...); code != 2 || !strings.Contains(out, "203.0.113.0/24") ||
+		if out, code := x.exit(x.on("plan")...); code != 2 ||
+			!strings.Contains(out, "203.0.113.0/24") ||
 			!strings.Contains(out, "2001:db8:113::/48") {
 			t.Errorf("plan ends with %d:\n%s", code, out)
 		}
@@ -359,7 +372,8 @@ func TestTeardownLasts(t *testing.T) {
 		x.write(narrow + "# edited\n")
 		if daemon {
 			time.Sleep(time.Second)
-			if out, code := x.exit("reload"); code != 1 || !strings.Contains(out, "portgrave apply") {
+			if out, code := x.exit("reload"); code != 1 ||
+				!strings.Contains(out, "portgrave apply") {
 				t.Errorf("reload ends with %d: %s", code, out)
 			}
 		} else {
@@ -431,7 +445,10 @@ func TestFollow(t *testing.T) {
 					x.stranger(lab.Open, "edited")
 					return
 				}
-				x.await("status to say that the policy waits", func() bool { return x.status().Policy.Waits })
+				x.await(
+					"status to say that the policy waits",
+					func() bool { return x.status().Policy.Waits },
+				)
 				for _, restarted := range []bool{false, true} {
 					when := fmt.Sprintf("restarted: %v", restarted)
 					if restarted {

@@ -30,7 +30,11 @@ func slowFiles(six bool) []slowFile {
 				"2001:db8:5000::1\n2001:db8:5000::2\n",
 				"2001:db8:4000::66\n2001:db8:4000::67\n",
 			},
-			{"clients6.txt", "2001:db8:5000::3\n::/1", "28\n2001:db8:4000::10\n2001:db8:4000::11\n"},
+			{
+				"clients6.txt",
+				"2001:db8:5000::3\n::/1",
+				"28\n2001:db8:4000::10\n2001:db8:4000::11\n",
+			},
 		}
 	}
 	return []slowFile{
@@ -186,13 +190,19 @@ func (s *slowWorld) now() string {
 	for _, six := range []bool{false, true} {
 		for _, port := range []uint16{9090, 9091} {
 			for _, n := range sourcesAsked {
-				questions = append(questions, lab.Question{Source: source(six, n), To: s.Host.At(port, six)})
+				questions = append(
+					questions,
+					lab.Question{Source: source(six, n), To: s.Host.At(port, six)},
+				)
 			}
 		}
 	}
 	var out []string
 	for i, got := range s.ProbeEach(s.Internet, questions) {
-		out = append(out, fmt.Sprintf("%s to %d: %v", questions[i].Source, questions[i].To.Port(), got))
+		out = append(
+			out,
+			fmt.Sprintf("%s to %d: %v", questions[i].Source, questions[i].To.Port(), got),
+		)
 	}
 	return strings.Join(out, "\n")
 }

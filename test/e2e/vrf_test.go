@@ -50,7 +50,9 @@ func inVRF(t *testing.T, e engine, slaves ...string) *world {
 			}
 		}
 		for _, r := range routes {
-			w.Host.Run("ip", append([]string{"route", "replace", "table", "10"}, strings.Fields(r)...)...)
+			w.Host.Run(
+				"ip",
+				append([]string{"route", "replace", "table", "10"}, strings.Fields(r)...)...)
 		}
 	}
 	w.serve(9090, 9091)
@@ -118,7 +120,12 @@ services:
 						lab.Timeout(patience),
 					)
 					if arrived := countFrom(datagrams, from.source) > before; arrived != from.arrives {
-						t.Errorf("a datagram of %v arrives: %v, want %v", from.source, arrived, from.arrives)
+						t.Errorf(
+							"a datagram of %v arrives: %v, want %v",
+							from.source,
+							arrived,
+							from.arrives,
+						)
 					}
 				})
 			}
@@ -193,9 +200,19 @@ func testVRFReplyThatIsNone(t *testing.T, e engine) {
 	inject := func(from, to netip.Addr) bool {
 		port++
 		before := server.Count()
-		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(from, 9095), netip.AddrPortFrom(to, port))
+		w.Router.Inject(
+			"eth1",
+			lab.UDP,
+			netip.AddrPortFrom(from, 9095),
+			netip.AddrPortFrom(to, port),
+		)
 		time.Sleep(patience)
-		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(to, port), netip.AddrPortFrom(from, 9095))
+		w.Router.Inject(
+			"eth1",
+			lab.UDP,
+			netip.AddrPortFrom(to, port),
+			netip.AddrPortFrom(from, 9095),
+		)
 		time.Sleep(patience)
 		return server.Count() > before
 	}

@@ -103,9 +103,13 @@ var (
 		"fd00:20::1",
 	) // the host's, towards the office
 	bridge4, bridge6     = netip.MustParseAddr("172.17.0.1"), netip.MustParseAddr("fd00:17::1")
-	internet4, internet6 = netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("2001:db8:113::10")
-	office4, office6     = netip.MustParseAddr("10.20.1.1"), netip.MustParseAddr("fd00:20::1:1")
-	barred4, barred6     = netip.MustParseAddr(
+	internet4, internet6 = netip.MustParseAddr(
+		"203.0.113.10",
+	), netip.MustParseAddr(
+		"2001:db8:113::10",
+	)
+	office4, office6 = netip.MustParseAddr("10.20.1.1"), netip.MustParseAddr("fd00:20::1:1")
+	barred4, barred6 = netip.MustParseAddr(
 		"10.20.66.6",
 	), netip.MustParseAddr(
 		"fd00:20:0:66::6",

@@ -24,7 +24,11 @@ func (g *generator) crowded() []*table {
 	}
 	if g.IntN(2) == 0 {
 		t := &table{family: ex.FamilyNetdev}
-		c := add(t, ex.Base{Hook: ex.HookIngress, Devices: []string{"eth0"}}, `ingress device "eth0"`)
+		c := add(
+			t,
+			ex.Base{Hook: ex.HookIngress, Devices: []string{"eth0"}},
+			`ingress device "eth0"`,
+		)
 		for range 1 + g.IntN(2) {
 			c.rules = append(c.rules, g.remark(t))
 		}
@@ -60,7 +64,13 @@ func (g *generator) remark(t *table) *rule {
 	is := ex.In(ex.Of(ex.FieldProtocol), number(uint64(proto)))
 	switch port := uint64(1000 + g.IntN(40)); g.IntN(4) {
 	case 0, 1:
-		add(p(fmt.Sprintf("%s sport %d", proto, port), is, ex.In(ex.Of(ex.FieldSport), number(port))))
+		add(
+			p(
+				fmt.Sprintf("%s sport %d", proto, port),
+				is,
+				ex.In(ex.Of(ex.FieldSport), number(port)),
+			),
+		)
 	case 2:
 		add(p(fmt.Sprintf("%s sport %d-65535", proto, port), is,
 			ex.In(ex.Of(ex.FieldSport), ex.Numbers(port, 65535))))
@@ -96,8 +106,13 @@ func (g *generator) marked(t *table) *rule {
 	v := uint64(g.IntN(4)) & mask
 	verdict := pick(g, ex.VerdictDrop, ex.VerdictDrop, ex.VerdictAccept)
 	return &rule{
-		append([]ex.Statement{ex.In(ex.Of(ex.FieldMark).And(ex.Number(mask)), number(v))},
-			append(only(t, f), ex.In(ex.Of(sourceField(f)), ex.Prefix(x)), ex.Verdict{Kind: verdict})...),
+		append(
+			[]ex.Statement{ex.In(ex.Of(ex.FieldMark).And(ex.Number(mask)), number(v))},
+			append(
+				only(t, f),
+				ex.In(ex.Of(sourceField(f)), ex.Prefix(x)),
+				ex.Verdict{Kind: verdict},
+			)...),
 		fmt.Sprintf("meta mark & %#x == %d %s saddr %s %s", mask, v, word(f), x, verdict),
 	}
 }

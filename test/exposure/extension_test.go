@@ -41,24 +41,46 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 			break // which tests the address rather than its route
 		}
 		if g.IntN(2) == 0 {
-			return match(ex.Operand{Field: ex.FieldFib, Fib: ex.Fib{Of: ex.FibSource}}, "-m addrtype %s--src-type UNICAST", number(1))
+			return match(
+				ex.Operand{Field: ex.FieldFib, Fib: ex.Fib{Of: ex.FibSource}},
+				"-m addrtype %s--src-type UNICAST",
+				number(1),
+			)
 		}
-		return match(ex.Operand{Field: ex.FieldFib, Fib: ex.Fib{Of: ex.FibDest}}, "-m addrtype %s--dst-type LOCAL,BROADCAST", number(2), number(3))
+		return match(
+			ex.Operand{Field: ex.FieldFib, Fib: ex.Fib{Of: ex.FibDest}},
+			"-m addrtype %s--dst-type LOCAL,BROADCAST",
+			number(2),
+			number(3),
+		)
 	case 5:
 		if hook != "PREROUTING" && hook != "INPUT" && hook != "FORWARD" {
 			break
 		}
-		return match(ex.Operand{Field: ex.FieldFib, Fib: ex.Fib{Of: ex.FibDest, ByIn: true}}, "-m addrtype %s--dst-type LOCAL --limit-iface-in", number(2))
+		return match(
+			ex.Operand{Field: ex.FieldFib, Fib: ex.Fib{Of: ex.FibDest, ByIn: true}},
+			"-m addrtype %s--dst-type LOCAL --limit-iface-in",
+			number(2),
+		)
 	case 6:
 		if !connection {
 			break
 		}
 		// Not of both bits: neither known nor translated.
-		m := ex.Match{Key: []ex.Operand{ex.Of(ex.FieldCTState).And(ex.Number(6)), ex.Of(ex.FieldCTStatus).And(ex.Number(32))},
-			In: &ex.Set{Width: 2, Keys: []ex.Range{number(0), number(0)}}, Not: true}
+		m := ex.Match{
+			Key: []ex.Operand{
+				ex.Of(ex.FieldCTState).And(ex.Number(6)),
+				ex.Of(ex.FieldCTStatus).And(ex.Number(32)),
+			},
+			In:  &ex.Set{Width: 2, Keys: []ex.Range{number(0), number(0)}},
+			Not: true,
+		}
 		if g.IntN(3) == 0 {
 			// It also holds without a connection, which the model can't express.
-			return p("-m conntrack ! --ctstate ESTABLISHED,RELATED,DNAT", ex.Unknown{Text: "conntrack"})
+			return p(
+				"-m conntrack ! --ctstate ESTABLISHED,RELATED,DNAT",
+				ex.Unknown{Text: "conntrack"},
+			)
 		}
 		return p("-m conntrack --ctstate ESTABLISHED,RELATED,DNAT", m)
 	case 7:
@@ -76,7 +98,11 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 			break
 		}
 		x := pick(g, ports...)
-		return match(ex.Of(ex.FieldCTOrigDport), fmt.Sprintf("-m conntrack %%s--ctorigdstport %d:%d", x, x+1), ex.Numbers(x, x+1))
+		return match(
+			ex.Of(ex.FieldCTOrigDport),
+			fmt.Sprintf("-m conntrack %%s--ctorigdstport %d:%d", x, x+1),
+			ex.Numbers(x, x+1),
+		)
 	case 9:
 		if !connection {
 			break
@@ -92,13 +118,29 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 		if g.IntN(2) == 0 {
 			return match(ex.Of(ex.FieldTCPFlags).And(ex.Number(0x17)), "%s--syn", number(2))
 		}
-		return match(ex.Of(ex.FieldTCPFlags).And(ex.Number(0x12)), "%s--tcp-flags SYN,ACK SYN", number(2))
+		return match(
+			ex.Of(ex.FieldTCPFlags).And(ex.Number(0x12)),
+			"%s--tcp-flags SYN,ACK SYN",
+			number(2),
+		)
 	case 12:
 		if proto == 0 {
 			break
 		}
 		m := ex.Match{Key: []ex.Operand{ex.Of(ex.FieldSport), ex.Of(ex.FieldDport)},
-			In: &ex.Set{Width: 2, Keys: []ex.Range{number(80), ex.Full(16), ex.Numbers(8080, 8081), ex.Full(16), ex.Full(16), number(80), ex.Full(16), ex.Numbers(8080, 8081)}}}
+			In: &ex.Set{
+				Width: 2,
+				Keys: []ex.Range{
+					number(80),
+					ex.Full(16),
+					ex.Numbers(8080, 8081),
+					ex.Full(16),
+					ex.Full(16),
+					number(80),
+					ex.Full(16),
+					ex.Numbers(8080, 8081),
+				},
+			}}
 		m.Not = g.IntN(3) == 0
 		return p(fmt.Sprintf("-m multiport %s--ports 80,8080:8081", bang(m)), m)
 	case 13:
@@ -136,7 +178,14 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 		r := ex.Range{From: ex.Address(host4), To: ex.Address(other4)}
 		text := fmt.Sprintf("-m iprange %%s--dst-range %s-%s", host4, other4)
 		if f == address.IPv6 {
-			r, text = ex.Range{From: ex.Address(host6), To: ex.Address(other6)}, fmt.Sprintf("-m iprange %%s--dst-range %s-%s", host6, other6)
+			r, text = ex.Range{
+				From: ex.Address(host6),
+				To:   ex.Address(other6),
+			}, fmt.Sprintf(
+				"-m iprange %%s--dst-range %s-%s",
+				host6,
+				other6,
+			)
 		}
 		return match(ex.Of(destField(f)), text, r)
 	case 20:
@@ -144,7 +193,11 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 			break
 		}
 		v, mask := uint64(g.IntN(4)), pick(g, uint64(1), 3, 0xff)
-		return match(ex.Of(ex.FieldCTMark).And(ex.Number(mask)), fmt.Sprintf("-m connmark %%s--mark %#x/%#x", v&mask, mask), number(v&mask))
+		return match(
+			ex.Of(ex.FieldCTMark).And(ex.Number(mask)),
+			fmt.Sprintf("-m connmark %%s--mark %#x/%#x", v&mask, mask),
+			number(v&mask),
+		)
 	case 21:
 		if f == address.IPv4 {
 			return p("-m ttl --ttl-gt 1", ex.Unknown{Text: "ttl"})
@@ -161,7 +214,11 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 			mask, v = "ffff::ffff", netip.MustParseAddr("2600::1")
 		}
 		g.borders[v] = true
-		return match(ex.Of(sourceField(f)).And(ex.Address(netip.MustParseAddr(mask))), fmt.Sprintf("%%s-s %s/%s", v, mask), ex.One(ex.Address(v)))
+		return match(
+			ex.Of(sourceField(f)).And(ex.Address(netip.MustParseAddr(mask))),
+			fmt.Sprintf("%%s-s %s/%s", v, mask),
+			ex.One(ex.Address(v)),
+		)
 	case 23:
 		if proto == 0 || t.name == "raw" {
 			break
@@ -214,7 +271,11 @@ func (g *generator) portSet(f address.Family) piece {
 		g.ipsets = append(g.ipsets, fmt.Sprintf("add %s %s,%s:%d", name, x, proto, port))
 		set.Keys = append(set.Keys, ex.Prefix(x), number(uint64(proto)), number(port))
 	}
-	m := ex.Match{Key: []ex.Operand{ex.Of(sourceField(f)), ex.Of(ex.FieldProtocol), ex.Of(ex.FieldDport)}, In: set, Not: g.IntN(4) == 0}
+	m := ex.Match{
+		Key: []ex.Operand{ex.Of(sourceField(f)), ex.Of(ex.FieldProtocol), ex.Of(ex.FieldDport)},
+		In:  set,
+		Not: g.IntN(4) == 0,
+	}
 	return p(fmt.Sprintf("-m set %s--match-set %s src,dst", bang(m), name), m)
 }
 
@@ -248,7 +309,11 @@ func (g *generator) marking() piece {
 	but := func(o ex.Operand, m uint64) ex.Operand { return o.And(ex.Number(0xffffffff &^ m)) }
 	switch g.IntN(9) {
 	case 0:
-		return set(fmt.Sprintf("MARK --set-mark %#x/%#x", v, mask), ex.FieldMark, but(mark, mask|v).XorWith(ex.Number(v)))
+		return set(
+			fmt.Sprintf("MARK --set-mark %#x/%#x", v, mask),
+			ex.FieldMark,
+			but(mark, mask|v).XorWith(ex.Number(v)),
+		)
 	case 1:
 		return set(fmt.Sprintf("MARK --and-mark %#x", v), ex.FieldMark, mark.And(ex.Number(v)))
 	case 2:
@@ -256,13 +321,31 @@ func (g *generator) marking() piece {
 	case 3:
 		return set(fmt.Sprintf("MARK --xor-mark %#x", v), ex.FieldMark, mark.XorWith(ex.Number(v)))
 	case 4:
-		return set(fmt.Sprintf("CONNMARK --set-xmark %#x/%#x", v, mask), ex.FieldCTMark, but(ct, mask).XorWith(ex.Number(v)))
+		return set(
+			fmt.Sprintf("CONNMARK --set-xmark %#x/%#x", v, mask),
+			ex.FieldCTMark,
+			but(ct, mask).XorWith(ex.Number(v)),
+		)
 	case 5:
-		return set(fmt.Sprintf("CONNMARK --set-mark %#x/%#x", v, mask), ex.FieldCTMark, but(ct, mask|v).XorWith(ex.Number(v)))
+		return set(
+			fmt.Sprintf("CONNMARK --set-mark %#x/%#x", v, mask),
+			ex.FieldCTMark,
+			but(ct, mask|v).XorWith(ex.Number(v)),
+		)
 	case 6:
-		return set("CONNMARK --save-mark --nfmask 0x3 --ctmask 0x1", ex.FieldCTMark, but(ct, 1), mark.And(ex.Number(3)))
+		return set(
+			"CONNMARK --save-mark --nfmask 0x3 --ctmask 0x1",
+			ex.FieldCTMark,
+			but(ct, 1),
+			mark.And(ex.Number(3)),
+		)
 	case 7:
-		return set("CONNMARK --restore-mark --nfmask 0x1 --ctmask 0x3", ex.FieldMark, but(mark, 1), ct.And(ex.Number(3)))
+		return set(
+			"CONNMARK --restore-mark --nfmask 0x1 --ctmask 0x3",
+			ex.FieldMark,
+			but(mark, 1),
+			ct.And(ex.Number(3)),
+		)
 	}
 	return p("-j LOG", ex.NoEffect{Text: "LOG"})
 }
@@ -278,24 +361,56 @@ func (g *generator) translate(t *table) piece {
 	d := g.dest(f)
 	switch g.IntN(6) {
 	case 0:
-		return p("-j REDIRECT --to-ports 80-81", ex.NAT{Kind: ex.NATRedirect, Family: t.family, Port: op(ex.Number(80)), PortMax: op(ex.Number(81))})
+		return p(
+			"-j REDIRECT --to-ports 80-81",
+			ex.NAT{
+				Kind:    ex.NATRedirect,
+				Family:  t.family,
+				Port:    op(ex.Number(80)),
+				PortMax: op(ex.Number(81)),
+			},
+		)
 	case 1:
-		return p("-j DNAT --to-destination "+endpointText(d, "8080-8081"), ex.NAT{Family: t.family, Addr: op(ex.Address(d)), Port: op(ex.Number(8080)), PortMax: op(ex.Number(8081))})
+		return p(
+			"-j DNAT --to-destination "+endpointText(d, "8080-8081"),
+			ex.NAT{
+				Family:  t.family,
+				Addr:    op(ex.Address(d)),
+				Port:    op(ex.Number(8080)),
+				PortMax: op(ex.Number(8081)),
+			},
+		)
 	case 2:
 		// The port keeps its offset in the range: 80 becomes 8080.
 		base := pick(g, uint64(80), 81, 79)
-		return p("-j DNAT --to-destination "+endpointText(d, fmt.Sprintf("8080-8081/%d", base)),
-			ex.NAT{Family: t.family, Addr: op(ex.Address(d)), Port: op(ex.Number(8080)), PortMax: op(ex.Number(8081)), PortBase: op(ex.Number(base))})
+		return p(
+			"-j DNAT --to-destination "+endpointText(d, fmt.Sprintf("8080-8081/%d", base)),
+			ex.NAT{
+				Family:   t.family,
+				Addr:     op(ex.Address(d)),
+				Port:     op(ex.Number(8080)),
+				PortMax:  op(ex.Number(8081)),
+				PortBase: op(ex.Number(base)),
+			},
+		)
 	case 3:
-		return p(fmt.Sprintf("-j DNAT --to-destination %s-%s", first, last), ex.NAT{Family: t.family, Addr: op(ex.Address(first)), AddrMax: op(ex.Address(last))})
+		return p(
+			fmt.Sprintf("-j DNAT --to-destination %s-%s", first, last),
+			ex.NAT{Family: t.family, Addr: op(ex.Address(first)), AddrMax: op(ex.Address(last))},
+		)
 	case 4:
 		// Only the last bit of the address stays.
 		x := netip.PrefixFrom(first, first.BitLen()-1).Masked()
 		mask := ex.Ones(first.BitLen()).AndNot(ex.Number(1))
-		o := ex.Of(destField(f)).And(ex.Ones(first.BitLen()).AndNot(mask)).XorWith(ex.Address(x.Addr()))
+		o := ex.Of(destField(f)).
+			And(ex.Ones(first.BitLen()).AndNot(mask)).
+			XorWith(ex.Address(x.Addr()))
 		return p("-j NETMAP --to "+x.String(), ex.NAT{Family: t.family, Addr: &o})
 	}
-	return p("-j DNAT --to-destination "+d.String(), ex.NAT{Family: t.family, Addr: op(ex.Address(d))})
+	return p(
+		"-j DNAT --to-destination "+d.String(),
+		ex.NAT{Family: t.family, Addr: op(ex.Address(d))},
+	)
 }
 
 // sourceNAT draws a translation of sources, which doesn't affect which sources get through.
@@ -309,5 +424,8 @@ func (g *generator) sourceNAT(t *table) piece {
 	if g.IntN(2) == 0 {
 		return p("-j MASQUERADE", ex.NAT{Kind: ex.NATMasquerade, Family: t.family})
 	}
-	return p("-j SNAT --to-source "+a.String(), ex.NAT{Kind: ex.NATSource, Family: t.family, Addr: &o})
+	return p(
+		"-j SNAT --to-source "+a.String(),
+		ex.NAT{Kind: ex.NATSource, Family: t.family, Addr: &o},
+	)
 }

@@ -31,7 +31,13 @@ const (
 )
 
 func neighbours(text string) *rule {
-	return &rule{[]ex.Statement{ex.In(ex.Of(ex.FieldProtocol), number(58)), ex.Verdict{Kind: ex.VerdictAccept}}, text}
+	return &rule{
+		[]ex.Statement{
+			ex.In(ex.Of(ex.FieldProtocol), number(58)),
+			ex.Verdict{Kind: ex.VerdictAccept},
+		},
+		text,
+	}
 }
 
 // begin is the first rule of a base chain. Random rules meet answers only if the generator is asked
@@ -49,11 +55,23 @@ func (g *generator) begin(t *table) *rule {
 }
 
 func leave(text string) *rule {
-	return &rule{[]ex.Statement{ex.In(ex.Of(ex.FieldOutName), ex.One(ex.Name("eth0"))), ex.Verdict{Kind: ex.VerdictAccept}}, text}
+	return &rule{
+		[]ex.Statement{
+			ex.In(ex.Of(ex.FieldOutName), ex.One(ex.Name("eth0"))),
+			ex.Verdict{Kind: ex.VerdictAccept},
+		},
+		text,
+	}
 }
 
 func pass(text string) *rule {
-	return &rule{[]ex.Statement{ex.NotIn(ex.Of(ex.FieldInName), ex.One(ex.Name("eth0"))), ex.Verdict{Kind: ex.VerdictAccept}}, text}
+	return &rule{
+		[]ex.Statement{
+			ex.NotIn(ex.Of(ex.FieldInName), ex.One(ex.Name("eth0"))),
+			ex.Verdict{Kind: ex.VerdictAccept},
+		},
+		text,
+	}
 }
 
 // The ports that host and container listen on.
@@ -82,7 +100,8 @@ type generator struct {
 
 	proxies bool // transparent proxies are among the rules
 	answers bool // rules meet the answers too
-	crowd   bool // all rulesets have several chains of one hook and priority; otherwise each fourth has
+	// all rulesets have several chains of one hook and priority; otherwise each fourth has
+	crowd bool
 
 	ipsets []string           // as `ipset restore` takes them
 	grown  map[string]*ex.Set // ipsets that rules add to, by name
@@ -118,8 +137,18 @@ func addressOf(v ex.Value, f address.Family) netip.Addr {
 func (g *generator) prefix(f address.Family) netip.Prefix {
 	var out netip.Prefix
 	if f == address.IPv4 {
-		base := pick(g, "20.0.0.0", "20.0.0.129", "20.0.1.0", "20.1.0.0", "20.128.0.0", "21.0.0.0", "100.64.0.1")
-		out = netip.PrefixFrom(netip.MustParseAddr(base), pick(g, 1, 8, 9, 15, 16, 23, 24, 25, 31, 32)).Masked()
+		base := pick(
+			g,
+			"20.0.0.0",
+			"20.0.0.129",
+			"20.0.1.0",
+			"20.1.0.0",
+			"20.128.0.0",
+			"21.0.0.0",
+			"100.64.0.1",
+		)
+		out = netip.PrefixFrom(netip.MustParseAddr(base), pick(g, 1, 8, 9, 15, 16, 23, 24, 25, 31, 32)).
+			Masked()
 	} else {
 		base := pick(g, "2600::", "2600::1", "2600:0:1::", "2600:8000::", "2601::", "2600::8000:0:0:1")
 		out = netip.PrefixFrom(netip.MustParseAddr(base), pick(g, 1, 16, 17, 47, 48, 64, 65, 127, 128)).Masked()
@@ -137,7 +166,12 @@ func (g *generator) ranges(f address.Family, n int) ([]string, []ex.Range) {
 		r, s := ex.Prefix(x), x.String()
 		if g.IntN(3) == 0 && x.Addr().Next().Next().IsValid() {
 			to := x.Addr().Next().Next().Next()
-			r, s = ex.Range{From: ex.Address(x.Addr()), To: ex.Address(to)}, x.Addr().String()+"-"+to.String()
+			r, s = ex.Range{
+				From: ex.Address(x.Addr()),
+				To:   ex.Address(to),
+			}, x.Addr().
+				String()+
+				"-"+to.String()
 			g.border(r, f)
 		}
 		if !overlaps(list, r) {
@@ -202,7 +236,15 @@ func (g *generator) dest(f address.Family) netip.Addr {
 
 func (g *generator) rule(t *table, b *ex.Base, nat bool, chains []string) *rule {
 	r := &rule{}
-	g.ruleFamily, g.ruleProtocol = pick(g, address.IPv4, address.IPv6), pick(g, firewall.TCP, firewall.UDP)
+	g.ruleFamily, g.ruleProtocol = pick(
+		g,
+		address.IPv4,
+		address.IPv6,
+	), pick(
+		g,
+		firewall.TCP,
+		firewall.UDP,
+	)
 	add := func(x piece) {
 		if x.text != "" {
 			r.text += x.text + " "
@@ -228,7 +270,17 @@ func (g *generator) rule(t *table, b *ex.Base, nat bool, chains []string) *rule 
 
 // table draws an nft table.
 func (g *generator) table(n int) *table {
-	t := &table{family: pick(g, ex.FamilyInet, ex.FamilyInet, ex.FamilyIPv4, ex.FamilyIPv6, ex.FamilyNetdev), name: fmt.Sprintf("t%d", n)}
+	t := &table{
+		family: pick(
+			g,
+			ex.FamilyInet,
+			ex.FamilyInet,
+			ex.FamilyIPv4,
+			ex.FamilyIPv6,
+			ex.FamilyNetdev,
+		),
+		name: fmt.Sprintf("t%d", n),
+	}
 	t.ingress = t.family == ex.FamilyInet && g.IntN(8) == 0
 	var users, natUsers []*chain
 	names := func(list []*chain) (out []string) {
@@ -299,7 +351,8 @@ func (g *generator) table(n int) *table {
 		}
 		for range g.IntN(6) {
 			r := g.rule(t, b, nat, reach)
-			if g.answers && (b.Hook == ex.HookOutput || b.Hook >= ex.HookPostrouting) && g.IntN(4) > 0 {
+			if g.answers && (b.Hook == ex.HookOutput || b.Hook >= ex.HookPostrouting) &&
+				g.IntN(4) > 0 {
 				r = mirrored(r)
 			}
 			c.rules = append(c.rules, r)
@@ -310,7 +363,17 @@ func (g *generator) table(n int) *table {
 			verdict := pick(g, ex.VerdictAccept, ex.VerdictDrop, ex.VerdictReturn)
 			for range 4 + g.IntN(4) {
 				x := g.prefix(f)
-				c.rules = append(c.rules, &rule{append(only(t, f), ex.In(ex.Of(sourceField(f)), ex.Prefix(x)), ex.Verdict{Kind: verdict}), fmt.Sprintf("%s saddr %s %s", word(f), x, verdict)})
+				c.rules = append(
+					c.rules,
+					&rule{
+						append(
+							only(t, f),
+							ex.In(ex.Of(sourceField(f)), ex.Prefix(x)),
+							ex.Verdict{Kind: verdict},
+						),
+						fmt.Sprintf("%s saddr %s %s", word(f), x, verdict),
+					},
+				)
 			}
 		}
 		t.chains = append(t.chains, c)

@@ -14,9 +14,19 @@ func (g *generator) effect(t *table, b *ex.Base) piece {
 	v := uint64(1 + g.IntN(3))
 	if f := g.family(t); g.IntN(8) == 0 {
 		x := g.prefix(f)
-		lookup := ex.Operand{Field: ex.FieldMap, Lookup: &ex.Lookup{Key: []ex.Operand{ex.Of(sourceField(f))},
-			In: &ex.Set{Width: 1, Keys: []ex.Range{ex.Prefix(x)}, Data: []ex.Value{ex.Number(v)}, DataWidth: 1}}}
-		return p(fmt.Sprintf("meta mark set %s saddr map { %s : %d }", word(f), x, v), append(only(t, f), ex.Assign{To: ex.FieldMark, Value: []ex.Operand{lookup}})...)
+		lookup := ex.Operand{
+			Field: ex.FieldMap,
+			Lookup: &ex.Lookup{Key: []ex.Operand{ex.Of(sourceField(f))},
+				In: &ex.Set{
+					Width:     1,
+					Keys:      []ex.Range{ex.Prefix(x)},
+					Data:      []ex.Value{ex.Number(v)},
+					DataWidth: 1,
+				}},
+		}
+		return p(
+			fmt.Sprintf("meta mark set %s saddr map { %s : %d }", word(f), x, v),
+			append(only(t, f), ex.Assign{To: ex.FieldMark, Value: []ex.Operand{lookup}})...)
 	}
 	set := func(to ex.Field, o ...ex.Operand) ex.Statement { return ex.Assign{To: to, Value: o} }
 	mark, ct := ex.Of(ex.FieldMark), ex.Of(ex.FieldCTMark)
@@ -31,11 +41,20 @@ func (g *generator) effect(t *table, b *ex.Base) piece {
 	case 0:
 		return p(fmt.Sprintf("meta mark set %d", v), set(ex.FieldMark, ex.Const(ex.Number(v))))
 	case 1:
-		return p(fmt.Sprintf("meta mark set meta mark or %d", v), set(ex.FieldMark, mark.Or(ex.Number(v))))
+		return p(
+			fmt.Sprintf("meta mark set meta mark or %d", v),
+			set(ex.FieldMark, mark.Or(ex.Number(v))),
+		)
 	case 2:
-		return p(fmt.Sprintf("meta mark set meta mark and %d", v), set(ex.FieldMark, mark.And(ex.Number(v))))
+		return p(
+			fmt.Sprintf("meta mark set meta mark and %d", v),
+			set(ex.FieldMark, mark.And(ex.Number(v))),
+		)
 	case 3:
-		return p(fmt.Sprintf("meta mark set meta mark xor %d", v), set(ex.FieldMark, mark.XorWith(ex.Number(v))))
+		return p(
+			fmt.Sprintf("meta mark set meta mark xor %d", v),
+			set(ex.FieldMark, mark.XorWith(ex.Number(v))),
+		)
 	}
 	if t.early() {
 		return p("counter", ex.NoEffect{Text: "counter"})
@@ -57,7 +76,10 @@ func (g *generator) effect(t *table, b *ex.Base) piece {
 	if g.IntN(3) == 0 {
 		return p("meta mark set ct mark & 1", set(ex.FieldMark, ct.And(ex.Number(1))))
 	}
-	return p(fmt.Sprintf("meta mark set meta mark << %d", v%2+1), set(ex.FieldMark, mark.ShiftBy(int(v%2+1))))
+	return p(
+		fmt.Sprintf("meta mark set meta mark << %d", v%2+1),
+		set(ex.FieldMark, mark.ShiftBy(int(v%2+1))),
+	)
 }
 
 // verdict draws the end of a rule; "" if it has no verdict.
@@ -104,7 +126,10 @@ func (g *generator) vmap(t *table, chains []string) piece {
 			set.Keys, set.Verdicts = append(set.Keys, number(x)), append(set.Verdicts, v)
 			elements = append(elements, fmt.Sprintf("%d : %s", x, s))
 		}
-		return p("th dport vmap { "+strings.Join(elements, ", ")+" }", ex.VerdictMap{Key: []ex.Operand{ex.Of(ex.FieldDport)}, In: set})
+		return p(
+			"th dport vmap { "+strings.Join(elements, ", ")+" }",
+			ex.VerdictMap{Key: []ex.Operand{ex.Of(ex.FieldDport)}, In: set},
+		)
 	}
 	if g.IntN(5) == 0 {
 		for x := range uint64(2) {
@@ -112,8 +137,15 @@ func (g *generator) vmap(t *table, chains []string) piece {
 			set.Keys, set.Verdicts = append(set.Keys, number(x)), append(set.Verdicts, v)
 			elements = append(elements, fmt.Sprintf("%d : %s", x, s))
 		}
-		return p("numgen random mod 2 vmap { "+strings.Join(elements, ", ")+" }",
-			ex.VerdictMap{Key: []ex.Operand{{Field: ex.FieldUnknown, Text: "numgen random mod 2", Max: ex.Number(1)}}, In: set})
+		return p(
+			"numgen random mod 2 vmap { "+strings.Join(elements, ", ")+" }",
+			ex.VerdictMap{
+				Key: []ex.Operand{
+					{Field: ex.FieldUnknown, Text: "numgen random mod 2", Max: ex.Number(1)},
+				},
+				In: set,
+			},
+		)
 	}
 	text, list := g.ranges(f, 1+g.IntN(3))
 	for i, r := range list {
@@ -126,7 +158,9 @@ func (g *generator) vmap(t *table, chains []string) piece {
 		set.Verdicts, set.Default = append(set.Verdicts, v), true
 		elements = append(elements, "* : "+s)
 	}
-	return p(word(f)+" saddr vmap { "+strings.Join(elements, ", ")+" }", append(only(t, f), ex.VerdictMap{Key: []ex.Operand{ex.Of(sourceField(f))}, In: set})...)
+	return p(
+		word(f)+" saddr vmap { "+strings.Join(elements, ", ")+" }",
+		append(only(t, f), ex.VerdictMap{Key: []ex.Operand{ex.Of(sourceField(f))}, In: set})...)
 }
 
 // translation draws a statement of NAT.
@@ -160,20 +194,38 @@ func (g *generator) translation(t *table) piece {
 	}
 	switch g.IntN(5) {
 	case 0:
-		return p(fmt.Sprintf("meta l4proto %s %sredirect to :%d", pw, nf, port), append(s, ex.NAT{Kind: ex.NATRedirect, Family: ex.FamilyInet, Port: &po})...)
+		return p(
+			fmt.Sprintf("meta l4proto %s %sredirect to :%d", pw, nf, port),
+			append(s, ex.NAT{Kind: ex.NATRedirect, Family: ex.FamilyInet, Port: &po})...)
 	case 1:
-		return p(fmt.Sprintf("meta l4proto %s %sdnat %s %s", pw, nf, to, d), append(s, ex.NAT{Family: family, Addr: &addr})...)
+		return p(
+			fmt.Sprintf("meta l4proto %s %sdnat %s %s", pw, nf, to, d),
+			append(s, ex.NAT{Family: family, Addr: &addr})...)
 	case 2:
 		last := ex.Const(ex.Number(81))
 		first := ex.Const(ex.Number(80))
-		return p(fmt.Sprintf("meta l4proto %s %sdnat %s %s", pw, nf, to, endpointText(d, "80-81")), append(s, ex.NAT{Family: family, Addr: &addr, Port: &first, PortMax: &last})...)
+		return p(
+			fmt.Sprintf("meta l4proto %s %sdnat %s %s", pw, nf, to, endpointText(d, "80-81")),
+			append(s, ex.NAT{Family: family, Addr: &addr, Port: &first, PortMax: &last})...)
 	case 3:
 		x := g.prefix(f)
-		lookup := ex.Operand{Field: ex.FieldMap, Lookup: &ex.Lookup{Key: []ex.Operand{ex.Of(sourceField(f))},
-			In: &ex.Set{Width: 1, Keys: []ex.Range{ex.Prefix(x)}, Data: []ex.Value{ex.Address(d)}, DataWidth: 1}}}
-		return p(fmt.Sprintf("meta l4proto %s %sdnat %s %s saddr map { %s : %s }", pw, nf, to, w, x, d), append(s, ex.NAT{Family: family, Addr: &lookup})...)
+		lookup := ex.Operand{
+			Field: ex.FieldMap,
+			Lookup: &ex.Lookup{Key: []ex.Operand{ex.Of(sourceField(f))},
+				In: &ex.Set{
+					Width:     1,
+					Keys:      []ex.Range{ex.Prefix(x)},
+					Data:      []ex.Value{ex.Address(d)},
+					DataWidth: 1,
+				}},
+		}
+		return p(
+			fmt.Sprintf("meta l4proto %s %sdnat %s %s saddr map { %s : %s }", pw, nf, to, w, x, d),
+			append(s, ex.NAT{Family: family, Addr: &lookup})...)
 	}
-	return p(fmt.Sprintf("meta l4proto %s %sdnat %s %s", pw, nf, to, endpointText(d, fmt.Sprint(port))), append(s, ex.NAT{Family: family, Addr: &addr, Port: &po})...)
+	return p(
+		fmt.Sprintf("meta l4proto %s %sdnat %s %s", pw, nf, to, endpointText(d, fmt.Sprint(port))),
+		append(s, ex.NAT{Family: family, Addr: &addr, Port: &po})...)
 }
 
 func endpointText(a netip.Addr, port string) string {

@@ -30,7 +30,15 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 		m, not := g.in(ex.Of(sourceField(f)), list...)
 		if g.IntN(2) == 0 {
 			name := fmt.Sprintf("s%d", len(t.sets))
-			t.sets = append(t.sets, fmt.Sprintf("set %s { type %s; flags interval; elements = { %s }; }", name, map[string]string{"ip": "ipv4_addr", "ip6": "ipv6_addr"}[w], strings.Join(text, ", ")))
+			t.sets = append(
+				t.sets,
+				fmt.Sprintf(
+					"set %s { type %s; flags interval; elements = { %s }; }",
+					name,
+					map[string]string{"ip": "ipv4_addr", "ip6": "ipv6_addr"}[w],
+					strings.Join(text, ", "),
+				),
+			)
 			return p(w+" saddr "+not+"@"+name, append(only(t, f), m)...)
 		}
 		return p(w+" saddr "+not+"{ "+strings.Join(text, ", ")+" }", append(only(t, f), m)...)
@@ -40,7 +48,12 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 		proto, pw := g.protocol()
 		set := &ex.Set{Width: 2, Keys: []ex.Range{ex.Prefix(x), number(port)}}
 		s := append(only(t, f), ex.In(ex.Of(ex.FieldProtocol), number(uint64(proto))))
-		return p(fmt.Sprintf("%s saddr . %s dport { %s . %d }", w, pw, x, port), append(s, ex.Match{Key: []ex.Operand{ex.Of(sourceField(f)), ex.Of(ex.FieldDport)}, In: set})...)
+		return p(
+			fmt.Sprintf("%s saddr . %s dport { %s . %d }", w, pw, x, port),
+			append(
+				s,
+				ex.Match{Key: []ex.Operand{ex.Of(sourceField(f)), ex.Of(ex.FieldDport)}, In: set},
+			)...)
 	case 8:
 		d := g.dest(f)
 		m, not := g.in(ex.Of(destField(f)), ex.One(ex.Address(d)))
@@ -55,7 +68,10 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 		if a == b {
 			return p(fmt.Sprintf("th dport %d", a), ex.In(ex.Of(ex.FieldDport), number(a)))
 		}
-		return p(fmt.Sprintf("th dport { %d, %d }", a, b), ex.In(ex.Of(ex.FieldDport), number(a), number(b)))
+		return p(
+			fmt.Sprintf("th dport { %d, %d }", a, b),
+			ex.In(ex.Of(ex.FieldDport), number(a), number(b)),
+		)
 	case 12:
 		proto, pw := g.protocol()
 		m, not := g.in(ex.Of(ex.FieldProtocol), number(uint64(proto)))
@@ -95,14 +111,20 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 		case 1:
 			x := pick(g, ports...)
 			proto, pw := g.protocol()
-			return p(fmt.Sprintf("meta l4proto %s ct original proto-dst %d", pw, x), ex.In(ex.Of(ex.FieldProtocol), number(uint64(proto))), ex.In(ex.Of(ex.FieldCTOrigDport), number(x)))
+			return p(
+				fmt.Sprintf("meta l4proto %s ct original proto-dst %d", pw, x),
+				ex.In(ex.Of(ex.FieldProtocol), number(uint64(proto))),
+				ex.In(ex.Of(ex.FieldCTOrigDport), number(x)),
+			)
 		case 2:
 			d := g.dest(f)
 			field := ex.FieldCTOrigDest4
 			if f == address.IPv6 {
 				field = ex.FieldCTOrigDest6
 			}
-			return p(fmt.Sprintf("ct original %s daddr %s", w, d), append(only(t, f), ex.In(ex.Of(field), ex.One(ex.Address(d))))...)
+			return p(
+				fmt.Sprintf("ct original %s daddr %s", w, d),
+				append(only(t, f), ex.In(ex.Of(field), ex.One(ex.Address(d))))...)
 		}
 		return p("ct direction original", ex.In(ex.Of(ex.FieldCTDirection), number(0)))
 	case 20:
@@ -116,12 +138,23 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 		if g.ruleProtocol != firewall.TCP {
 			break
 		}
-		return p("tcp flags & (syn|ack) == syn", ex.In(ex.Of(ex.FieldProtocol), number(6)), ex.In(ex.Of(ex.FieldTCPFlags).And(ex.Number(18)), number(2)))
+		return p(
+			"tcp flags & (syn|ack) == syn",
+			ex.In(ex.Of(ex.FieldProtocol), number(6)),
+			ex.In(ex.Of(ex.FieldTCPFlags).And(ex.Number(18)), number(2)),
+		)
 	case 22:
 		if t.family != ex.FamilyInet {
 			break
 		}
-		m, not := g.in(ex.Of(ex.FieldNFProto), number(uint64(map[address.Family]ex.Family{address.IPv4: ex.FamilyIPv4, address.IPv6: ex.FamilyIPv6}[f])))
+		m, not := g.in(
+			ex.Of(ex.FieldNFProto),
+			number(
+				uint64(
+					map[address.Family]ex.Family{address.IPv4: ex.FamilyIPv4, address.IPv6: ex.FamilyIPv6}[f],
+				),
+			),
+		)
 		return p("meta nfproto "+not+f.String(), m)
 	}
 	switch g.IntN(6) {
@@ -133,10 +166,17 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 		}
 		// Elements that the probes themselves add.
 		s := g.dynamic(t, f)
-		return p(fmt.Sprintf("%s saddr @%s", w, s.Name), append(only(t, f), ex.Match{Key: []ex.Operand{ex.Of(sourceField(f))}, In: s})...)
+		return p(
+			fmt.Sprintf("%s saddr @%s", w, s.Name),
+			append(only(t, f), ex.Match{Key: []ex.Operand{ex.Of(sourceField(f))}, In: s})...)
 	case 3:
 		s := g.dynamic(t, f)
-		return p(fmt.Sprintf("add @%s { %s saddr }", s.Name, w), append(only(t, f), ex.SetUpdate{Set: s, Key: []ex.Operand{ex.Of(sourceField(f))}, EndsWhenFull: true})...)
+		return p(
+			fmt.Sprintf("add @%s { %s saddr }", s.Name, w),
+			append(
+				only(t, f),
+				ex.SetUpdate{Set: s, Key: []ex.Operand{ex.Of(sourceField(f))}, EndsWhenFull: true},
+			)...)
 	}
 	return p("counter", ex.NoEffect{Text: "counter"})
 }
@@ -169,7 +209,14 @@ func (g *generator) dynamic(t *table, f address.Family) *ex.Set {
 			t.dynamic = map[string]*ex.Set{}
 		}
 		t.dynamic[name] = &ex.Set{Name: name, Width: 1, Size: 65535, Grows: true}
-		t.sets = append(t.sets, fmt.Sprintf("set %s { type %s; flags dynamic; size 65535; }", name, map[string]string{"ip": "ipv4_addr", "ip6": "ipv6_addr"}[word(f)]))
+		t.sets = append(
+			t.sets,
+			fmt.Sprintf(
+				"set %s { type %s; flags dynamic; size 65535; }",
+				name,
+				map[string]string{"ip": "ipv4_addr", "ip6": "ipv6_addr"}[word(f)],
+			),
+		)
 	}
 	return t.dynamic[name]
 }

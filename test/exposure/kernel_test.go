@@ -35,10 +35,12 @@ type judge struct {
 	unanswered ex.Ranges
 
 	rulesets, probes, questions, exact, refused, open, undecided, read int
-	lessExact                                                          map[string]int // answers less exact than the description's, by view
-	dump                                                               *ex.Evaluator  // the rules without their host
-	xt                                                                 string
-	legacyUsed                                                         bool
+	// answers less exact than the description's, by view
+	lessExact map[string]int
+	// the rules without their host
+	dump       *ex.Evaluator
+	xt         string
+	legacyUsed bool
 }
 
 func newJudge(t testing.TB, xt string) *judge {
@@ -60,7 +62,14 @@ func newJudgeOf(t testing.TB, xt string, listen func(n *lab.Node, port uint64)) 
 			listen(n, port)
 		}
 	}
-	return &judge{protocols: []firewall.Protocol{firewall.TCP, firewall.UDP}, t: t, w: w, host: readHost(t, w.Host), xt: xt, lessExact: map[string]int{}}
+	return &judge{
+		protocols: []firewall.Protocol{firewall.TCP, firewall.UDP},
+		t:         t,
+		w:         w,
+		host:      readHost(t, w.Host),
+		xt:        xt,
+		lessExact: map[string]int{},
+	}
 }
 
 // load replaces the ruleset. Its error is the tools' output.
@@ -110,7 +119,10 @@ type asked struct {
 }
 
 // ask evaluates the questions, and draws the sources to test.
-func (j *judge) ask(views []view, g *generator) (all []asked, probes []lab.Question, problems []string) {
+func (j *judge) ask(
+	views []view,
+	g *generator,
+) (all []asked, probes []lab.Question, problems []string) {
 	for _, f := range address.Families {
 		for _, proto := range j.protocols {
 			for _, dest := range []netip.Addr{host4, container4, host6, container6} {
@@ -118,7 +130,13 @@ func (j *judge) ask(views []view, g *generator) (all []asked, probes []lab.Quest
 					continue
 				}
 				for _, port := range ports {
-					q := ex.Question{Family: f, Protocol: proto, Interface: "eth0", Destination: dest, Port: uint16(port)}
+					q := ex.Question{
+						Family:      f,
+						Protocol:    proto,
+						Interface:   "eth0",
+						Destination: dest,
+						Port:        uint16(port),
+					}
 					var told []bounds
 					var edges []ex.Ranges
 					for _, v := range views {
@@ -126,8 +144,17 @@ func (j *judge) ask(views []view, g *generator) (all []asked, probes []lab.Quest
 						if err != nil {
 							j.t.Fatal(err)
 						}
-						certain, possible := a.Connects(func(p ex.Piece) bool { return p.Outcome.Passes() })
-						told, edges = append(told, bounds{v.name, certain, possible, a}), append(edges, certain, possible)
+						certain, possible := a.Connects(
+							func(p ex.Piece) bool { return p.Outcome.Passes() },
+						)
+						told, edges = append(
+							told,
+							bounds{v.name, certain, possible, a},
+						), append(
+							edges,
+							certain,
+							possible,
+						)
 					}
 					j.questions++
 					if told[0].certain.Equal(told[0].possible) {
@@ -136,13 +163,36 @@ func (j *judge) ask(views []view, g *generator) (all []asked, probes []lab.Quest
 					for _, read := range told[min(2, len(told)):] {
 						problem, sharp := compare(told[0], told[1], read)
 						if problem != "" {
-							problems = append(problems, fmt.Sprintf("%v %v:%d: %s", q.Protocol, q.Destination, q.Port, problem))
+							problems = append(
+								problems,
+								fmt.Sprintf(
+									"%v %v:%d: %s",
+									q.Protocol,
+									q.Destination,
+									q.Port,
+									problem,
+								),
+							)
 						}
 						j.read++
 						if !sharp {
 							j.lessExact[read.view]++
 							if os.Getenv("PORTGRAVE_BLUNT") != "" {
-								problems = append(problems, fmt.Sprintf("%v %v:%d: %s: certain %v, possible %v, described %v, %v %s", q.Protocol, q.Destination, q.Port, read.view, read.certain, read.possible, told[0].certain, told[0].possible, doubts(read.answer)))
+								problems = append(
+									problems,
+									fmt.Sprintf(
+										"%v %v:%d: %s: certain %v, possible %v, described %v, %v %s",
+										q.Protocol,
+										q.Destination,
+										q.Port,
+										read.view,
+										read.certain,
+										read.possible,
+										told[0].certain,
+										told[0].possible,
+										doubts(read.answer),
+									),
+								)
 							}
 						}
 					}
@@ -151,7 +201,14 @@ func (j *judge) ask(views []view, g *generator) (all []asked, probes []lab.Quest
 					}
 					for _, s := range sources(f, g, edges...) {
 						all = append(all, asked{q, s, told})
-						probes = append(probes, lab.Question{Source: s, To: netip.AddrPortFrom(dest, q.Port), Over: lab.Protocol(proto)})
+						probes = append(
+							probes,
+							lab.Question{
+								Source: s,
+								To:     netip.AddrPortFrom(dest, q.Port),
+								Over:   lab.Protocol(proto),
+							},
+						)
 					}
 				}
 			}
@@ -179,10 +236,22 @@ func decider(d ex.Decider) string {
 }
 
 // near are the networks of the world itself. Answers to them don't come back to the sender.
-var near = ex.SourcesOf(address.Must("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "198.51.100.0/24", "203.0.113.0/24", "10.20.0.0/16", "172.17.0.0/24"), address.IPv4)
+var near = ex.SourcesOf(
+	address.Must(
+		"0.0.0.0/8",
+		"127.0.0.0/8",
+		"224.0.0.0/3",
+		"198.51.100.0/24",
+		"203.0.113.0/24",
+		"10.20.0.0/16",
+		"172.17.0.0/24",
+	),
+	address.IPv4,
+)
 
 // far are the IPv6 sources outside the world.
-var far = ex.SourcesOf(address.Must("2000::/3"), address.IPv6).Minus(ex.SourcesOf(address.Must("2001:db8::/32"), address.IPv6))
+var far = ex.SourcesOf(address.Must("2000::/3"), address.IPv6).
+	Minus(ex.SourcesOf(address.Must("2001:db8::/32"), address.IPv6))
 
 func sources(f address.Family, g *generator, bounds ...ex.Ranges) []netip.Addr {
 	borders := map[netip.Addr]bool{}
@@ -230,7 +299,11 @@ func (j *judge) judge(d *description, g *generator) []string {
 		if j.wrong(all[i], answers[i]) != "" {
 			again = append(again, i)
 		}
-		if own := all[i].views[0]; own.certain.Contains(ex.Address(all[i].source)) != own.possible.Contains(ex.Address(all[i].source)) {
+		if own := all[i].views[0]; own.certain.Contains(
+			ex.Address(all[i].source),
+		) != own.possible.Contains(
+			ex.Address(all[i].source),
+		) {
 			j.undecided++
 		}
 	}
@@ -272,15 +345,41 @@ func (j *judge) wrong(a asked, got lab.Answer) string {
 	var out strings.Builder
 	for _, v := range a.views {
 		certain, possible := v.certain.Contains(s), v.possible.Contains(s)
-		if unseen := j.unanswered.Contains(s) && a.source.Is4(); open && possible || !open && (!certain || unseen) {
+		if unseen := j.unanswered.Contains(s) && a.source.Is4(); open && possible ||
+			!open && (!certain || unseen) {
 			continue
 		}
-		fmt.Fprintf(&out, "%v %v -> %v:%d: the kernel says %v; by %s: certain %v, possible %v", a.q.Protocol, a.source, a.q.Destination, a.q.Port, got, v.view, certain, possible)
+		fmt.Fprintf(
+			&out,
+			"%v %v -> %v:%d: the kernel says %v; by %s: certain %v, possible %v",
+			a.q.Protocol,
+			a.source,
+			a.q.Destination,
+			a.q.Port,
+			got,
+			v.view,
+			certain,
+			possible,
+		)
 		for _, p := range v.answer.Pieces {
 			if p.Sources.Contains(s) {
-				fmt.Fprintf(&out, "\n\t%v %v by %s, unknown: %d", p.Outcome, p.Target, decider(p.DecidedBy), len(p.Unknowns))
+				fmt.Fprintf(
+					&out,
+					"\n\t%v %v by %s, unknown: %d",
+					p.Outcome,
+					p.Target,
+					decider(p.DecidedBy),
+					len(p.Unknowns),
+				)
 				if p.Reply != nil {
-					fmt.Fprintf(&out, "\n\t\tanswer lost %v, likely %v, by %s, unknown %v", p.Reply.Lost, p.Reply.Likely, decider(p.Reply.By), len(p.Reply.Unknowns))
+					fmt.Fprintf(
+						&out,
+						"\n\t\tanswer lost %v, likely %v, by %s, unknown %v",
+						p.Reply.Lost,
+						p.Reply.Likely,
+						decider(p.Reply.By),
+						len(p.Reply.Unknowns),
+					)
 				}
 			}
 		}
@@ -309,13 +408,31 @@ func (j *judge) run(n int) {
 			if os.Getenv("PORTGRAVE_BLUNT") == "" {
 				d, wrong = j.shrink(d, g, wrong)
 			}
-			t.Errorf("PORTGRAVE_SEED=%d PORTGRAVE_RULESETS=1: %d disagreements, the first:\n%s\n%v", seed, len(wrong), wrong[0], d)
+			t.Errorf(
+				"PORTGRAVE_SEED=%d PORTGRAVE_RULESETS=1: %d disagreements, the first:\n%s\n%v",
+				seed,
+				len(wrong),
+				wrong[0],
+				d,
+			)
 			if os.Getenv("PORTGRAVE_KEEP_GOING") == "" {
 				return
 			}
 		}
 	}
-	t.Logf("%d rulesets (%d refused by the tools), %d questions (%d exact), %d probes (%d got through, %d undecided), %d answers read (less exact: %v), %v", j.rulesets, j.refused, j.questions, j.exact, j.probes, j.open, j.undecided, j.read, j.lessExact, time.Since(begin).Round(time.Second))
+	t.Logf(
+		"%d rulesets (%d refused by the tools), %d questions (%d exact), %d probes (%d got through, %d undecided), %d answers read (less exact: %v), %v",
+		j.rulesets,
+		j.refused,
+		j.questions,
+		j.exact,
+		j.probes,
+		j.open,
+		j.undecided,
+		j.read,
+		j.lessExact,
+		time.Since(begin).Round(time.Second),
+	)
 }
 
 // defaultRulesets is how many rulesets a test tries, in about a minute.

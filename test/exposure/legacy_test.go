@@ -111,7 +111,15 @@ func (g *generator) legacyMatch(t *table, proto firewall.Protocol) piece {
 		list := []ex.Range{ex.Prefix(x)}
 		m, _ := g.in(ex.Of(sourceField(f)), list...)
 		low := ex.Prefix(x).From
-		return p(fmt.Sprintf("-m iprange %s--src-range %s-%s", not(m), addressOf(low, f), addressOf(ex.Prefix(x).To, f)), m)
+		return p(
+			fmt.Sprintf(
+				"-m iprange %s--src-range %s-%s",
+				not(m),
+				addressOf(low, f),
+				addressOf(ex.Prefix(x).To, f),
+			),
+			m,
+		)
 	case 3:
 		v, mask := uint64(g.IntN(4)), pick(g, uint64(1), 3, 0xff)
 		m, _ := g.in(ex.Of(ex.FieldMark).And(ex.Number(mask)), number(v&mask))
@@ -157,7 +165,14 @@ func (g *generator) legacyMatch(t *table, proto firewall.Protocol) piece {
 		return p(fmt.Sprintf("%s-d %s", not(m), d), m)
 	}
 	x := g.prefix(f)
-	return p(fmt.Sprintf("-m iprange --src-range %s-%s", addressOf(ex.Prefix(x).From, f), addressOf(ex.Prefix(x).To, f)), ex.In(ex.Of(sourceField(f)), ex.Prefix(x)))
+	return p(
+		fmt.Sprintf(
+			"-m iprange --src-range %s-%s",
+			addressOf(ex.Prefix(x).From, f),
+			addressOf(ex.Prefix(x).To, f),
+		),
+		ex.In(ex.Of(sourceField(f)), ex.Prefix(x)),
+	)
 }
 
 func (g *generator) legacyTarget(t *table, hook, user string) piece {
@@ -175,29 +190,45 @@ func (g *generator) legacyTarget(t *table, hook, user string) piece {
 		port := pick(g, ports...)
 		po := ex.Const(ex.Number(port))
 		if g.IntN(2) == 0 {
-			return p(fmt.Sprintf("-j REDIRECT --to-ports %d", port), ex.NAT{Kind: ex.NATRedirect, Family: t.family, Port: &po})
+			return p(
+				fmt.Sprintf("-j REDIRECT --to-ports %d", port),
+				ex.NAT{Kind: ex.NATRedirect, Family: t.family, Port: &po},
+			)
 		}
 		d := g.dest(f)
 		addr := ex.Const(ex.Address(d))
-		return p("-j DNAT --to-destination "+endpointText(d, fmt.Sprint(port)), ex.NAT{Family: t.family, Addr: &addr, Port: &po})
+		return p(
+			"-j DNAT --to-destination "+endpointText(d, fmt.Sprint(port)),
+			ex.NAT{Family: t.family, Addr: &addr, Port: &po},
+		)
 	}
 	if t.name == "raw" && g.IntN(4) == 0 {
 		return p("-j CT --notrack", ex.NoTrack{})
 	}
-	if g.proxies && t.name == "mangle" && hook == "PREROUTING" && g.ruleProtocol == firewall.TCP && g.single {
+	if g.proxies && t.name == "mangle" && hook == "PREROUTING" && g.ruleProtocol == firewall.TCP &&
+		g.single {
 		return g.proxiedXT(t)
 	}
 	if t.name == "raw" && g.IntN(8) == 0 {
 		// Any template keeps a packet from being untracked later. Zones have one direction, so that
 		// answers find their connection.
 		if g.IntN(2) == 0 {
-			return p("-j CT --ctevents new", ex.Assign{To: ex.FieldCTZone, Value: []ex.Operand{ex.Const(ex.Number(0))}})
+			return p(
+				"-j CT --ctevents new",
+				ex.Assign{To: ex.FieldCTZone, Value: []ex.Operand{ex.Const(ex.Number(0))}},
+			)
 		}
-		return p("-j CT --zone-orig 1", ex.Assign{To: ex.FieldCTZone, Value: []ex.Operand{ex.Const(ex.Number(1))}})
+		return p(
+			"-j CT --zone-orig 1",
+			ex.Assign{To: ex.FieldCTZone, Value: []ex.Operand{ex.Const(ex.Number(1))}},
+		)
 	}
 	if t.name != "nat" && t.name != "raw" && g.IntN(12) == 0 {
 		s := g.grownSet(f)
-		return p(fmt.Sprintf("-j SET --add-set %s src", s.Name), ex.SetUpdate{Set: s, Key: []ex.Operand{ex.Of(sourceField(f))}})
+		return p(
+			fmt.Sprintf("-j SET --add-set %s src", s.Name),
+			ex.SetUpdate{Set: s, Key: []ex.Operand{ex.Of(sourceField(f))}},
+		)
 	}
 	if t.name == "mangle" && g.IntN(4) == 0 {
 		return g.marking()
@@ -206,12 +237,29 @@ func (g *generator) legacyTarget(t *table, hook, user string) piece {
 		v, mask := uint64(g.IntN(4)), pick(g, uint64(1), 3, 0xff)
 		switch g.IntN(3) {
 		case 0:
-			return p("-j CONNMARK --save-mark", ex.Assign{To: ex.FieldCTMark, Value: []ex.Operand{ex.Of(ex.FieldMark)}})
+			return p(
+				"-j CONNMARK --save-mark",
+				ex.Assign{To: ex.FieldCTMark, Value: []ex.Operand{ex.Of(ex.FieldMark)}},
+			)
 		case 1:
-			return p("-j CONNMARK --restore-mark --nfmask 0x1 --ctmask 0x1", ex.Assign{To: ex.FieldMark,
-				Value: []ex.Operand{ex.Of(ex.FieldMark).And(ex.Number(0xfffffffe)), ex.Of(ex.FieldCTMark).And(ex.Number(1))}})
+			return p(
+				"-j CONNMARK --restore-mark --nfmask 0x1 --ctmask 0x1",
+				ex.Assign{To: ex.FieldMark,
+					Value: []ex.Operand{
+						ex.Of(ex.FieldMark).And(ex.Number(0xfffffffe)),
+						ex.Of(ex.FieldCTMark).And(ex.Number(1)),
+					}},
+			)
 		}
-		return p(fmt.Sprintf("-j MARK --set-xmark %#x/%#x", v, mask), ex.Assign{To: ex.FieldMark, Value: []ex.Operand{ex.Of(ex.FieldMark).And(ex.Number(0xffffffff &^ mask)).XorWith(ex.Number(v))}})
+		return p(
+			fmt.Sprintf("-j MARK --set-xmark %#x/%#x", v, mask),
+			ex.Assign{
+				To: ex.FieldMark,
+				Value: []ex.Operand{
+					ex.Of(ex.FieldMark).And(ex.Number(0xffffffff &^ mask)).XorWith(ex.Number(v)),
+				},
+			},
+		)
 	}
 	verdict := func(text string, k ex.VerdictKind) piece { return p("-j "+text, ex.Verdict{Kind: k}) }
 	switch n := g.IntN(8); {

@@ -54,7 +54,18 @@ func TestKernelAgreesOnTransparentProxies(t *testing.T) {
 			j.protocols = []firewall.Protocol{firewall.TCP}
 			for _, family := range []string{"-4", "-6"} {
 				j.w.Host.Run("ip", family, "rule", "add", "fwmark", "1/1", "lookup", "100")
-				j.w.Host.Run("ip", family, "route", "add", "local", "default", "dev", "lo", "table", "100")
+				j.w.Host.Run(
+					"ip",
+					family,
+					"route",
+					"add",
+					"local",
+					"default",
+					"dev",
+					"lo",
+					"table",
+					"100",
+				)
 			}
 			if err := j.w.Host.Do(func() (err error) { j.host, err = hostview.Read(context.Background()); return err }); err != nil {
 				t.Fatal(err)

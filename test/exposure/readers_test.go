@@ -45,22 +45,42 @@ func (j *judge) views(d *description) []view {
 	listing := withDevices(j, d, j.w.Host.Run("nft", "-j", "list", "ruleset"))
 	// Rules of iptables-nft have no options here, so nearly all is unknown, which is slow.
 	if !d.legacy() || j.xt == "nft" && d.seed%8 == 0 {
-		out = append(out, j.files(d, host, rulesetfile.File{Name: "nft.json", Text: strings.NewReader(listing)}))
+		out = append(
+			out,
+			j.files(d, host, rulesetfile.File{Name: "nft.json", Text: strings.NewReader(listing)}),
+		)
 	}
 	if !d.legacy() {
 		text := j.w.Host.Run("nft", "list", "ruleset")
-		out = append(out, j.files(d, host, rulesetfile.File{Name: "nft.txt", Text: strings.NewReader(text)}))
+		out = append(
+			out,
+			j.files(d, host, rulesetfile.File{Name: "nft.txt", Text: strings.NewReader(text)}),
+		)
 	}
 	if d.legacy() {
 		own := listing
 		if j.xt == "nft" {
 			own = withoutCompat(j, listing)
 		}
-		out = append(out, j.files(d, host,
+		out = append(out, j.files(
+			d,
+			host,
 			rulesetfile.File{Name: "nft.json", Text: strings.NewReader(own)},
-			rulesetfile.File{Name: "rules.v4", Family: ex.FamilyIPv4, Text: strings.NewReader(j.w.Host.Run("iptables-" + j.xt + "-save"))},
-			rulesetfile.File{Name: "rules.v6", Family: ex.FamilyIPv6, Text: strings.NewReader(j.w.Host.Run("ip6tables-" + j.xt + "-save"))},
-			rulesetfile.File{Name: "ipsets", Text: strings.NewReader(j.w.Host.Run("ipset", "save"))}))
+			rulesetfile.File{
+				Name:   "rules.v4",
+				Family: ex.FamilyIPv4,
+				Text:   strings.NewReader(j.w.Host.Run("iptables-" + j.xt + "-save")),
+			},
+			rulesetfile.File{
+				Name:   "rules.v6",
+				Family: ex.FamilyIPv6,
+				Text:   strings.NewReader(j.w.Host.Run("ip6tables-" + j.xt + "-save")),
+			},
+			rulesetfile.File{
+				Name: "ipsets",
+				Text: strings.NewReader(j.w.Host.Run("ipset", "save")),
+			},
+		))
 	}
 	return out
 }
@@ -86,7 +106,9 @@ func withDevices(j *judge, d *description, listing string) string {
 	return edit(j, listing, func(kind string, x map[string]any) bool {
 		for _, t := range d.tables {
 			for _, c := range t.chains {
-				if kind == "chain" && x["table"] == t.name && x["name"] == c.name && c.base != nil && len(c.base.Devices) > 0 {
+				if kind == "chain" && x["table"] == t.name && x["name"] == c.name &&
+					c.base != nil &&
+					len(c.base.Devices) > 0 {
 					x["dev"] = c.base.Devices[0]
 				}
 			}
@@ -142,14 +164,23 @@ type bounds struct {
 // reports whether it is as exact as the description's without a known order, or more.
 func compare(described, unordered, read bounds) (problem string, sharp bool) {
 	exact := func(than bounds) bool {
-		return than.certain.Minus(read.certain).Empty() && read.possible.Minus(than.possible).Empty()
+		return than.certain.Minus(read.certain).Empty() &&
+			read.possible.Minus(than.possible).Empty()
 	}
 	sharp = exact(described) || exact(unordered)
 	if wrong := read.certain.Minus(described.possible); !wrong.Empty() {
-		return fmt.Sprintf("it lets %v through, by %s, for certain; the description doesn't", wrong, read.view), sharp
+		return fmt.Sprintf(
+			"it lets %v through, by %s, for certain; the description doesn't",
+			wrong,
+			read.view,
+		), sharp
 	}
 	if wrong := described.certain.Minus(read.possible); !wrong.Empty() {
-		return fmt.Sprintf("it lets %v through, for certain; by %s it doesn't", wrong, read.view), sharp
+		return fmt.Sprintf(
+			"it lets %v through, for certain; by %s it doesn't",
+			wrong,
+			read.view,
+		), sharp
 	}
 	return "", sharp
 }

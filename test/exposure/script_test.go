@@ -80,7 +80,14 @@ func (d *description) nft() string {
 		for _, c := range t.chains {
 			fmt.Fprintf(&b, "\tchain %s {\n", c.name)
 			if c.base != nil {
-				fmt.Fprintf(&b, "\t\ttype %s hook %s priority %d; policy %s;\n", c.base.Type, c.hook, c.base.Priority, c.base.Policy)
+				fmt.Fprintf(
+					&b,
+					"\t\ttype %s hook %s priority %d; policy %s;\n",
+					c.base.Type,
+					c.hook,
+					c.base.Priority,
+					c.base.Policy,
+				)
 			}
 			for _, r := range c.rules {
 				fmt.Fprintf(&b, "\t\t%s\n", r.text)
@@ -93,8 +100,17 @@ func (d *description) nft() string {
 }
 
 // builtin are the chains whose policies a restore keeps unless it names them.
-var builtin = map[string][]string{"raw": {"PREROUTING", "OUTPUT"}, "mangle": {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
-	"nat": {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}, "filter": {"INPUT", "FORWARD", "OUTPUT"}}
+var builtin = map[string][]string{
+	"raw":    {"PREROUTING", "OUTPUT"},
+	"mangle": {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
+	"nat": {
+		"PREROUTING",
+		"INPUT",
+		"OUTPUT",
+		"POSTROUTING",
+	},
+	"filter": {"INPUT", "FORWARD", "OUTPUT"},
+}
 
 // save prints the x_tables of a family in the form of iptables-save. It has every table, so that no
 // table of an earlier ruleset stays.
@@ -166,13 +182,22 @@ func (d *description) without(n int) *description {
 
 // keep reports whether a rule is one of those that let answers through.
 func keep(r *rule) bool {
-	return r.text == passNFT || r.text == passXT || r.text == leaveNFT || r.text == leaveXT || r.text == neighboursNFT || r.text == neighboursXT
+	return r.text == passNFT || r.text == passXT || r.text == leaveNFT || r.text == leaveXT ||
+		r.text == neighboursNFT ||
+		r.text == neighboursXT
 }
 
 func (d *description) String() string {
 	s := fmt.Sprintf("seed %d\n%s", d.seed, d.nft())
 	if d.legacy() {
-		s += "ipset:\n" + strings.Join(d.ipsets, "\n") + "\niptables:\n" + d.save(exposure.FamilyIPv4) + "ip6tables:\n" + d.save(exposure.FamilyIPv6)
+		s += "ipset:\n" + strings.Join(
+			d.ipsets,
+			"\n",
+		) + "\niptables:\n" + d.save(
+			exposure.FamilyIPv4,
+		) + "ip6tables:\n" + d.save(
+			exposure.FamilyIPv6,
+		)
 	}
 	return s
 }

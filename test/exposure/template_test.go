@@ -11,26 +11,67 @@ import (
 // that open.
 func TestKernelAgreesOnTemplates(t *testing.T) {
 	zone := func(text string, n uint64) *rule {
-		return &rule{[]ex.Statement{ex.Assign{To: ex.FieldCTZone, Value: []ex.Operand{ex.Const(ex.Number(n))}}}, text}
+		return &rule{
+			[]ex.Statement{
+				ex.Assign{To: ex.FieldCTZone, Value: []ex.Operand{ex.Const(ex.Number(n))}},
+			},
+			text,
+		}
 	}
 	untrack := func(text string) *rule { return &rule{[]ex.Statement{ex.NoTrack{}}, text} }
 	refuse := func(text string) *rule {
-		return &rule{[]ex.Statement{ex.AnyBit(ex.FieldCTState, 64), ex.Verdict{Kind: ex.VerdictDrop}}, text}
+		return &rule{
+			[]ex.Statement{ex.AnyBit(ex.FieldCTState, 64), ex.Verdict{Kind: ex.VerdictDrop}},
+			text,
+		}
 	}
 	legacy := func(rules ...*rule) []*table {
 		var out []*table
 		for _, f := range []ex.Family{ex.FamilyIPv4, ex.FamilyIPv6} {
-			out = append(out,
-				&table{legacy: true, family: f, name: "raw", chains: []*chain{{name: "PREROUTING", base: ex.XTablesBase("raw", "PREROUTING", ex.VerdictAccept), rules: append([]*rule{pass(passXT)}, rules...)}}},
-				&table{legacy: true, family: f, name: "filter", chains: []*chain{{name: "INPUT", base: ex.XTablesBase("filter", "INPUT", ex.VerdictAccept),
-					rules: []*rule{pass(passXT), refuse("-m conntrack --ctstate UNTRACKED -j DROP")}}}})
+			out = append(
+				out,
+				&table{
+					legacy: true,
+					family: f,
+					name:   "raw",
+					chains: []*chain{
+						{
+							name:  "PREROUTING",
+							base:  ex.XTablesBase("raw", "PREROUTING", ex.VerdictAccept),
+							rules: append([]*rule{pass(passXT)}, rules...),
+						},
+					},
+				},
+				&table{
+					legacy: true,
+					family: f,
+					name:   "filter",
+					chains: []*chain{
+						{name: "INPUT", base: ex.XTablesBase("filter", "INPUT", ex.VerdictAccept),
+							rules: []*rule{
+								pass(passXT),
+								refuse("-m conntrack --ctstate UNTRACKED -j DROP"),
+							}},
+					},
+				},
+			)
 		}
 		return out
 	}
 	nft := func(rules ...*rule) []*table {
 		return []*table{{family: ex.FamilyInet, name: "t", chains: []*chain{
-			{name: "raw", hook: "prerouting", base: &ex.Base{Hook: ex.HookPrerouting, Priority: -300, Policy: ex.VerdictAccept}, rules: append([]*rule{pass(passNFT)}, rules...)},
-			{name: "in", hook: "input", base: &ex.Base{Hook: ex.HookInput, Policy: ex.VerdictAccept}, rules: []*rule{pass(passNFT), refuse("ct state untracked drop")}},
+			{
+				name:  "raw",
+				hook:  "prerouting",
+				base:  &ex.Base{Hook: ex.HookPrerouting, Priority: -300, Policy: ex.VerdictAccept},
+				rules: append([]*rule{pass(passNFT)}, rules...),
+			},
+			{
+				name:  "in",
+				hook:  "input",
+				base:  &ex.Base{Hook: ex.HookInput, Policy: ex.VerdictAccept},
+				rules: []*rule{pass(passNFT), refuse("ct state untracked drop")},
+			},
 		}}}
 	}
 	for _, xt := range []string{"nft", "legacy"} {
@@ -43,9 +84,21 @@ func TestKernelAgreesOnTemplates(t *testing.T) {
 			"nft, reversed":      nft(untrack("notrack"), zone("ct original zone set 1", 1)),
 		} {
 			if wrong := j.judge(&description{tables: tables}, newGenerator(1)); len(wrong) > 0 {
-				t.Errorf("%s with iptables-%s: %d disagreements, the first:\n%s", name, xt, len(wrong), wrong[0])
+				t.Errorf(
+					"%s with iptables-%s: %d disagreements, the first:\n%s",
+					name,
+					xt,
+					len(wrong),
+					wrong[0],
+				)
 			}
 		}
-		t.Logf("iptables-%s: %d probes, %d got through, %d undecided", xt, j.probes, j.open, j.undecided)
+		t.Logf(
+			"iptables-%s: %d probes, %d got through, %d undecided",
+			xt,
+			j.probes,
+			j.open,
+			j.undecided,
+		)
 	}
 }

@@ -79,7 +79,8 @@ func newTracer(t testing.TB, n *lab.Node) *tracer {
 				return
 			}
 			for _, m := range messages {
-				if m.Header.Type == netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8|msgTrace) && len(m.Data) > 4 {
+				if m.Header.Type == netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8|msgTrace) &&
+					len(m.Data) > 4 {
 					tr.take(m.Data)
 				}
 			}
@@ -187,7 +188,12 @@ func handles(t testing.TB, n *lab.Node, rs *ex.Ruleset) {
 }
 
 // path is the evaluator's path as lines of a trace. It is false if the path isn't certain.
-func path(t testing.TB, e *ex.Evaluator, q ex.Question, source netip.Addr) (lines []string, known bool) {
+func path(
+	t testing.TB,
+	e *ex.Evaluator,
+	q ex.Question,
+	source netip.Addr,
+) (lines []string, known bool) {
 	x, err := e.Explain(q, source)
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +209,10 @@ func path(t testing.TB, e *ex.Evaluator, q ex.Question, source netip.Addr) (line
 		case s.Rule == "":
 			lines = append(lines, fmt.Sprintf("%s %s %s policy", s.Family, s.Table, s.Chain))
 		default:
-			lines = append(lines, fmt.Sprintf("%s %s %s rule %d", s.Family, s.Table, s.Chain, s.Handle))
+			lines = append(
+				lines,
+				fmt.Sprintf("%s %s %s rule %d", s.Family, s.Table, s.Chain, s.Handle),
+			)
 		}
 	}
 	return lines, known
@@ -220,9 +229,27 @@ func TestKernelTracesTheSamePath(t *testing.T) {
 		d := g.description(seed)
 		d.tables = slices.DeleteFunc(d.tables, func(t *table) bool { return t.legacy })
 		// Packets from outside are traced from the first hook on.
-		d.tables = append([]*table{{family: ex.FamilyNetdev, name: "trace", chains: []*chain{{name: "on", hook: `ingress device "eth0"`,
-			base:  &ex.Base{Hook: ex.HookIngress, Priority: -500, Devices: []string{"eth0"}, Policy: ex.VerdictAccept},
-			rules: []*rule{{[]ex.Statement{ex.NoEffect{Text: "meta nftrace set 1"}}, "meta nftrace set 1"}}}}}}, d.tables...)
+		d.tables = append(
+			[]*table{
+				{
+					family: ex.FamilyNetdev,
+					name:   "trace",
+					chains: []*chain{{name: "on", hook: `ingress device "eth0"`,
+						base: &ex.Base{
+							Hook:     ex.HookIngress,
+							Priority: -500,
+							Devices:  []string{"eth0"},
+							Policy:   ex.VerdictAccept,
+						},
+						rules: []*rule{
+							{
+								[]ex.Statement{ex.NoEffect{Text: "meta nftrace set 1"}},
+								"meta nftrace set 1",
+							},
+						}}},
+				},
+			},
+			d.tables...)
 		if err := j.load(d); err != nil {
 			t.Logf("seed %d was refused: %v", seed, err)
 			continue
@@ -235,11 +262,24 @@ func TestKernelTracesTheSamePath(t *testing.T) {
 		var questions []ex.Question
 		var probes []lab.Question
 		for _, f := range address.Families {
-			q := ex.Question{Family: f, Protocol: pick(g, firewall.TCP, firewall.UDP), Interface: "eth0", Destination: g.dest(f), Port: uint16(pick(g, ports...))}
+			q := ex.Question{
+				Family:      f,
+				Protocol:    pick(g, firewall.TCP, firewall.UDP),
+				Interface:   "eth0",
+				Destination: g.dest(f),
+				Port:        uint16(pick(g, ports...)),
+			}
 			some := sources(f, g)
 			for _, s := range some[:min(8, len(some))] {
 				questions = append(questions, q)
-				probes = append(probes, lab.Question{Source: s, To: netip.AddrPortFrom(q.Destination, q.Port), Over: lab.Protocol(q.Protocol)})
+				probes = append(
+					probes,
+					lab.Question{
+						Source: s,
+						To:     netip.AddrPortFrom(q.Destination, q.Port),
+						Over:   lab.Protocol(q.Protocol),
+					},
+				)
 			}
 		}
 		j.w.ProbeEach(j.w.Internet, probes, lab.Attempts(1), lab.Rate(500))
@@ -255,13 +295,24 @@ func TestKernelTracesTheSamePath(t *testing.T) {
 					if a, port := got.from(); a != probes[i].Source || port != q.Port {
 						continue
 					}
-					if len(got.lines) < len(want) && slices.Equal(got.lines, want[:len(got.lines)]) {
+					if len(got.lines) < len(want) &&
+						slices.Equal(got.lines, want[:len(got.lines)]) {
 						cut++ // messages can be lost, and packets share an id by chance
 						continue
 					}
 					if !slices.Equal(got.lines, want) {
-						t.Errorf("seed %d, %v %v -> %v:%d: the kernel's path is\n\t%s\nthe evaluator's, by %s,\n\t%s\n%v", seed, q.Protocol, probes[i].Source, q.Destination, q.Port,
-							strings.Join(got.lines, "\n\t"), v.name, strings.Join(want, "\n\t"), d)
+						t.Errorf(
+							"seed %d, %v %v -> %v:%d: the kernel's path is\n\t%s\nthe evaluator's, by %s,\n\t%s\n%v",
+							seed,
+							q.Protocol,
+							probes[i].Source,
+							q.Destination,
+							q.Port,
+							strings.Join(got.lines, "\n\t"),
+							v.name,
+							strings.Join(want, "\n\t"),
+							d,
+						)
 						tr.mu.Unlock()
 						return
 					}

@@ -84,10 +84,26 @@ func (d *disk) powerOn(w *lab.World) *machine {
 	// Without a console, systemd doesn't wait for terminals. The machine's name must be unique,
 	// because its mounts below /run use it.
 	script += `exec systemd-nspawn "$@"` + "\n"
-	cmd := exec.Command("sh", "-c", script, "sh", "--quiet", "--register=no", "--keep-unit",
-		"--link-journal=no", "--resolv-conf=off", "--timezone=off",
-		"--machine="+m.groups, "--network-namespace-path="+w.Host.Path(), "--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_AUDIT_READ", "--directory="+d.root,
-		"--console=pipe", "--kill-signal=SIGKILL", "--boot", "systemd.unit=multi-user.target")
+	cmd := exec.Command(
+		"sh",
+		"-c",
+		script,
+		"sh",
+		"--quiet",
+		"--register=no",
+		"--keep-unit",
+		"--link-journal=no",
+		"--resolv-conf=off",
+		"--timezone=off",
+		"--machine="+m.groups,
+		"--network-namespace-path="+w.Host.Path(),
+		"--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_AUDIT_READ",
+		"--directory="+d.root,
+		"--console=pipe",
+		"--kill-signal=SIGKILL",
+		"--boot",
+		"systemd.unit=multi-user.target",
+	)
 	for _, unit := range maskedUnits {
 		cmd.Args = append(cmd.Args, "systemd.mask="+unit)
 	}

@@ -268,7 +268,10 @@ func TestOperationsReachTheKernel(t *testing.T) {
 		!h.kernel.Held().Equal(compile(t, wider).State) {
 		t.Fatalf("apply: %v", err)
 	}
-	o, err := h.ops.Open(ctx, host.OpenRequest{Port: "8005", Sources: []string{"203.0.113.7"}, For: "2h"})
+	o, err := h.ops.Open(
+		ctx,
+		host.OpenRequest{Port: "8005", Sources: []string{"203.0.113.7"}, For: "2h"},
+	)
 	if err != nil || !o.Changed == (len(h.kernel.Held().Services) > 2) {
 		t.Errorf("open: %+v, %v, %v", o, err, h.kernel.Held())
 	}
@@ -456,7 +459,8 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, q := range []any{&host.ApplyRequest{}, &host.PlanRequest{}, &host.CloseRequest{}} {
 			if err := decodeWithState(b, q); err != nil {
-				if f, status := failureOf(err); f.Kind != "usage" || status != http.StatusBadRequest {
+				if f, status := failureOf(err); f.Kind != "usage" ||
+					status != http.StatusBadRequest {
 					t.Errorf("%v is %+v", err, f)
 				}
 			} else if _, err := json.Marshal((*policyOf(q)).State); err != nil {
@@ -465,7 +469,8 @@ func FuzzRequest(f *testing.F) {
 		}
 		for _, q := range []any{&host.ApplyRequest{}, &host.OpenRequest{}, &host.PlanRequest{}, &host.CloseRequest{}} {
 			if err := decode(b, q); err != nil {
-				if f, status := failureOf(err); f.Kind != "usage" || status != http.StatusBadRequest {
+				if f, status := failureOf(err); f.Kind != "usage" ||
+					status != http.StatusBadRequest {
 					t.Errorf("%v is %+v", err, f)
 				}
 			}

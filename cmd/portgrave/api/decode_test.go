@@ -53,7 +53,9 @@ func TestDecodeErrors(t *testing.T) {
 		}
 	}
 	var long host.ApplyRequest
-	if err := decode([]byte(`{"force": "`+strings.Repeat("x", 10_000)+`"}`), &long); len(err.Error()) > 200 {
+	if err := decode([]byte(`{"force": "`+strings.Repeat("x", 10_000)+`"}`), &long); len(
+		err.Error(),
+	) > 200 {
 		t.Errorf("a message of %d bytes", len(err.Error()))
 	}
 	var q host.RollbackRequest

@@ -98,7 +98,9 @@ var goodbye = func() []byte {
 	body := `{"error":` + strconv.Quote(errCrowded.Error()) + `,"kind":"busy"}` + "\n"
 	return []byte(
 		"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n" +
-			"Retry-After: 5\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body,
+			"Retry-After: 5\r\nContent-Length: " + strconv.Itoa(
+			len(body),
+		) + "\r\n\r\n" + body,
 	)
 }()
 

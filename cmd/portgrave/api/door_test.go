@@ -22,6 +22,12 @@ func TestGoodbyeIsAFailure(t *testing.T) {
 	want := httptest.NewRecorder()
 	Fail(want, errCrowded)
 	if response.StatusCode != want.Code || body.String() != want.Body.String() {
-		t.Errorf("%d %s, but otherwise %d %s", response.StatusCode, body.String(), want.Code, want.Body)
+		t.Errorf(
+			"%d %s, but otherwise %d %s",
+			response.StatusCode,
+			body.String(),
+			want.Code,
+			want.Body,
+		)
 	}
 }

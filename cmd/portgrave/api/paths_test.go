@@ -9,8 +9,14 @@ import (
 
 func TestPaths(t *testing.T) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, "fine") })
-	mux.HandleFunc("POST /v1/apply", func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, "fine") })
+	mux.HandleFunc(
+		"GET /v1/status",
+		func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, "fine") },
+	)
+	mux.HandleFunc(
+		"POST /v1/apply",
+		func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, "fine") },
+	)
 	h := Paths(mux, "/v1/status")
 	for _, x := range []struct {
 		method, path string

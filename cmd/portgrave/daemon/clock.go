@@ -30,8 +30,11 @@ func watchClock(ctx context.Context, log *slog.Logger) <-chan struct{} {
 		for {
 			// timerfd_create(2): a timer far off, of which all that matters is that it is cancelled
 			// when the clock is set.
-			farOff := unix.ItimerSpec{Value: unix.NsecToTimespec(time.Now().AddDate(1, 0, 0).UnixNano())}
-			if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &farOff, nil); err != nil && !errors.Is(err, unix.ECANCELED) {
+			farOff := unix.ItimerSpec{
+				Value: unix.NsecToTimespec(time.Now().AddDate(1, 0, 0).UnixNano()),
+			}
+			if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &farOff, nil); err != nil &&
+				!errors.Is(err, unix.ECANCELED) {
 				return
 			}
 			if _, err := timer.Read(buffer); err != nil && !errors.Is(err, unix.ECANCELED) {

@@ -42,7 +42,8 @@ func Listen(
 				err,
 			)
 		}
-		return func(generation uint32) { _ = w.Resume(generation) } // if it fails, the watch ends, and with it the daemon
+		// if it fails, the watch ends, and with it the daemon
+		return func(generation uint32) { _ = w.Resume(generation) }
 	}
 	return Notifications{Commits: adapter{w}, Protect: b, Close: func() { _ = w.Close() }}, nil
 }

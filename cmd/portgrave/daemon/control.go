@@ -43,7 +43,11 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 		Compile:  d.compileFor,
 		MayWrite: api.MayWrite,
 		Run: func(ctx context.Context, f func(context.Context)) error {
-			return d.inLoop(ctx, operationPatience, func(ctx context.Context) { f(ctx); d.operated(ctx) })
+			return d.inLoop(
+				ctx,
+				operationPatience,
+				func(ctx context.Context) { f(ctx); d.operated(ctx) },
+			)
 		},
 	}
 	operations.Handle(mux)

@@ -129,7 +129,8 @@ type Daemon struct {
 	fights fights
 	spare  *reserve
 
-	policy   *policy.Policy // in force, as far as it is known: what the daemon's settings are; nil if none could be read
+	// in force, as far as it is known: what the daemon's settings are; nil if none could be read
+	policy   *policy.Policy
 	inForce  *history.Generation
 	recorded *history.Generation // the last one that an operation of ours has written
 	// onDisk is the policy that was read last, under the name of its text; nil if it could not be.
@@ -182,8 +183,9 @@ type Daemon struct {
 	readAgain  string            // why the policy must be read once more; "" if it need not
 	readOnce   bool              // the policy was read, or could not be
 	refused    bool              // and could not be put in force
-	tornDown   bool              // the rules were removed: nothing is put in force until somebody applies it
-	postponed  bool              // a reading waits for the end of a trial
+	// the rules were removed: nothing is put in force until somebody applies it
+	tornDown  bool
+	postponed bool // a reading waits for the end of a trial
 	// virtual are the services of IPVS as they are now, once that is known; virtualIn is the
 	// generation that was found to know them (0: none), and virtualAgain is when to try again until
 	// one does.
@@ -375,7 +377,8 @@ func (d *Daemon) loop(ctx context.Context) error {
 				d.writing != nil &&
 					len(
 						d.writing.files,
-					) > 0 { // perhaps for want of something that is there by now, such as room on the disk
+						// perhaps for want of something that is there by now, such as room on the disk
+					) > 0 {
 				d.beginReading(ctx, "resync")
 			}
 		case <-clock:
@@ -465,5 +468,7 @@ func (d *Daemon) dueBack() <-chan time.Time {
 		return nil
 	}
 	// Not again and again where that fails.
-	return time.After(max(time.Until(d.triedBack.Add(time.Second)), d.inForce.Left(d.Local.Clocks())))
+	return time.After(
+		max(time.Until(d.triedBack.Add(time.Second)), d.inForce.Left(d.Local.Clocks())),
+	)
 }

@@ -49,8 +49,9 @@ type running struct {
 	dir     string
 	log     *syncBuffer
 	policy  atomic.Pointer[func() (string, error)] // reads the document
-	set     atomic.Int64                           // how far somebody has set the wall clock, in nanoseconds
-	watched string                                 // a folder whose files decide what is read
+	// how far somebody has set the wall clock, in nanoseconds
+	set     atomic.Int64
+	watched string // a folder whose files decide what is read
 	served  atomic.Pointer[[]firewall.VirtualService]
 }
 
@@ -412,7 +413,10 @@ func (session) End(context.Context, firewall.Connection) error { return nil }
 func TestPolicyThatLocksOutIsRefused(t *testing.T) {
 	r := startWith(
 		t,
-		session{netip.MustParseAddrPort("10.1.2.3:50000"), netip.MustParseAddrPort("192.0.2.1:9090")},
+		session{
+			netip.MustParseAddrPort("10.1.2.3:50000"),
+			netip.MustParseAddrPort("192.0.2.1:9090"),
+		},
 	)
 	held := r.kernel.Held()
 	r.says(

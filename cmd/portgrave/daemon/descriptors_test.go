@@ -51,7 +51,8 @@ func TestReserve(t *testing.T) {
 	}
 	c := dial()
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if answer, err := io.ReadAll(c); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 503 ")) {
+	if answer, err := io.ReadAll(c); err != nil ||
+		!bytes.HasPrefix(answer, []byte("HTTP/1.1 503 ")) {
 		t.Errorf("a client meanwhile gets %q, %v", answer, err)
 	}
 	_ = c.Close()

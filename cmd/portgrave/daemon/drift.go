@@ -30,8 +30,9 @@ type Event struct {
 	Summary string            `json:"summary"`
 	Changes []firewall.Change `json:"changes"` // what the repair changed, the first hundred
 	Count   int               `json:"count"`   // of all changes
-	Took    float64           `json:"took_ms"` // from the notification until the kernel held the State again
-	Error   string            `json:"error,omitempty"`
+	// from the notification until the kernel held the State again
+	Took  float64 `json:"took_ms"`
+	Error string  `json:"error,omitempty"`
 }
 
 // shownChanges is how many changes an Event lists.

@@ -22,7 +22,10 @@ func TestLastWords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var r *running
 			t.Cleanup(func() { // after the daemon has ended
-				if lines := strings.TrimSpace(r.log.String()); !strings.HasSuffix(lines, x.want+`"`) {
+				if lines := strings.TrimSpace(r.log.String()); !strings.HasSuffix(
+					lines,
+					x.want+`"`,
+				) {
 					t.Errorf("the log does not end with %q:\n%s", x.want, lines)
 				}
 			})

@@ -131,7 +131,13 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 		if d.last == nil || d.last.Error() != err.Error() { // once, not at every attempt
 			d.Log.Error("the rules can't be enforced", "cause", cause, "error", err)
 			d.record(
-				Event{At: start, Kind: "failed", Author: authorOf(c), Summary: cause, Error: err.Error()},
+				Event{
+					At:      start,
+					Kind:    "failed",
+					Author:  authorOf(c),
+					Summary: cause,
+					Error:   err.Error(),
+				},
 			)
 		}
 	}
@@ -226,7 +232,12 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 // reportFight tells of a fight.
 func (d *Daemon) reportFight(what string, f Fight) {
 	d.record(
-		Event{At: time.Now(), Kind: "fight", Author: f.Author, Summary: what + " (" + f.String() + ")"},
+		Event{
+			At:      time.Now(),
+			Kind:    "fight",
+			Author:  f.Author,
+			Summary: what + " (" + f.String() + ")",
+		},
 	)
 	d.Log.Error(
 		what,
@@ -403,7 +414,9 @@ func (d *Daemon) reload() error {
 	last, err := d.generation(newest)
 	d.tornDown = errors.Is(err, history.ErrTornDown)
 	if errors.Is(err, history.ErrNone) && newest == 0 && d.inForce != nil && d.Store.Lost() {
-		return errors.New("the history is gone from the state directory: is its file system mounted?")
+		return errors.New(
+			"the history is gone from the state directory: is its file system mounted?",
+		)
 	}
 	if errors.Is(err, history.ErrNone) {
 		d.inForce = nil

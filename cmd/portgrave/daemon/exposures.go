@@ -44,7 +44,11 @@ type exposures struct {
 	wake     chan struct{} // something has changed, or somebody watches
 }
 
-func newExposures(look func(context.Context) (audit.Report, error), tell func(Event), fail func(error)) *exposures {
+func newExposures(
+	look func(context.Context) (audit.Report, error),
+	tell func(Event),
+	fail func(error),
+) *exposures {
 	return &exposures{audit: look, tell: tell, fail: fail, wake: make(chan struct{}, 1)}
 }
 
@@ -217,8 +221,16 @@ func newlyOpen(before, after audit.Report, by *firewall.Author) (events []Event)
 		if x.Interface != "" {
 			on = " on " + x.Interface
 		}
-		e.Summary = fmt.Sprintf("%s/%d%s%s%s can now be reached from %s: %s", x.Protocol, x.Port, who,
-			on, to, strings.Join(list, " "), x.Finding)
+		e.Summary = fmt.Sprintf(
+			"%s/%d%s%s%s can now be reached from %s: %s",
+			x.Protocol,
+			x.Port,
+			who,
+			on,
+			to,
+			strings.Join(list, " "),
+			x.Finding,
+		)
 		events = append(events, e)
 	}
 	return events

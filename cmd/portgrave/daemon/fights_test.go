@@ -75,7 +75,9 @@ func TestShare(t *testing.T) {
 		f := account{part: halfShare, most: fullCredit}
 		now, used := midnight, time.Duration(0)
 		for range rapid.IntRange(1, 50).Draw(t, "repairs") {
-			now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "pause")) * time.Millisecond)
+			now = now.Add(
+				time.Duration(rapid.IntRange(0, 3000).Draw(t, "pause")) * time.Millisecond,
+			)
 			now = now.Add(f.wait(now))
 			if f.wait(now) != 0 {
 				t.Fatal("it waits once more")
@@ -113,7 +115,11 @@ func TestPauseBetweenRepairs(t *testing.T) {
 		}
 		first := f.waitAgain(now, true)
 		if first > want || cost <= forcedCredit && first > time.Millisecond {
-			t.Errorf("after a first failure, and repairs that cost %s, the next waits %s", cost, first)
+			t.Errorf(
+				"after a first failure, and repairs that cost %s, the next waits %s",
+				cost,
+				first,
+			)
 		}
 		if again := f.waitAgain(now, false); again != want {
 			t.Errorf("after more failures the next waits %s, want %s", again, want)

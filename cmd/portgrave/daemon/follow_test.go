@@ -123,7 +123,8 @@ func follow(t *testing.T, mode string) *followed {
 // What is edited waits or doesn't, and so does what a network holds.
 func TestFollow(t *testing.T) {
 	for mode, want := range map[string]struct {
-		list, edited, both string // who is let in after the list has grown, the policy was edited, and both
+		// who is let in after the list has grown, the policy was edited, and both
+		list, edited, both string
 		waits              [3]bool
 	}{
 		policy.FollowNetworks: {"10.0.0.0/7", "10.0.0.0/7", "10.0.0.0/8", [3]bool{false, true, true}},
@@ -189,7 +190,8 @@ func TestTrialIsLeftAlone(t *testing.T) {
 			f.expect("10.0.0.0/8 192.0.2.0/24", false, "on trial, and the list has grown")
 			wanted := "10.0.0.0/7"
 			if mode == policy.FollowAll {
-				wanted = "10.0.0.0/8" // the policy on disk is what was taken back, and it alone is followed
+				// the policy on disk is what was taken back, and it alone is followed
+				wanted = "10.0.0.0/8"
 			}
 			f.within(
 				30*time.Second,
@@ -297,7 +299,11 @@ func TestClockSetDuringATrial(t *testing.T) {
 			f.post("/v1/apply", host.ApplyRequest{Confirm: "5s"}, http.StatusOK)
 			f.set.Store(int64(set))
 			f.bend(nil) // it looks at the clock now
-			f.within(30*time.Second, "the trial's end", func() bool { return f.sources() == "10.0.0.0/8" })
+			f.within(
+				30*time.Second,
+				"the trial's end",
+				func() bool { return f.sources() == "10.0.0.0/8" },
+			)
 			if took := time.Since(begin); took < 5*time.Second {
 				t.Errorf("it was taken back after %v", took)
 			}

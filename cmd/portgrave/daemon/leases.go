@@ -48,7 +48,17 @@ func (d *Daemon) endLeases(ctx context.Context) {
 		d.Log.Error("what ended leases left behind can't be removed", "error", err)
 	}
 	for _, l := range ended {
-		d.Log.Info("lease ended", "lease", l.ID, "opened", l.Opens(), "user", l.User, "reason", l.Reason)
+		d.Log.Info(
+			"lease ended",
+			"lease",
+			l.ID,
+			"opened",
+			l.Opens(),
+			"user",
+			l.User,
+			"reason",
+			l.Reason,
+		)
 	}
 	d.operated(ctx)
 	d.leases.look(d)

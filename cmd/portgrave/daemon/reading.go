@@ -138,7 +138,13 @@ func (d *Daemon) finishReading(ctx context.Context, r reading) {
 		)
 	}
 	if err != nil && !(beingWritten && r.err != nil) {
-		d.Log.Error("the policy can't be used; the rules in force stay", "cause", r.cause, "error", err)
+		d.Log.Error(
+			"the policy can't be used; the rules in force stay",
+			"cause",
+			r.cause,
+			"error",
+			err,
+		)
 	}
 	d.enforce(ctx, r.cause, nil)
 	if r.c != nil || r.kept != nil {

@@ -14,18 +14,20 @@ import (
 
 // Status is what the daemon says of itself. Its JSON is GET /v1/status.
 type Status struct {
-	Version  string    `json:"version"`
-	PID      int       `json:"pid"`
-	Started  time.Time `json:"started"`
-	Backend  string    `json:"backend"`
-	Watching bool      `json:"watching"` // the kernel tells of every change; else it is polled besides
+	Version string    `json:"version"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	Backend string    `json:"backend"`
+	// the kernel tells of every change; else it is polled besides
+	Watching bool `json:"watching"`
 	// NetworkNamespace is the inode of the one that the daemon keeps.
 	NetworkNamespace uint64 `json:"network_namespace"`
 	// Protection tells whether other programs are kept from changing the rules.
 	Protection firewall.Protection `json:"protection"`
 	Generation int                 `json:"generation"`  // in force; 0: none
 	EnforcedAt time.Time           `json:"enforced_at"` // when the kernel was last seen to hold it
-	Error      string              `json:"error"`       // of the last attempt to enforce; "" if it succeeded
+	// of the last attempt to enforce; "" if it succeeded
+	Error string `json:"error"`
 	// StateError is what keeps the state directory from being used; repairs go on from memory. ""
 	// if nothing does.
 	StateError string `json:"state_error"`
@@ -39,7 +41,8 @@ type Status struct {
 	Policy       struct {
 		Origin string    `json:"origin"`
 		ReadAt time.Time `json:"read_at"`
-		Error  string    `json:"error"` // why the policy as it is now can't be put in force; "" if it is, or waits
+		// why the policy as it is now can't be put in force; "" if it is, or waits
+		Error string `json:"error"`
 		// Waits: it was edited, and waits for somebody to apply it.
 		Waits  bool     `json:"waits"`
 		Follow string   `json:"follow"` // what is put in force by itself: see policy.DaemonConfig
@@ -220,7 +223,10 @@ func (s *status) line() string {
 	case x.Generation == 0:
 		return "Nothing is in force until portgrave apply."
 	case x.Policy.Waits:
-		return fmt.Sprintf("Generation %d is in force; the policy was edited, and waits.", x.Generation)
+		return fmt.Sprintf(
+			"Generation %d is in force; the policy was edited, and waits.",
+			x.Generation,
+		)
 	}
 	return fmt.Sprintf("Generation %d is in force.", x.Generation)
 }

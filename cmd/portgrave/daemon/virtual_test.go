@@ -46,7 +46,8 @@ func TestServicesOfIPVSAreFollowed(t *testing.T) {
 	holds("another policy", "192.0.2.0/24", one, two)
 	expect("one goes", "192.0.2.0/24", two)
 	_, history := f.get("/v1/history")
-	if n := strings.Count(history, `"generation":`); n != 2 || !strings.Contains(history, "by hand") {
+	if n := strings.Count(history, `"generation":`); n != 2 ||
+		!strings.Contains(history, "by hand") {
 		t.Errorf("the history has %d generations: %s", n, history)
 	}
 	f.post("/v1/rollback", host.RollbackRequest{}, http.StatusOK)

@@ -47,7 +47,12 @@ const (
 
 // read turns an app into what pages and completions need of it. What is hidden stays so.
 func read(app *cli.App) command {
-	return command{usage: app.Usage, description: app.Description, flags: options(app.Flags), below: commands("", app.Commands)}
+	return command{
+		usage:       app.Usage,
+		description: app.Description,
+		flags:       options(app.Flags),
+		below:       commands("", app.Commands),
+	}
 }
 
 func commands(above string, all []*cli.Command) (list []command) {
@@ -56,8 +61,18 @@ func commands(above string, all []*cli.Command) (list []command) {
 			continue
 		}
 		name := strings.TrimSpace(above + " " + c.Name)
-		list = append(list, command{name: name, usage: c.Usage, description: c.Description, synopsis: c.ArgsUsage, arguments: arguments(c.ArgsUsage),
-			flags: options(c.Flags), below: commands(name, c.Subcommands)})
+		list = append(
+			list,
+			command{
+				name:        name,
+				usage:       c.Usage,
+				description: c.Description,
+				synopsis:    c.ArgsUsage,
+				arguments:   arguments(c.ArgsUsage),
+				flags:       options(c.Flags),
+				below:       commands(name, c.Subcommands),
+			},
+		)
 	}
 	return list
 }
@@ -79,7 +94,10 @@ func (c command) last() string {
 // own are the flags that the program itself doesn't take.
 func (c command) own(program command) (list []option) {
 	for _, f := range c.flags {
-		if !slices.ContainsFunc(program.flags, func(g option) bool { return g.names[0] == f.names[0] }) {
+		if !slices.ContainsFunc(
+			program.flags,
+			func(g option) bool { return g.names[0] == f.names[0] },
+		) {
 			list = append(list, f)
 		}
 	}

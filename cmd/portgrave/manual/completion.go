@@ -37,7 +37,11 @@ var fishScript string
 func Completion(shell string, app *cli.App) (string, error) {
 	i := slices.Index(Shells(), shell)
 	if i < 0 {
-		return "", fmt.Errorf("no completion for %q: there is one for %s", shell, listed(Shells(), "and"))
+		return "", fmt.Errorf(
+			"no completion for %q: there is one for %s",
+			shell,
+			listed(Shells(), "and"),
+		)
 	}
 	script := []string{bashScript, zshScript, fishScript}[i]
 	return strings.NewReplacer("PROGRAM", app.Name, "ASKED", Asked).Replace(script), nil

@@ -101,11 +101,13 @@ func (l Language) Page(date time.Time) ([]byte, error) {
 	return p.bytes(), nil
 }
 
-// keys adds the keys of an object, then, each below a heading of its own, those of the objects in them.
+// keys adds the keys of an object, then, each below a heading of its own, those of the objects in
+// them.
 func (p *page) keys(s schema, path string) {
 	for _, k := range s.Properties {
 		text := k.schema.Description
-		if w := k.schema.words(); len(k.schema.Enum)+len(k.schema.Properties) == 0 && w != "" && !strings.Contains(strings.ToLower(text), strings.ToLower(w)) {
+		if w := k.schema.words(); len(k.schema.Enum)+len(k.schema.Properties) == 0 && w != "" &&
+			!strings.Contains(strings.ToLower(text), strings.ToLower(w)) {
 			text += " The value is " + w + "."
 		}
 		switch {
@@ -143,8 +145,8 @@ func (s schema) alternatives(name string) string {
 	return "Exactly one of " + listed(names, "and") + " is required."
 }
 
-// objects are the objects with keys that a value may be made of, with the way to them: services[] are the entries of a list, networks.NAME those
-// of a mapping with names of one's own.
+// objects are the objects with keys that a value may be made of, with the way to them: services[]
+// are the entries of a list, networks.NAME those of a mapping with names of one's own.
 func (s schema) objects(path string) (found []property) {
 	if len(s.Properties) > 0 {
 		return []property{{path, s}}

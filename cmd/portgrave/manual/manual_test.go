@@ -11,25 +11,48 @@ import (
 
 // small is a command line with one of each thing.
 func small() *cli.App {
-	shared := []cli.Flag{&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "print `text|json`"}}
+	shared := []cli.Flag{
+		&cli.StringFlag{
+			Name:    "output",
+			Aliases: []string{"o"},
+			Value:   "text",
+			Usage:   "print `text|json`",
+		},
+	}
 	return &cli.App{
 		Name: "ferry", Version: "1.2-3", Usage: "carry people's things", Description: "It goes over.\n\nAnd back.", Flags: shared,
 		Commands: []*cli.Command{
-			{Name: "load", Usage: "take a file on board", Description: ".dots and 'quotes' at its start", ArgsUsage: "[FILE]", Flags: append([]cli.Flag{
-				&cli.BoolFlag{Name: "force", Usage: "although it's full"},
-				&cli.IntFlag{Name: "deck", Usage: "put it on deck `N`"},
-				&cli.StringFlag{Name: "secret", Hidden: true},
-			}, shared...)},
+			{
+				Name:        "load",
+				Usage:       "take a file on board",
+				Description: ".dots and 'quotes' at its start",
+				ArgsUsage:   "[FILE]",
+				Flags: append([]cli.Flag{
+					&cli.BoolFlag{Name: "force", Usage: "although it's full"},
+					&cli.IntFlag{Name: "deck", Usage: "put it on deck `N`"},
+					&cli.StringFlag{Name: "secret", Hidden: true},
+				}, shared...),
+			},
 			{Name: "sink", Hidden: true},
-			{Name: "tell", Usage: "say where it is", Subcommands: []*cli.Command{{Name: "time", Usage: "in a \\-time", ArgsUsage: "<utc|local>", Flags: shared}}},
+			{
+				Name:  "tell",
+				Usage: "say where it is",
+				Subcommands: []*cli.Command{
+					{Name: "time", Usage: "in a \\-time", ArgsUsage: "<utc|local>", Flags: shared},
+				},
+			},
 		},
 	}
 }
 
 func TestProgram(t *testing.T) {
 	got := Program(small(), Reference{
-		ExitCodes: []Entry{{"0", "fine"}}, Environment: []Entry{{"FERRY_HOME", "where it sleeps…"}}, Files: []Entry{{"/etc/ferry", "its routes"}},
-		Examples: []Entry{{"ferry load x\nferry tell time utc", "carry x"}}, SeeAlso: []string{"boat(1)", "ship-of(8)"},
+		ExitCodes: []Entry{
+			{"0", "fine"},
+		}, Environment: []Entry{{"FERRY_HOME", "where it sleeps…"}}, Files: []Entry{{"/etc/ferry", "its routes"}},
+		Examples: []Entry{
+			{"ferry load x\nferry tell time utc", "carry x"},
+		}, SeeAlso: []string{"boat(1)", "ship-of(8)"},
 	}, time.Date(2026, 1, 2, 23, 0, 0, 0, time.FixedZone("", -3600*5)))
 	want := `.TH "FERRY" 8 "2026-01-03" "ferry 1.2\-3" "System Manager\(aqs Manual"
 .nh
@@ -88,20 +111,32 @@ ferry tell time utc
 	if d := cmp.Diff(want, string(got)); d != "" {
 		t.Error(d)
 	}
-	if undated := string(Program(small(), Reference{}, time.Time{})); !strings.HasPrefix(undated, `.TH "FERRY" 8 "" "ferry`) {
+	if undated := string(Program(small(), Reference{}, time.Time{})); !strings.HasPrefix(
+		undated,
+		`.TH "FERRY" 8 "" "ferry`,
+	) {
 		t.Errorf("a page without a date begins with %.50s", undated)
 	}
 }
 
 func TestLanguage(t *testing.T) {
-	page, err := Language{Name: "route", Summary: "where it goes", Source: "ferry", Example: "to: there\n", Files: []Entry{{"/etc/route", "it"}}, SeeAlso: []string{"ferry(8)"},
+	page, err := Language{
+		Name:    "route",
+		Summary: "where it goes",
+		Source:  "ferry",
+		Example: "to: there\n",
+		Files:   []Entry{{"/etc/route", "it"}},
+		SeeAlso: []string{"ferry(8)"},
 		Schema: []byte(`{"description": "A route.", "properties": {
 		"zone": {"description": "Where.", "enum": ["near", "far"], "default": "near"},
 		"at": {"description": "When.", "anyOf": [{"title": "an hour", "type": "integer"}, {"title": "an hour or a minute", "type": "string"}], "default": 7},
 		"stops": {"title": "a list of stops", "description": "Which.", "items": {"title": "a stop", "required": ["name"], "oneOf": [{"required": ["port"]}, {"required": ["pier"]}], "properties": {
 			"name": {"title": "text", "description": "Its name."}, "port": {"title": "a port", "description": "A port."}, "pier": {"title": "text", "description": "A pier."}}}},
 		"boats": {"description": "Boats.", "patternProperties": {"^.*$": {"title": "a boat", "properties": {"crew": {"description": "Who."}}}}}
-	}}`)}.Page(time.Time{})
+	}}`),
+	}.Page(
+		time.Time{},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +229,13 @@ func TestComplete(t *testing.T) {
 			got = append(got, e.Term+":"+e.Text)
 		}
 		if strings.Join(got, " ") != c.want || err != nil {
-			t.Errorf("%q is completed with %q, want %q (%v)", c.words, strings.Join(got, " "), c.want, err)
+			t.Errorf(
+				"%q is completed with %q, want %q (%v)",
+				c.words,
+				strings.Join(got, " "),
+				c.want,
+				err,
+			)
 		}
 	}
 	if _, err := Complete(small(), nil, values); err != nil {
@@ -210,12 +251,17 @@ func TestScripts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		first, _, _ := strings.Cut(script, "# "+shell+" completion for ferry, made by: ferry completion "+shell+"\n")
-		if first != "" && first != "#compdef ferry\n" || strings.Contains(script, "PROGRAM") || !strings.Contains(script, "ferry complete -- ") {
+		first, _, _ := strings.Cut(
+			script,
+			"# "+shell+" completion for ferry, made by: ferry completion "+shell+"\n",
+		)
+		if first != "" && first != "#compdef ferry\n" || strings.Contains(script, "PROGRAM") ||
+			!strings.Contains(script, "ferry complete -- ") {
 			t.Errorf("the script for %s:\n%s", shell, script)
 		}
 	}
-	if _, err := Completion("tcsh", small()); err == nil || !strings.Contains(err.Error(), "bash, zsh and fish") {
+	if _, err := Completion("tcsh", small()); err == nil ||
+		!strings.Contains(err.Error(), "bash, zsh and fish") {
 		t.Errorf("another shell is answered with %v", err)
 	}
 }

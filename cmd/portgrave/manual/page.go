@@ -17,18 +17,31 @@ func newPage(name string, section int, date time.Time, source, volume, summary s
 		day = date.UTC().Format(time.DateOnly)
 	}
 	// The date is not escaped: it is read, not only shown.
-	fmt.Fprintf(&p.b, ".TH %s %d \"%s\" %s %s\n", quoted(strings.ToUpper(name)), section, day, quoted(source), quoted(volume))
+	fmt.Fprintf(
+		&p.b,
+		".TH %s %d \"%s\" %s %s\n",
+		quoted(strings.ToUpper(name)),
+		section,
+		day,
+		quoted(source),
+		quoted(volume),
+	)
 	p.b.WriteString(".nh\n.ad l\n") // words and flags are not broken, lines not stretched
 	p.section("Name")
 	fmt.Fprintf(&p.b, "%s \\- %s\n", escape(name), escape(summary))
 	return p
 }
 
-func (p *page) section(title string) { fmt.Fprintf(&p.b, ".SH %s\n", quoted(strings.ToUpper(title))) }
+func (p *page) section(
+	title string,
+) {
+	fmt.Fprintf(&p.b, ".SH %s\n", quoted(strings.ToUpper(title)))
+}
 
 func (p *page) subsection(title string) { fmt.Fprintf(&p.b, ".SS %s\n", quoted(title)) }
 
-// text adds paragraphs; an empty line stands between them. first leaves out the space above the first, as after a heading.
+// text adds paragraphs; an empty line stands between them. first leaves out the space above the
+// first, as after a heading.
 func (p *page) text(text string, first bool) {
 	for i, paragraph := range strings.Split(text, "\n\n") {
 		if i > 0 || !first {
@@ -73,7 +86,8 @@ func italic(s string) string { return `\fI` + escape(s) + `\fR` }
 // quoted is an argument of a macro.
 func quoted(s string) string { return `"` + strings.ReplaceAll(escape(s), `"`, `\(dq`) + `"` }
 
-// escape writes text so that each character stays itself: dashes can be copied, no line is taken for a macro.
+// escape writes text so that each character stays itself: dashes can be copied, no line is taken
+// for a macro.
 func escape(s string) string {
 	var b strings.Builder
 	for i, r := range s {

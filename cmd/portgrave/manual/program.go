@@ -22,7 +22,19 @@ func Program(app *cli.App, r Reference, date time.Time) []byte {
 	c := read(app)
 	p := newPage(app.Name, 8, date, app.Name+" "+app.Version, "System Manager's Manual", app.Usage)
 	p.section("Synopsis")
-	p.b.WriteString(bold(app.Name) + " [" + italic("OPTION") + "...] " + italic("VERB") + " [" + italic("ARGUMENT") + " | " + italic("OPTION") + "]...\n")
+	p.b.WriteString(
+		bold(
+			app.Name,
+		) + " [" + italic(
+			"OPTION",
+		) + "...] " + italic(
+			"VERB",
+		) + " [" + italic(
+			"ARGUMENT",
+		) + " | " + italic(
+			"OPTION",
+		) + "]...\n",
+	)
 	p.section("Description")
 	p.text(c.description, true)
 	p.section("Options")

@@ -461,8 +461,11 @@ func TestPublishedAtAnAddress(t *testing.T) {
 func TestDirectTargetsBehindUnknownRules(t *testing.T) {
 	for extra, want := range map[string]string{"": "certain", "-A FORWARD -j FROBNICATE\n": "possible"} {
 		r, err := Run(context.Background(), Input{
-			Rules: rules(t, "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 198.51.100.10/32 -p tcp --dport 8080 -j DNAT "+
-				"--to-destination 172.17.0.2:80\nCOMMIT\n*filter\n:FORWARD ACCEPT [0:0]\n"+extra+"COMMIT\n"),
+			Rules: rules(
+				t,
+				"*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 198.51.100.10/32 -p tcp --dport 8080 -j DNAT "+
+					"--to-destination 172.17.0.2:80\nCOMMIT\n*filter\n:FORWARD ACCEPT [0:0]\n"+extra+"COMMIT\n",
+			),
 			Host: world(), Now: time.Now(), Sockets: listening("web 198.51.100.10:80"),
 		})
 		if err != nil {

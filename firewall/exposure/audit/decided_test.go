@@ -75,14 +75,25 @@ func TestExplainNamesWhatDecided(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := world()
 			if c.noRoute {
-				h.Routes = slices.DeleteFunc(h.Routes, func(r exposure.Route) bool { return r.Dest.Bits() == 0 })
+				h.Routes = slices.DeleteFunc(
+					h.Routes,
+					func(r exposure.Route) bool { return r.Dest.Bits() == 0 },
+				)
 			}
 			x, err := Explain(
-				Input{Rules: rules(t, c.rules), Host: h, Now: time.Now(), Sockets: listening("web 0.0.0.0:80")},
+				Input{
+					Rules:   rules(t, c.rules),
+					Host:    h,
+					Now:     time.Now(),
+					Sockets: listening("web 0.0.0.0:80"),
+				},
 				Packet{
-					From: netip.MustParseAddr("8.8.8.8"), Destination: netip.MustParseAddr("198.51.100.10"),
+					From: netip.MustParseAddr(
+						"8.8.8.8",
+					), Destination: netip.MustParseAddr("198.51.100.10"),
 					Port: c.port, Protocol: firewall.TCP, Interface: "eth0",
-				})
+				},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -96,7 +107,11 @@ func TestExplainNamesWhatDecided(t *testing.T) {
 					t.Errorf("want %q among %+v", want, x.Targets)
 				}
 			}
-			if c.step != "" && !slices.ContainsFunc(x.Steps, func(s exposure.Step) bool { return s.Effect == c.step }) {
+			if c.step != "" &&
+				!slices.ContainsFunc(
+					x.Steps,
+					func(s exposure.Step) bool { return s.Effect == c.step },
+				) {
 				t.Errorf("no step says %q: %+v", c.step, x.Steps)
 			}
 		})
@@ -110,8 +125,11 @@ func TestBlockedElsewhereNamesWhatBlocks(t *testing.T) {
 		"-A INPUT ! -s 10.0.0.0/8 -j DROP\n":  "something else stops: ip filter chain INPUT, rules.v4:5: -A INPUT ! -s 10.0.0.0/8 -j DROP",
 	} {
 		r, err := Run(context.Background(), Input{
-			Rules: rules(t, "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.0/8 -p tcp --dport 80 -j ACCEPT\n"+
-				rule+"COMMIT\n"),
+			Rules: rules(
+				t,
+				"*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.0/8 -p tcp --dport 80 -j ACCEPT\n"+
+					rule+"COMMIT\n",
+			),
 			Host: world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80"),
 			Policy: state(t, "services: [{name: web, port: 80, allow: [any]}]"),
 		})
@@ -135,11 +153,18 @@ func TestSentencesNameAFew(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("*filter\n:INPUT ACCEPT [0:0]\n")
 	for n := range 10 {
-		b.WriteString("-A INPUT -p tcp --dport 80 -m mac --mac-source 02:00:00:00:00:0" + string(rune('0'+n)) + " -j DROP\n")
+		b.WriteString(
+			"-A INPUT -p tcp --dport 80 -m mac --mac-source 02:00:00:00:00:0" + string(
+				rune('0'+n),
+			) + " -j DROP\n",
+		)
 	}
 	b.WriteString("COMMIT\n")
 	in := Input{
-		Rules: rules(t, b.String()), Host: world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80"),
+		Rules: rules(
+			t,
+			b.String(),
+		), Host: world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80"),
 	}
 	x, err := Explain(in, Packet{
 		From: netip.MustParseAddr("8.8.8.8"), Destination: netip.MustParseAddr("198.51.100.10"),
@@ -204,11 +229,19 @@ func TestSummaries(t *testing.T) {
 			h.Interface("br0").Sysctls.RPFilter = 1
 			x, err := Explain(
 				Input{Rules: rs, Host: h, Now: time.Now(), Sockets: listening("web [::]:80")},
-				Packet{From: from, Destination: netip.MustParseAddr(c.to), Port: 80, Protocol: firewall.TCP, Interface: c.iface})
+				Packet{
+					From:        from,
+					Destination: netip.MustParseAddr(c.to),
+					Port:        80,
+					Protocol:    firewall.TCP,
+					Interface:   c.iface,
+				},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(x.Summary, c.says) || c.doesntSay != "" && strings.Contains(x.Summary, c.doesntSay) {
+			if !strings.Contains(x.Summary, c.says) ||
+				c.doesntSay != "" && strings.Contains(x.Summary, c.doesntSay) {
 				t.Error(x.Summary)
 			}
 		})
@@ -230,7 +263,8 @@ func TestExplainTellsLoggingOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(x.Steps) != 11 || slices.ContainsFunc(x.Steps, func(s exposure.Step) bool { return s.Way > 0 }) {
+	if len(x.Steps) != 11 ||
+		slices.ContainsFunc(x.Steps, func(s exposure.Step) bool { return s.Way > 0 }) {
 		t.Errorf("%d steps: %+v", len(x.Steps), x.Steps)
 	}
 }

@@ -19,11 +19,21 @@ type dump func(n int, f address.Family, port func(i int) int) string
 
 // dumpForms are the commands, with the matches that make rules large.
 var dumpForms = map[string]dump{
-	"iptables":  saved("INPUT", "-s SOURCE -p tcp -m tcp --dport PORT -j VERDICT"),
-	"comment":   saved("INPUT", "-s SOURCE -p tcp -m tcp --dport PORT -m comment --comment \"a rule\" -j VERDICT"),
+	"iptables": saved("INPUT", "-s SOURCE -p tcp -m tcp --dport PORT -j VERDICT"),
+	"comment": saved(
+		"INPUT",
+		"-s SOURCE -p tcp -m tcp --dport PORT -m comment --comment \"a rule\" -j VERDICT",
+	),
 	"multiport": saved("INPUT", "-s SOURCE -p tcp -m multiport --dports PORT -j VERDICT"),
 	"ipset": func(n int, f address.Family, port func(int) int) string {
-		text := saved("INPUT", "-m set --match-set sSET src -p tcp -m tcp --dport PORT -j VERDICT")(n, f, port)
+		text := saved(
+			"INPUT",
+			"-m set --match-set sSET src -p tcp -m tcp --dport PORT -j VERDICT",
+		)(
+			n,
+			f,
+			port,
+		)
 		var sets strings.Builder
 		for i := range min(n, dumpSets) {
 			fmt.Fprintf(&sets, "create s%d hash:net family %s hashsize 64 maxelem 65536\n", i,
@@ -47,23 +57,41 @@ var dumpForms = map[string]dump{
 	},
 	"nft": func(n int, f address.Family, port func(int) int) string {
 		var b strings.Builder
-		b.WriteString("table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n")
+		b.WriteString(
+			"table inet filter {\n\tchain input {\n\t\ttype filter hook input priority filter; policy drop;\n",
+		)
 		for i := range n {
-			fmt.Fprintf(&b, "\t\t%s saddr %s tcp dport %d %s\n", dumpProtocol(f), dumpSource(f, i), port(i),
-				strings.ToLower(dumpVerdict(i)))
+			fmt.Fprintf(
+				&b,
+				"\t\t%s saddr %s tcp dport %d %s\n",
+				dumpProtocol(f),
+				dumpSource(f, i),
+				port(i),
+				strings.ToLower(dumpVerdict(i)),
+			)
 		}
 		return b.String() + "\t}\n}\n"
 	},
 	"JSON": func(n int, f address.Family, port func(int) int) string {
 		var b strings.Builder
-		b.WriteString(`{"nftables": [{"table": {"family": "inet", "name": "filter", "handle": 1}}, ` +
-			`{"chain": {"family": "inet", "table": "filter", "name": "input", "handle": 1, ` +
-			`"type": "filter", "hook": "input", "prio": 0, "policy": "drop"}}`)
+		b.WriteString(
+			`{"nftables": [{"table": {"family": "inet", "name": "filter", "handle": 1}}, ` +
+				`{"chain": {"family": "inet", "table": "filter", "name": "input", "handle": 1, ` +
+				`"type": "filter", "hook": "input", "prio": 0, "policy": "drop"}}`,
+		)
 		for i := range n {
-			fmt.Fprintf(&b, `, {"rule": {"family": "inet", "table": "filter", "chain": "input", "handle": %d, "expr": [`+
-				`{"match": {"op": "==", "left": {"payload": {"protocol": "%s", "field": "saddr"}}, "right": "%s"}}, `+
-				`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": %d}}, `+
-				`{"%s": null}]}}`, i+2, dumpProtocol(f), dumpSource(f, i), port(i), strings.ToLower(dumpVerdict(i)))
+			fmt.Fprintf(
+				&b,
+				`, {"rule": {"family": "inet", "table": "filter", "chain": "input", "handle": %d, "expr": [`+
+					`{"match": {"op": "==", "left": {"payload": {"protocol": "%s", "field": "saddr"}}, "right": "%s"}}, `+
+					`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": %d}}, `+
+					`{"%s": null}]}}`,
+				i+2,
+				dumpProtocol(f),
+				dumpSource(f, i),
+				port(i),
+				strings.ToLower(dumpVerdict(i)),
+			)
 		}
 		return b.String() + "]}"
 	},

@@ -148,11 +148,14 @@ func (x *Explanation) passesBy() bool {
 	})
 }
 
-// eachDecided reports whether it is known for each of several targets whether the packet gets there,
-// so that nothing but the choice of the target isn't known.
+// eachDecided reports whether it is known for each of several targets whether the packet gets
+// there, so that nothing but the choice of the target isn't known.
 func (x *Explanation) eachDecided() bool {
 	return len(x.Targets) > 1 && !x.Strays &&
-		!slices.ContainsFunc(x.Targets, func(t exposure.Target) bool { return t.Verdict == "unknown" })
+		!slices.ContainsFunc(
+			x.Targets,
+			func(t exposure.Target) bool { return t.Verdict == "unknown" },
+		)
 }
 
 // decideVerdict applies the verdicts of other namespaces, where the host lets the packet through.

@@ -29,7 +29,15 @@ func TestExplainJudgesEveryTarget(t *testing.T) {
 		"stopped behind a translation": {nat + "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n", 8080, nil, DroppedHere},
 	} {
 		in := Input{Rules: rules(t, c.rules), Host: world(), Now: time.Now(), IPVS: c.ipvs}
-		p, err := Locate(in.Host, Packet{From: netip.MustParseAddr("8.8.8.8"), Destination: at.Addr(), Port: c.port, Protocol: firewall.TCP})
+		p, err := Locate(
+			in.Host,
+			Packet{
+				From:        netip.MustParseAddr("8.8.8.8"),
+				Destination: at.Addr(),
+				Port:        c.port,
+				Protocol:    firewall.TCP,
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +46,13 @@ func TestExplainJudgesEveryTarget(t *testing.T) {
 			t.Fatalf("%s: %+v, %v", name, x, err)
 		}
 		if got := x.Targets[0]; got.Reason != string(c.reason) || got.Connects != x.Connects {
-			t.Errorf("%s: connects %v, but the target says %v, %q", name, x.Connects, got.Connects, got.Reason)
+			t.Errorf(
+				"%s: connects %v, but the target says %v, %q",
+				name,
+				x.Connects,
+				got.Connects,
+				got.Reason,
+			)
 		}
 	}
 }
@@ -49,8 +63,11 @@ func TestLocateTakesEveryNotation(t *testing.T) {
 		"8.8.8.8":         {"::ffff:198.51.100.10", "198.51.100.10"},
 		"2001:db8:113::1": {"2001:db8::10%eth0", "2001:db8::10"},
 	} {
-		p, err := Locate(world(), Packet{From: netip.MustParseAddr(from), Destination: netip.MustParseAddr(tos[0]),
-			Interface: "eth0", Port: 80, Protocol: firewall.TCP})
+		p, err := Locate(
+			world(),
+			Packet{From: netip.MustParseAddr(from), Destination: netip.MustParseAddr(tos[0]),
+				Interface: "eth0", Port: 80, Protocol: firewall.TCP},
+		)
 		if err != nil || p.Destination.String() != tos[1] {
 			t.Errorf("%s: %v, %v", tos[0], p.Destination, err)
 		}

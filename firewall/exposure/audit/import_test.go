@@ -39,12 +39,20 @@ func imported(t *testing.T, o ImportOptions, four string, listeners ...string) (
 
 // documentOf writes what was imported, without comments.
 func documentOf(found Imported) string {
-	d := policy.Draft{Unlisted: found.Unlisted, Refuse: found.Refuse, Closed: found.Closed, Direct: found.Direct}
+	d := policy.Draft{
+		Unlisted: found.Unlisted,
+		Refuse:   found.Refuse,
+		Closed:   found.Closed,
+		Direct:   found.Direct,
+	}
 	for _, n := range found.Networks {
 		d.Networks = append(d.Networks, policy.DraftNetwork{Name: n.Name, Sources: n.Sources})
 	}
 	for _, x := range found.Services {
-		d.Services = append(d.Services, policy.DraftService{Service: x.Service, Purpose: x.Purpose, Idle: x.Idle})
+		d.Services = append(
+			d.Services,
+			policy.DraftService{Service: x.Service, Purpose: x.Purpose, Idle: x.Idle},
+		)
 	}
 	return d.Document()
 }
@@ -84,7 +92,10 @@ services:
 		t.Errorf("findings after import: %+v", after.Findings)
 	}
 	// A policy can't reproduce ports that no service opens.
-	before.Exposures = slices.DeleteFunc(before.Exposures, func(x Exposure) bool { return x.Direct })
+	before.Exposures = slices.DeleteFunc(
+		before.Exposures,
+		func(x Exposure) bool { return x.Direct },
+	)
 	a, _ := summaryOf(after)
 	b, _ := summaryOf(before)
 	for _, rows := range [][]string{a, b} {
@@ -136,17 +147,31 @@ func TestImportNamesUnknownRules(t *testing.T) {
 			if wide {
 				want = tt.possible
 			}
-			found, _ := imported(t, ImportOptions{IncludeUnknown: wide}, head+tt.rules+"\nCOMMIT\n", "sshd 0.0.0.0:22")
+			found, _ := imported(
+				t,
+				ImportOptions{IncludeUnknown: wide},
+				head+tt.rules+"\nCOMMIT\n",
+				"sshd 0.0.0.0:22",
+			)
 			if len(found.Services) != 1 {
 				t.Errorf("%s\n%+v", tt.rules, found)
 				continue
 			}
 			s := found.Services[0]
 			if !s.Sources.Equal(want) || !cmp.Equal(s.Rate, tt.rate) {
-				t.Errorf("%s\nwide %v: %v, rate %v; want %v, %v", tt.rules, wide, s.Sources, s.Rate, want, tt.rate)
+				t.Errorf(
+					"%s\nwide %v: %v, rate %v; want %v, %v",
+					tt.rules,
+					wide,
+					s.Sources,
+					s.Rate,
+					want,
+					tt.rate,
+				)
 			}
 			unknown := !tt.certain.Equal(tt.possible)
-			if got := len(s.Unknown) > 0; got != unknown || unknown && !strings.Contains(s.Unknown[0], "chain INPUT") ||
+			if got := len(s.Unknown) > 0; got != unknown ||
+				unknown && !strings.Contains(s.Unknown[0], "chain INPUT") ||
 				(len(s.Rated) > 0) != (tt.rate != nil) {
 				t.Errorf("%s\nwide %v: unknown %q, rated %q", tt.rules, wide, s.Unknown, s.Rated)
 			}
@@ -173,7 +198,8 @@ func TestImportSaysWhatRatesChange(t *testing.T) {
 		{fmt.Sprintf(hash, "srcip,dstport"), "", false},
 	} {
 		found, _ := imported(t, ImportOptions{}, head+tt.rules+"COMMIT\n", "sshd 0.0.0.0:22")
-		if len(found.Services) != 1 || found.Services[0].Rate == nil || len(found.Services[0].Rated) != 1 {
+		if len(found.Services) != 1 || found.Services[0].Rate == nil ||
+			len(found.Services[0].Rated) != 1 {
 			t.Fatalf("%s: %+v", tt.rules, found)
 		}
 		s := found.Services[0]
@@ -191,19 +217,32 @@ func TestImportSaysWhatRatesChange(t *testing.T) {
 // If the rules distinguish too many ports, the import opens no port that was closed.
 func TestImportOfTooManyPorts(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport 1 -j ACCEPT\n-A INPUT -p tcp --dport 22 -j ACCEPT\n" +
-		"-A INPUT -p tcp --dport 8000:12000 -s 192.0.2.0/24 -j ACCEPT\n")
+	b.WriteString(
+		"*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport 1 -j ACCEPT\n-A INPUT -p tcp --dport 22 -j ACCEPT\n" +
+			"-A INPUT -p tcp --dport 8000:12000 -s 192.0.2.0/24 -j ACCEPT\n",
+	)
 	for port := 20_001; port < 44_000; port += 2 {
 		fmt.Fprintf(&b, "-A INPUT -p tcp --dport %d -j ACCEPT\n", port)
 	}
 	b.WriteString("COMMIT\n")
 	rs := &exposure.Ruleset{}
-	err := nfttext.Read("f", strings.NewReader("table inet t {\n chain c {\n  type filter hook input priority 0; policy drop;\n"+
-		"  tcp dport 22 accept\n  tcp dport & 1 == 1 accept\n }\n}\n"), rs)
+	err := nfttext.Read(
+		"f",
+		strings.NewReader(
+			"table inet t {\n chain c {\n  type filter hook input priority 0; policy drop;\n"+
+				"  tcp dport 22 accept\n  tcp dport & 1 == 1 accept\n }\n}\n",
+		),
+		rs,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	computed := Input{Rules: rs, Host: world(), Sockets: listening("sshd 0.0.0.0:22"), Now: time.Now()}
+	computed := Input{
+		Rules:   rs,
+		Host:    world(),
+		Sockets: listening("sshd 0.0.0.0:22"),
+		Now:     time.Now(),
+	}
 	fromComputed, err := Import(context.Background(), computed, ImportOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -217,15 +256,24 @@ func TestImportOfTooManyPorts(t *testing.T) {
 		for _, s := range found.Services {
 			for _, r := range s.Ports {
 				sshd = sshd || r.Contains(firewall.TCP, 22)
-				office := r == firewall.PortRange{Protocol: firewall.TCP, First: 8000, Last: 12000} &&
+				office := r == firewall.PortRange{
+					Protocol: firewall.TCP,
+					First:    8000,
+					Last:     12000,
+				} &&
 					s.Sources.Equal(address.Must("192.0.2.0/24"))
 				oddPort := name == "many" && (r.First == 1 || r.First > 20_000 && r.First%2 == 1)
-				if r.Protocol.HasPorts() && !office && (r.First != r.Last || r.Protocol != firewall.TCP || r.First != 22 && !oddPort) {
+				if r.Protocol.HasPorts() && !office &&
+					(r.First != r.Last || r.Protocol != firewall.TCP || r.First != 22 && !oddPort) {
 					t.Errorf("%s: %v open to %v", name, r, s.Sources)
 				}
 			}
 		}
-		if !sshd || !slices.ContainsFunc(found.Notes, func(n string) bool { return strings.Contains(n, "too many ports") }) {
+		if !sshd ||
+			!slices.ContainsFunc(
+				found.Notes,
+				func(n string) bool { return strings.Contains(n, "too many ports") },
+			) {
 			t.Errorf("%s: %d services, notes %q", name, len(found.Services), found.Notes)
 		}
 	}
@@ -252,7 +300,10 @@ func TestRateOf(t *testing.T) {
 		return rateOfFirst(rs)
 	}
 	info := func(name string, revision uint32, data []byte) exposure.Rate {
-		statements, _ := xtinfo.Match(xtinfo.Context{}, xtinfo.Info{Name: name, Revision: revision, Data: data})
+		statements, _ := xtinfo.Match(
+			xtinfo.Context{},
+			xtinfo.Info{Name: name, Revision: revision, Data: data},
+		)
 		return rateOf(statements)
 	}
 	limit := func(avg, burst uint32) exposure.Rate {

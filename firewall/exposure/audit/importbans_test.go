@@ -32,13 +32,24 @@ func TestImportRatesBans(t *testing.T) {
 		{"knocking", "  tcp dport 22 ip saddr != @bans drop\n  " + add + "\n", address.Set{}, everyone, nil},
 	} {
 		rs := &exposure.Ruleset{}
-		err := nfttext.Read("f", strings.NewReader("table ip f {\n set bans { type ipv4_addr; flags dynamic, timeout; timeout 5m; }\n"+
-			" chain c {\n  type filter hook input priority 0; policy drop;\n"+tt.rules+"  tcp dport { 22, 80 } accept\n }\n}\n"), rs)
+		err := nfttext.Read(
+			"f",
+			strings.NewReader(
+				"table ip f {\n set bans { type ipv4_addr; flags dynamic, timeout; timeout 5m; }\n"+
+					" chain c {\n  type filter hook input priority 0; policy drop;\n"+tt.rules+"  tcp dport { 22, 80 } accept\n }\n}\n",
+			),
+			rs,
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
 		rs.MarkDynamic()
-		in := Input{Rules: rs, Host: world(), Sockets: listening("sshd 0.0.0.0:22", "web 0.0.0.0:80"), Now: time.Now()}
+		in := Input{
+			Rules:   rs,
+			Host:    world(),
+			Sockets: listening("sshd 0.0.0.0:22", "web 0.0.0.0:80"),
+			Now:     time.Now(),
+		}
 		out, err := Import(context.Background(), in, ImportOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -49,10 +60,20 @@ func TestImportRatesBans(t *testing.T) {
 			continue
 		}
 		got := func(s *ImportedService) address.Set { return s.Sources.Intersect(everyone) }
-		if !got(ssh).Equal(tt.ssh) || !got(web).Equal(tt.web) || !cmp.Equal(ssh.Rate, tt.rate) || web.Rate != nil {
-			t.Errorf("%s: ssh %v at %v, web %v at %v; unknown %q", tt.name, got(ssh), ssh.Rate, got(web), web.Rate, ssh.Unknown)
+		if !got(ssh).Equal(tt.ssh) || !got(web).Equal(tt.web) || !cmp.Equal(ssh.Rate, tt.rate) ||
+			web.Rate != nil {
+			t.Errorf(
+				"%s: ssh %v at %v, web %v at %v; unknown %q",
+				tt.name,
+				got(ssh),
+				ssh.Rate,
+				got(web),
+				web.Rate,
+				ssh.Unknown,
+			)
 		}
-		if tt.rate != nil && !strings.Contains(strings.Join(ssh.Rated, "\n"), "limit rate over 10/minute") {
+		if tt.rate != nil &&
+			!strings.Contains(strings.Join(ssh.Rated, "\n"), "limit rate over 10/minute") {
 			t.Errorf("%s: rated %q", tt.name, ssh.Rated)
 		}
 	}

@@ -37,22 +37,32 @@ func (w *importWriter) findDirect() {
 		case !workload || !sayable(to.Name):
 			kept = append(kept, to.Name)
 		case len(x.passing) > 0:
-			w.note("the rules let some new packets through to what is behind %s (by %s), and refuse "+
-				"others; a policy can only refuse all of them (direct), so this one refuses none: keep "+
-				"the rules about forwarded packets", to.Name, strings.Join(x.passing, "; "))
+			w.note(
+				"the rules let some new packets through to what is behind %s (by %s), and refuse "+
+					"others; a policy can only refuse all of them (direct), so this one refuses none: keep "+
+					"the rules about forwarded packets",
+				to.Name,
+				strings.Join(x.passing, "; "),
+			)
 		default:
 			w.out.Direct = append(w.out.Direct, to.Name)
 			published = append(published, x.published...)
 		}
 	}
 	if len(unasked) > 0 {
-		w.note("the rules about forwarded packets tell too much apart to know what they do with packets "+
-			"to %s; this policy refuses none of them: keep these rules", shortList(unasked))
+		w.note(
+			"the rules about forwarded packets tell too much apart to know what they do with packets "+
+				"to %s; this policy refuses none of them: keep these rules",
+			shortList(unasked),
+		)
 	}
 	if len(published) > 0 {
-		w.note("direct refuses all new packets to the own addresses of what is behind %s, also to %s, "+
-			"which the rules let through to published targets",
-			strings.Join(w.out.Direct, ", "), strings.Join(published, ", "))
+		w.note(
+			"direct refuses all new packets to the own addresses of what is behind %s, also to %s, "+
+				"which the rules let through to published targets",
+			strings.Join(w.out.Direct, ", "),
+			strings.Join(published, ", "),
+		)
 	}
 	if len(kept) > 0 {
 		w.note("the rules refuse to forward new packets to %s; a policy says nothing of forwarded "+

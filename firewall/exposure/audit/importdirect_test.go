@@ -53,7 +53,8 @@ func TestImportedDirect(t *testing.T) {
 				t.Errorf("%s, %s: direct (-want +got):\n%s", tt.name, head, diff)
 			}
 			notes := strings.Join(out.Notes, "\n")
-			if !strings.Contains(notes, tt.says) || tt.never != "" && strings.Contains(notes, tt.never) {
+			if !strings.Contains(notes, tt.says) ||
+				tt.never != "" && strings.Contains(notes, tt.never) {
 				t.Errorf("%s, %s: notes %q", tt.name, head, out.Notes)
 			}
 		}
@@ -66,10 +67,20 @@ func TestImportedDirectIsBounded(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(denyAll + ":FORWARD DROP [0:0]\n")
 	for n := range 5000 {
-		fmt.Fprintf(&b, "-A FORWARD -d 172.17.%d.%d -p tcp --dport %d -s 10.9.9.9 -j DROP\n", n>>8, n&255, 1001+2*n)
+		fmt.Fprintf(
+			&b,
+			"-A FORWARD -d 172.17.%d.%d -p tcp --dport %d -s 10.9.9.9 -j DROP\n",
+			n>>8,
+			n&255,
+			1001+2*n,
+		)
 	}
 	out := mustImport(t, b.String(), denyAll, "sshd 0.0.0.0:22")
-	if len(out.Direct) > 0 || !strings.Contains(strings.Join(out.Notes, "\n"), "tell too much apart to know what they do with packets to eth0, br0") {
+	if len(out.Direct) > 0 ||
+		!strings.Contains(
+			strings.Join(out.Notes, "\n"),
+			"tell too much apart to know what they do with packets to eth0, br0",
+		) {
 		t.Errorf("direct %q, notes %q", out.Direct, out.Notes)
 	}
 }

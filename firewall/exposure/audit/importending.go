@@ -39,8 +39,12 @@ func (e EndingSource) String() string {
 	until := e.Until.UTC().Round(time.Second).Format(time.RFC3339)
 	switch {
 	case e.Lease != "":
-		return fmt.Sprintf("left out, since %s gets in until %s by lease %s: apply keeps leases", source,
-			until, e.Lease)
+		return fmt.Sprintf(
+			"left out, since %s gets in until %s by lease %s: apply keeps leases",
+			source,
+			until,
+			e.Lease,
+		)
 	case e.Until.IsZero():
 		return fmt.Sprintf("left out, since %s gets in%s only for a time", source, by)
 	}

@@ -59,14 +59,22 @@ func TestImportOmitsWhatEnds(t *testing.T) {
 				t.Errorf("%s: no service: %+v", tt.name, out)
 				continue
 			}
-			if !s.Sources.Equal(tt.want) && !(wide && strings.HasSuffix(tt.name, "perhaps")) || s.Sources.Contains(netip.MustParseAddr("203.0.113.7")) && tt.ending != "" {
-				t.Errorf("%s, wide %v: %v, want %v", tt.name, wide, s.Sources.Strings(), tt.want.Strings())
+			if !s.Sources.Equal(tt.want) && !(wide && strings.HasSuffix(tt.name, "perhaps")) ||
+				s.Sources.Contains(netip.MustParseAddr("203.0.113.7")) && tt.ending != "" {
+				t.Errorf(
+					"%s, wide %v: %v, want %v",
+					tt.name,
+					wide,
+					s.Sources.Strings(),
+					tt.want.Strings(),
+				)
 			}
 			var words []string
 			for _, e := range s.Ending {
 				words = append(words, e.String())
 			}
-			if text := strings.Join(words, "\n"); !strings.Contains(text, tt.ending) || tt.ending == "" && text != "" {
+			if text := strings.Join(words, "\n"); !strings.Contains(text, tt.ending) ||
+				tt.ending == "" && text != "" {
 				t.Errorf("%s: ending %q", tt.name, words)
 			}
 			notes := strings.Join(out.Notes, "\n")

@@ -18,10 +18,16 @@ import (
 // the policy is valid; a name that ends in * isn't taken for a prefix.
 func TestImportOfOddInterfaces(t *testing.T) {
 	for _, name := range []string{"we*rd", "eth*", `x"y`} {
-		rs := rules(t, "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n-A INPUT -p tcp --dport 80 -j ACCEPT\n"+
-			"-A INPUT -i br0 -p tcp --dport 443 -j ACCEPT\nCOMMIT\n")
+		rs := rules(
+			t,
+			"*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n-A INPUT -p tcp --dport 80 -j ACCEPT\n"+
+				"-A INPUT -i br0 -p tcp --dport 443 -j ACCEPT\nCOMMIT\n",
+		)
 		h := world()
-		br0 := slices.IndexFunc(h.Interfaces, func(i exposure.Interface) bool { return i.Name == "br0" })
+		br0 := slices.IndexFunc(
+			h.Interfaces,
+			func(i exposure.Interface) bool { return i.Name == "br0" },
+		)
 		h.Interfaces[br0].Name = name
 		for _, c := range rs.Tables[0].Chains {
 			for _, r := range c.Rules {
@@ -37,13 +43,19 @@ func TestImportOfOddInterfaces(t *testing.T) {
 			Name: "eth9", Index: 9, Up: true, Ethernet: true,
 			Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/24")},
 		})
-		in := Input{Rules: rs, Host: h, Sockets: listening("web 0.0.0.0:80", "api 0.0.0.0:443"), Now: time.Now()}
+		in := Input{
+			Rules:   rs,
+			Host:    h,
+			Sockets: listening("web 0.0.0.0:80", "api 0.0.0.0:443"),
+			Now:     time.Now(),
+		}
 		out, err := Import(context.Background(), in, ImportOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		everyone4 := address.Must("0.0.0.0/0")
-		if s := serviceFor(out, firewall.TCP, 443); s != nil && s.Sources.Intersect(everyone4).Len() > 0 {
+		if s := serviceFor(out, firewall.TCP, 443); s != nil &&
+			s.Sources.Intersect(everyone4).Len() > 0 {
 			t.Errorf("%q: %+v", name, s)
 		}
 		for _, s := range out.Services {

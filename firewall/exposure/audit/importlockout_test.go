@@ -38,12 +38,23 @@ func TestImportWarnsOfLockouts(t *testing.T) {
 			acceptAll, false, nil, []string{"nobody gets in"}},
 	} {
 		rs := rules(t, tt.four+"COMMIT\n")
-		err := xtables.ReadSave("rules.v6", exposure.FamilyIPv6, strings.NewReader(tt.six+"COMMIT\n"), xtables.NewSets(), rs)
+		err := xtables.ReadSave(
+			"rules.v6",
+			exposure.FamilyIPv6,
+			strings.NewReader(tt.six+"COMMIT\n"),
+			xtables.NewSets(),
+			rs,
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
 		rs.MarkDynamic()
-		in := Input{Rules: rs, Host: world(), Sockets: listening("sshd [::]:22", "web [::]:80"), Now: time.Now()}
+		in := Input{
+			Rules:   rs,
+			Host:    world(),
+			Sockets: listening("sshd [::]:22", "web [::]:80"),
+			Now:     time.Now(),
+		}
 		out, err := Import(context.Background(), in, ImportOptions{IncludeUnknown: tt.wide})
 		if err != nil {
 			t.Fatal(err)
@@ -66,7 +77,8 @@ func TestImportWarnsOfLockouts(t *testing.T) {
 		if tt.wide && strings.Contains(first, "rules close ports") {
 			t.Errorf("%s: notes %q", tt.name, out.Notes)
 		}
-		if ssh == nil || (ssh.Withheld.Len() > 0) != (len(tt.says) > 0 || strings.HasPrefix(tt.name, "somebody")) {
+		if ssh == nil ||
+			(ssh.Withheld.Len() > 0) != (len(tt.says) > 0 || strings.HasPrefix(tt.name, "somebody")) {
 			t.Errorf("%s: %+v", tt.name, ssh)
 		}
 	}

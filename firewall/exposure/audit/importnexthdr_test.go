@@ -54,7 +54,8 @@ func TestImportTakesPacketsWithoutExtensionHeaders(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.rules, got.Strings(), tt.want.Strings())
 		}
 		notes := strings.Join(out.Notes, "\n")
-		if strings.Contains(notes, "without extension headers") != tt.note || tt.note && !strings.Contains(notes, "nexthdr") {
+		if strings.Contains(notes, "without extension headers") != tt.note ||
+			tt.note && !strings.Contains(notes, "nexthdr") {
 			t.Errorf("%s: notes %q", tt.rules, out.Notes)
 		}
 	}

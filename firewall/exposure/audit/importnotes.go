@@ -63,8 +63,11 @@ func (w *importWriter) notes() {
 		w.note("not read, so that nothing surely gets in: %s: %s", m.What, m.Why)
 	}
 	for _, iface := range w.unsayable {
-		w.note("a policy can't name the interface %q: what the rules let in there, but not by every "+
-			"interface, is left out", iface)
+		w.note(
+			"a policy can't name the interface %q: what the rules let in there, but not by every "+
+				"interface, is left out",
+			iface,
+		)
 	}
 	for _, iface := range w.absentInterfaces() {
 		w.note(
@@ -131,9 +134,12 @@ func (w *importWriter) noteNextHeaders() {
 		}
 	}
 	if len(names) > 0 {
-		w.note("rules look at IPv6's next header: %s. This policy lets in whom they let in with packets "+
-			"without extension headers, as ordinary clients send them; behind such a header, the rules "+
-			"may decide otherwise", strings.Join(names, "; "))
+		w.note(
+			"rules look at IPv6's next header: %s. This policy lets in whom they let in with packets "+
+				"without extension headers, as ordinary clients send them; behind such a header, the rules "+
+				"may decide otherwise",
+			strings.Join(names, "; "),
+		)
 	}
 }
 

@@ -25,7 +25,13 @@ const (
 func importOf(t *testing.T, four, six string, listeners ...string) (Imported, error) {
 	t.Helper()
 	rs := rules(t, four+"COMMIT\n")
-	err := xtables.ReadSave("rules.v6", exposure.FamilyIPv6, strings.NewReader(six+"COMMIT\n"), xtables.NewSets(), rs)
+	err := xtables.ReadSave(
+		"rules.v6",
+		exposure.FamilyIPv6,
+		strings.NewReader(six+"COMMIT\n"),
+		xtables.NewSets(),
+		rs,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +53,10 @@ func mustImport(t *testing.T, four, six string, listeners ...string) Imported {
 // serviceFor is the service for a port, on any interface.
 func serviceFor(out Imported, p firewall.Protocol, port uint16) *ImportedService {
 	n := slices.IndexFunc(out.Services, func(s ImportedService) bool {
-		return slices.ContainsFunc(s.Ports, func(r firewall.PortRange) bool { return r.Contains(p, port) })
+		return slices.ContainsFunc(
+			s.Ports,
+			func(r firewall.PortRange) bool { return r.Contains(p, port) },
+		)
 	})
 	if n < 0 {
 		return nil
@@ -61,7 +70,13 @@ func TestImportOfManyPorts(t *testing.T) {
 	ports := func(count int) string {
 		var b strings.Builder
 		for n := range count {
-			fmt.Fprintf(&b, "-A INPUT -p tcp --dport %d ! -s 10.%d.%d.0/24 -j DROP\n", 1001+2*n, n>>8, n&255)
+			fmt.Fprintf(
+				&b,
+				"-A INPUT -p tcp --dport %d ! -s 10.%d.%d.0/24 -j DROP\n",
+				1001+2*n,
+				n>>8,
+				n&255,
+			)
 		}
 		return b.String()
 	}
@@ -77,7 +92,12 @@ func TestImportOfManyPorts(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "too many") {
 		t.Errorf("too many ports: %v", err)
 	}
-	out = mustImport(t, denyAll+"-A INPUT -p tcp --dport 22 -j ACCEPT\n"+ports(12_000), denyAll, "sshd 0.0.0.0:22")
+	out = mustImport(
+		t,
+		denyAll+"-A INPUT -p tcp --dport 22 -j ACCEPT\n"+ports(12_000),
+		denyAll,
+		"sshd 0.0.0.0:22",
+	)
 	if out.Unlisted != firewall.UnlistedDeny || serviceFor(out, firewall.TCP, 22) == nil {
 		t.Errorf("%v %+v", out.Unlisted, out.Services)
 	}
@@ -86,11 +106,18 @@ func TestImportOfManyPorts(t *testing.T) {
 // Ports of one process make one service. Two processes of an interpreter make two. systemd and
 // inetd hold ports of other programs.
 func TestImportJoinsPortsOfOneProcess(t *testing.T) {
-	out := mustImport(t,
+	out := mustImport(
+		t,
 		denyAll+"-A INPUT -p tcp --dport 9001:9008 -j ACCEPT\n",
 		denyAll,
-		"python3#7 0.0.0.0:9001", "python3#7 0.0.0.0:9003", "python3#8 0.0.0.0:9005",
-		"systemd#1 0.0.0.0:9006", "systemd#1 0.0.0.0:9007", "web#9 0.0.0.0:9002", "web#10 0.0.0.0:9004")
+		"python3#7 0.0.0.0:9001",
+		"python3#7 0.0.0.0:9003",
+		"python3#8 0.0.0.0:9005",
+		"systemd#1 0.0.0.0:9006",
+		"systemd#1 0.0.0.0:9007",
+		"web#9 0.0.0.0:9002",
+		"web#10 0.0.0.0:9004",
+	)
 	var got []string
 	for _, s := range out.Services {
 		words := s.Name
@@ -172,7 +199,8 @@ func TestImportKeepsBlocklists(t *testing.T) {
 			t.Errorf("%s: notes %q", tt.rule, out.Notes)
 		}
 	}
-	if out := mustImport(t, acceptAll, acceptAll, "sshd 0.0.0.0:22"); len(out.Services) != 1 || len(out.Notes) > 0 {
+	if out := mustImport(t, acceptAll, acceptAll, "sshd 0.0.0.0:22"); len(out.Services) != 1 ||
+		len(out.Notes) > 0 {
 		t.Errorf("no rules: %+v", out)
 	}
 }
@@ -185,7 +213,8 @@ func TestImportNamesOpenInterfaces(t *testing.T) {
 		{denyAll, denyAll, ""},
 	} {
 		out := mustImport(t, tt.four, tt.six, "sshd 0.0.0.0:22")
-		if notes := strings.Join(out.Notes, "\n"); !strings.Contains(notes, tt.want) || tt.want == "" && strings.Contains(notes, "open over") {
+		if notes := strings.Join(out.Notes, "\n"); !strings.Contains(notes, tt.want) ||
+			tt.want == "" && strings.Contains(notes, "open over") {
 			t.Errorf("%s%s%q", tt.four, tt.six, notes)
 		}
 	}
@@ -211,10 +240,12 @@ func TestImportNotes(t *testing.T) {
 	} {
 		out := mustImport(t, tt.rules, denyAll, "sshd 0.0.0.0:22")
 		notes := strings.Join(out.Notes, "\n")
-		if !strings.Contains(notes, tt.says) || tt.never != "" && strings.Contains(notes, tt.never) {
+		if !strings.Contains(notes, tt.says) ||
+			tt.never != "" && strings.Contains(notes, tt.never) {
 			t.Errorf("%snotes %q", tt.rules, notes)
 		}
-		if tt.says != "" && strings.HasPrefix(tt.says, "nobody") && !strings.HasPrefix(out.Notes[0], "nobody") {
+		if tt.says != "" && strings.HasPrefix(tt.says, "nobody") &&
+			!strings.HasPrefix(out.Notes[0], "nobody") {
 			t.Errorf("the warning of being locked out is not the first of %q", out.Notes)
 		}
 	}
@@ -223,13 +254,20 @@ func TestImportNotes(t *testing.T) {
 // A policy is valid with and without the # before services without a listener.
 func TestImportedCommentsCanBeRemoved(t *testing.T) {
 	for _, listeners := range [][]string{nil, {"sshd 0.0.0.0:22"}} {
-		out := mustImport(t, denyAll+"-A INPUT -p tcp --dport 22 -j ACCEPT\n-A INPUT -p tcp --dport 8443 -j ACCEPT\n", denyAll, listeners...)
+		out := mustImport(
+			t,
+			denyAll+"-A INPUT -p tcp --dport 22 -j ACCEPT\n-A INPUT -p tcp --dport 8443 -j ACCEPT\n",
+			denyAll,
+			listeners...)
 		document := documentOf(out)
 		state(t, strings.TrimPrefix(document, "version: 1\n"))
 		opened := strings.ReplaceAll(document, "\n  #", "\n  ")
 		opened = strings.Replace(opened, "   Opened by", "  # Opened by", 1)
 		s := state(t, strings.TrimPrefix(opened, "version: 1\n"))
-		if !slices.ContainsFunc(s.Services, func(x firewall.Service) bool { return x.Ports[len(x.Ports)-1].First == 8443 }) {
+		if !slices.ContainsFunc(
+			s.Services,
+			func(x firewall.Service) bool { return x.Ports[len(x.Ports)-1].First == 8443 },
+		) {
 			t.Errorf("not opened:\n%s", opened)
 		}
 	}

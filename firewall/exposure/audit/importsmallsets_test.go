@@ -36,7 +36,12 @@ func TestImportNamesSmallSets(t *testing.T) {
 		t.Fatal(err)
 	}
 	rs.MarkDynamic()
-	in := Input{Rules: rs, Host: world(), Sockets: listening("sshd [::]:22", "httpd 0.0.0.0:80", "web 0.0.0.0:443"), Now: time.Now()}
+	in := Input{
+		Rules:   rs,
+		Host:    world(),
+		Sockets: listening("sshd [::]:22", "httpd 0.0.0.0:80", "web 0.0.0.0:443"),
+		Now:     time.Now(),
+	}
 	out, err := Import(context.Background(), in, ImportOptions{})
 	if err != nil {
 		t.Fatal(err)

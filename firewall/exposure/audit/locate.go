@@ -72,7 +72,8 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 	}
 	for n := range host.Interfaces {
 		other := &host.Interfaces[n]
-		if a := addressFor(other, p.From); a.IsValid() && !other.Loopback && !a.IsLinkLocalUnicast() {
+		if a := addressFor(other, p.From); a.IsValid() && !other.Loopback &&
+			!a.IsLinkLocalUnicast() {
 			p.Destination = a
 			p.Guesses = append(p.Guesses, fmt.Sprintf(
 				"the packet is for %s, since %s has no address to be dialled from %s: "+

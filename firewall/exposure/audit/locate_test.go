@@ -32,11 +32,16 @@ func TestLocateGuesses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := world()
-			h.Routes = slices.DeleteFunc(h.Routes, func(r exposure.Route) bool { return r.Dest.Bits() == 0 })
+			h.Routes = slices.DeleteFunc(
+				h.Routes,
+				func(r exposure.Route) bool { return r.Dest.Bits() == 0 },
+			)
 			if c.host != nil {
 				c.host(h)
 			}
-			c.ask.From, c.ask.Port, c.ask.Protocol = netip.MustParseAddr("8.8.8.8"), 80, firewall.TCP
+			c.ask.From, c.ask.Port, c.ask.Protocol = netip.MustParseAddr(
+				"8.8.8.8",
+			), 80, firewall.TCP
 			p, err := Locate(h, c.ask)
 			if err != nil {
 				t.Fatal(err)
@@ -44,7 +49,15 @@ func TestLocateGuesses(t *testing.T) {
 			if at := p.Interface + " " + p.Destination.String(); c.at != "" && at != c.at {
 				t.Errorf("located at %s", at)
 			}
-			x, err := Explain(Input{Rules: rules(t, ""), Host: h, Now: time.Now(), Sockets: listening("web 0.0.0.0:80")}, p)
+			x, err := Explain(
+				Input{
+					Rules:   rules(t, ""),
+					Host:    h,
+					Now:     time.Now(),
+					Sockets: listening("web 0.0.0.0:80"),
+				},
+				p,
+			)
 			if err != nil || x.Reason != ReplyLost {
 				t.Errorf("%v, %s", err, x.Summary)
 			}
@@ -63,8 +76,12 @@ func TestLocateFails(t *testing.T) {
 		h.Interfaces[1+i].Addresses = nil
 	}
 	h.Routes = nil
-	_, err := Locate(h, Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 80, Protocol: firewall.TCP})
-	if err == nil || !strings.Contains(err.Error(), "--interface") || !strings.Contains(err.Error(), "--to") {
+	_, err := Locate(
+		h,
+		Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 80, Protocol: firewall.TCP},
+	)
+	if err == nil || !strings.Contains(err.Error(), "--interface") ||
+		!strings.Contains(err.Error(), "--to") {
 		t.Error(err)
 	}
 }

@@ -292,9 +292,9 @@ func (o *offline) askClass(
 	return r
 }
 
-// guessOwner guesses whether the address in question is the host's or another machine's. Rules at input
-// and output name addresses of the host; rules at forward and targets of translations name those of
-// other machines. If both name it, or only networks are forwarded, it may be either.
+// guessOwner guesses whether the address in question is the host's or another machine's. Rules at
+// input and output name addresses of the host; rules at forward and targets of translations name
+// those of other machines. If both name it, or only networks are forwarded, it may be either.
 func (o *offline) guessOwner() (host, other bool) {
 	at, wide := o.evaluator.PlacesNaming(o.To)
 	host, other = at&exposure.PlaceInput != 0, at&exposure.PlaceForward != 0

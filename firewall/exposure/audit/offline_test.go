@@ -58,7 +58,10 @@ func testFile(t *testing.T, name string) string {
 func TestOffline(t *testing.T) {
 	file := func(name string) string { return testFile(t, name) }
 	filter := func(rules ...string) string {
-		return "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n" + strings.Join(rules, "\n") + "\nCOMMIT\n"
+		return "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n" + strings.Join(
+			rules,
+			"\n",
+		) + "\nCOMMIT\n"
 	}
 	everyone := []string{"tcp/1-21 *", "tcp/22 * 0.0.0.0/0", "tcp/23-65535 *"}
 	for name, c := range map[string]struct {
@@ -176,7 +179,8 @@ func TestOfflineIsBounded(t *testing.T) {
 	}
 	b.WriteString("COMMIT\n")
 	r := RunOffline(fromFile(t, b.String()), Offline{}, Input{Now: time.Now()})
-	if len(r.Unread) == 0 || len(r.Assumed) == 0 || !strings.Contains(r.Unread[0], "ask with --port") {
+	if len(r.Unread) == 0 || len(r.Assumed) == 0 ||
+		!strings.Contains(r.Unread[0], "ask with --port") {
 		t.Errorf("%d rows, unread %q, assumed %q", len(r.Exposures), r.Unread, r.Assumed)
 	}
 }
@@ -184,7 +188,11 @@ func TestOfflineIsBounded(t *testing.T) {
 // Rules for one IP version say nothing of an address of the other.
 func TestOfflineOfTheOtherVersion(t *testing.T) {
 	rs := fromFile(t, "*filter\n:INPUT DROP [0:0]\nCOMMIT\n")
-	r := RunOffline(rs, Offline{Port: 22, To: netip.MustParseAddr("2001:db8::1")}, Input{Now: time.Now()})
+	r := RunOffline(
+		rs,
+		Offline{Port: 22, To: netip.MustParseAddr("2001:db8::1")},
+		Input{Now: time.Now()},
+	)
 	if r.Err() == nil || !strings.Contains(r.Err().Error(), "rules for ipv4 alone") {
 		t.Errorf("%v, %+v", r.Err(), r.Exposures)
 	}
@@ -199,7 +207,9 @@ func TestOfflineNamesTooLongLists(t *testing.T) {
 		x := 1<<24 + i*8191
 		fmt.Fprintf(&b, "add bl %d.%d.%d.%d\n", x>>24, x>>16&255, x>>8&255, x&255)
 	}
-	b.WriteString("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m set --match-set bl src -j DROP\nCOMMIT\n")
+	b.WriteString(
+		"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m set --match-set bl src -j DROP\nCOMMIT\n",
+	)
 	r := RunOffline(fromFile(t, b.String()), Offline{Port: 22}, Input{Now: time.Now()})
 	if r.Err() == nil || !strings.Contains(r.Err().Error(), "more than 4000000 networks") {
 		t.Errorf("%d rows, %v", len(r.Exposures), r.Err())

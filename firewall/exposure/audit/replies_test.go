@@ -160,7 +160,12 @@ func TestLocateWithoutARoute(t *testing.T) {
 
 // An answer that leaves by another interface than the packet came by is mentioned.
 func TestExplainNamesOutgoingInterface(t *testing.T) {
-	in := Input{Rules: rules(t, ""), Host: world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80")}
+	in := Input{
+		Rules:   rules(t, ""),
+		Host:    world(),
+		Now:     time.Now(),
+		Sockets: listening("web 0.0.0.0:80"),
+	}
 	p, err := Locate(in.Host, Packet{
 		From: netip.MustParseAddr("8.8.8.8"), Destination: netip.MustParseAddr("172.17.0.1"),
 		Port: 80, Protocol: firewall.TCP,
@@ -177,8 +182,16 @@ func TestExplainNamesOutgoingInterface(t *testing.T) {
 
 // Without rules, no decider is named for a packet that is let in.
 func TestExplainWithoutARule(t *testing.T) {
-	in := Input{Rules: rules(t, ""), Host: world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80")}
-	p, err := Locate(in.Host, Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 80, Protocol: firewall.TCP})
+	in := Input{
+		Rules:   rules(t, ""),
+		Host:    world(),
+		Now:     time.Now(),
+		Sockets: listening("web 0.0.0.0:80"),
+	}
+	p, err := Locate(
+		in.Host,
+		Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 80, Protocol: firewall.TCP},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,19 +64,23 @@ type Kind string
 
 // The kinds, the most severe first.
 const (
-	Bypass           Kind = "bypass"            // a published port that a host firewall assumes closed
-	WiderThanPolicy  Kind = "wider-than-policy" // sources get in that the policy doesn't allow
-	Undeclared       Kind = "undeclared"        // reachable beyond loopback, but not listed by a service
-	BlockedElsewhere Kind = "blocked-elsewhere" // the policy opens it, but another program's rule doesn't
-	NoTLS            Kind = "no-tls"            // the policy requires TLS
-	Unhealthy        Kind = "unhealthy"         // its health check fails
-	Undecided        Kind = "undecided"         // it depends on something that can't be known
-	NotListening     Kind = "not-listening"     // open, but nothing listens
-	BoundInside      Kind = "bound-elsewhere"   // published, but bound to another address in its container
-	Expired          Kind = "expired"           // an entry of the policy that has ended
-	Expiring         Kind = "expiring"          // one that ends within a week
-	BoundWider       Kind = "bound-wider"       // bound to more addresses than the policy needs
-	OK               Kind = "ok"
+	// a published port that a host firewall assumes closed
+	Bypass          Kind = "bypass"
+	WiderThanPolicy Kind = "wider-than-policy" // sources get in that the policy doesn't allow
+	// reachable beyond loopback, but not listed by a service
+	Undeclared Kind = "undeclared"
+	// the policy opens it, but another program's rule doesn't
+	BlockedElsewhere Kind = "blocked-elsewhere"
+	NoTLS            Kind = "no-tls"        // the policy requires TLS
+	Unhealthy        Kind = "unhealthy"     // its health check fails
+	Undecided        Kind = "undecided"     // it depends on something that can't be known
+	NotListening     Kind = "not-listening" // open, but nothing listens
+	// published, but bound to another address in its container
+	BoundInside Kind = "bound-elsewhere"
+	Expired     Kind = "expired"     // an entry of the policy that has ended
+	Expiring    Kind = "expiring"    // one that ends within a week
+	BoundWider  Kind = "bound-wider" // bound to more addresses than the policy needs
+	OK          Kind = "ok"
 )
 
 // kindSeverity orders kinds, the most severe first.

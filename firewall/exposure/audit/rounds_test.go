@@ -19,7 +19,9 @@ import (
 func crowdedHost(listeners int) Input {
 	rs := &exposure.Ruleset{}
 	table := rs.AddTable(&exposure.Table{Family: exposure.FamilyIPv4, Name: "t"})
-	input := table.AddChain(&exposure.Chain{Name: "in", Base: &exposure.Base{Hook: exposure.HookInput}})
+	input := table.AddChain(
+		&exposure.Chain{Name: "in", Base: &exposure.Base{Hook: exposure.HookInput}},
+	)
 	add := func(c *exposure.Chain, s ...exposure.Statement) {
 		c.AddRule(&exposure.Rule{Statements: s, Number: len(c.Rules) + 1})
 	}

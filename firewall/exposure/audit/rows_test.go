@@ -102,8 +102,10 @@ func TestFindingsOfAddresses(t *testing.T) {
 		Sockets: listening("sshd 0.0.0.0:22"),
 	})
 	i := slices.IndexFunc(r.Findings, func(f Finding) bool { return f.Kind == Undecided })
-	if i < 0 || !strings.HasPrefix(r.Findings[i].Detail,
-		"who reaches tcp/22 (sshd) at 198.51.100.20 depends on what can't be decided in advance: ip filter") {
+	if i < 0 || !strings.HasPrefix(
+		r.Findings[i].Detail,
+		"who reaches tcp/22 (sshd) at 198.51.100.20 depends on what can't be decided in advance: ip filter",
+	) {
 		t.Errorf("%+v", r.Findings)
 	}
 }
@@ -115,7 +117,10 @@ func TestManyAddresses(t *testing.T) {
 		more = append(more, fmt.Sprintf("203.0.%d.%d/24", i/250, 1+i%250))
 	}
 	h := withAddresses(more...)
-	rs := rules(t, "*filter\n:INPUT DROP [0:0]\n-A INPUT -d 203.0.1.7/32 -p tcp --dport 22 -j ACCEPT\nCOMMIT\n")
+	rs := rules(
+		t,
+		"*filter\n:INPUT DROP [0:0]\n-A INPUT -d 203.0.1.7/32 -p tcp --dport 22 -j ACCEPT\nCOMMIT\n",
+	)
 	e := exposure.NewEvaluator(rs, h)
 	var all []netip.Addr
 	for _, p := range h.Interfaces[1].Addresses {
@@ -139,11 +144,14 @@ func TestManyAddresses(t *testing.T) {
 // A row doesn't name rules that decide about none of its sources.
 func TestRowsNameOnlyDecidingRules(t *testing.T) {
 	r := onEth0(audited(t, Input{
-		Rules: rules(t, "*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m limit --limit 1/s -j LOG\n"+
-			"-A PREROUTING -m time --timestart 08:00 -j RETURN\nCOMMIT\n"+
-			"*filter\n:INPUT DROP [0:0]\n:web - [0:0]\n-A INPUT -i lo -j ACCEPT\n"+
-			"-A INPUT -s 127.0.0.0/8 -j ACCEPT\n-A INPUT -p tcp --dport 80 -j web\n"+
-			"-A web -p tcp -m comment --comment x\n-A web -s 10.0.0.0/8 -j ACCEPT\nCOMMIT\n"),
+		Rules: rules(
+			t,
+			"*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m limit --limit 1/s -j LOG\n"+
+				"-A PREROUTING -m time --timestart 08:00 -j RETURN\nCOMMIT\n"+
+				"*filter\n:INPUT DROP [0:0]\n:web - [0:0]\n-A INPUT -i lo -j ACCEPT\n"+
+				"-A INPUT -s 127.0.0.0/8 -j ACCEPT\n-A INPUT -p tcp --dport 80 -j web\n"+
+				"-A web -p tcp -m comment --comment x\n-A web -s 10.0.0.0/8 -j ACCEPT\nCOMMIT\n",
+		),
 		Host:    world(),
 		Sockets: listening("nginx 0.0.0.0:80"),
 	}))
@@ -172,13 +180,17 @@ func TestBoundElsewhereInAContainer(t *testing.T) {
 	}
 	has := func(r Report) bool {
 		return slices.ContainsFunc(r.Findings, func(f Finding) bool {
-			return f.Kind == BoundInside && f.Port == 8080 && strings.Contains(f.Detail, "app (process 100)")
+			return f.Kind == BoundInside && f.Port == 8080 &&
+				strings.Contains(f.Detail, "app (process 100)")
 		})
 	}
 	if r := audited(t, in); !has(r) {
 		t.Errorf("%+v", r.Findings)
 	}
-	p, err := Locate(in.Host, Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 8080, Protocol: firewall.TCP})
+	p, err := Locate(
+		in.Host,
+		Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 8080, Protocol: firewall.TCP},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

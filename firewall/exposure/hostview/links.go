@@ -34,7 +34,8 @@ func link(h *exposure.Host, m netlink.Message) (i exposure.Interface, ok bool, e
 		switch n := netlink.Native(data); {
 		case i.Kind == "vrf" && kind == vrfTable:
 			i.VRFTable = uint32(n)
-		// A bridge can call the IP hooks by itself where net.bridge.bridge-nf-call-* don't ask for it.
+		// A bridge can call the IP hooks by itself where net.bridge.bridge-nf-call-* don't ask for
+		// it.
 		case i.Kind == "bridge" && kind == bridgeCallIPTables:
 			h.BridgeCallIPTables = h.BridgeCallIPTables || n != 0
 		case i.Kind == "bridge" && kind == bridgeCallIP6Tables:

@@ -22,13 +22,24 @@ func Read(ctx context.Context) (*exposure.Host, error) {
 
 // ReadHost reads the host through rtnetlink and a view of /proc/sys. Sysctls that aren't there have
 // the value that their kernel behaves by: without net/ipv6 IPv6 is disabled on every interface.
-func ReadHost(ctx context.Context, from netlink.Source, sysctls fs.FS) (h *exposure.Host, err error) {
+func ReadHost(
+	ctx context.Context,
+	from netlink.Source,
+	sysctls fs.FS,
+) (h *exposure.Host, err error) {
 	h = &exposure.Host{}
 	links := func(m netlink.Message) (exposure.Interface, bool, error) { return link(h, m) }
 	if h.Interfaces, err = read(ctx, from, "interfaces", unix.RTM_GETLINK, unix.SizeofIfInfomsg, links); err != nil {
 		return nil, err
 	}
-	addresses, err := read(ctx, from, "addresses", unix.RTM_GETADDR, unix.SizeofIfAddrmsg, parseAddress)
+	addresses, err := read(
+		ctx,
+		from,
+		"addresses",
+		unix.RTM_GETADDR,
+		unix.SizeofIfAddrmsg,
+		parseAddress,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,9 @@ func TestReadTheNamespaceOfTheThread(t *testing.T) {
 	if eth0 == nil || br0 == nil || lo == nil || len(h.Interfaces) != 4 {
 		t.Fatalf("interfaces: %+v", h.Interfaces)
 	}
-	if !lo.Loopback || lo.Ethernet || !lo.Up || !eth0.Ethernet || eth0.Kind != "veth" || eth0.Group != 7 || h.Interface("peer0").Master != br0.Index {
+	if !lo.Loopback || lo.Ethernet || !lo.Up || !eth0.Ethernet || eth0.Kind != "veth" ||
+		eth0.Group != 7 ||
+		h.Interface("peer0").Master != br0.Index {
 		t.Errorf("lo %+v, eth0 %+v", lo, eth0)
 	}
 	for i, want := range []string{"192.0.2.1/24", "192.0.2.2/24", "2001:db8::1/64"} {
@@ -62,7 +64,10 @@ func TestReadTheNamespaceOfTheThread(t *testing.T) {
 			t.Errorf("addresses of eth0: %v", eth0.Addresses)
 		}
 	}
-	if s := eth0.Sysctls; s.RPFilter != 1 || !s.RouteLocalnet || !s.Forwarding4 || !s.Forwarding6 || s.AcceptLocal || s.DisableIPv6 || !br0.Sysctls.DisableIPv6 {
+	if s := eth0.Sysctls; s.RPFilter != 1 || !s.RouteLocalnet || !s.Forwarding4 || !s.Forwarding6 ||
+		s.AcceptLocal ||
+		s.DisableIPv6 ||
+		!br0.Sysctls.DisableIPv6 {
 		t.Errorf("sysctls of eth0: %+v", s)
 	}
 	if !h.IPForward || !h.All.Forwarding6 || !h.Forwards(eth0, address.IPv4) {
@@ -82,13 +87,15 @@ func checkRoutes(t *testing.T, h *exposure.Host, eth0 int) {
 		t.Errorf("no route to %s in table %d", dest, table)
 		return exposure.Route{}
 	}
-	if r := find("192.0.2.1/32", 255); r.Type != exposure.RouteLocal || len(r.NextHops) != 1 || r.NextHops[0].Index != eth0 {
+	if r := find("192.0.2.1/32", 255); r.Type != exposure.RouteLocal || len(r.NextHops) != 1 ||
+		r.NextHops[0].Index != eth0 {
 		t.Errorf("local: %+v", r)
 	}
 	if r := find("192.0.2.255/32", 255); r.Type != exposure.RouteBroadcast {
 		t.Errorf("broadcast: %+v", r)
 	}
-	if r := find("198.51.100.0/24", 254); r.Metric != 5 || r.NextHops[0].Gateway != netip.MustParseAddr("192.0.2.254") {
+	if r := find("198.51.100.0/24", 254); r.Metric != 5 ||
+		r.NextHops[0].Gateway != netip.MustParseAddr("192.0.2.254") {
 		t.Errorf("gateway: %+v", r)
 	}
 	if r := find("0.0.0.0/0", 1000); r.Type != exposure.RouteUnicast {
@@ -97,10 +104,13 @@ func checkRoutes(t *testing.T, h *exposure.Host, eth0 int) {
 	if r := find("203.0.113.0/24", 254); r.Type != exposure.RouteBlackhole || len(r.NextHops) != 0 {
 		t.Errorf("blackhole: %+v", r)
 	}
-	if r := find("10.0.0.0/8", 254); len(r.NextHops) != 2 || r.NextHops[1].Gateway != netip.MustParseAddr("192.0.2.4") {
+	if r := find("10.0.0.0/8", 254); len(r.NextHops) != 2 ||
+		r.NextHops[1].Gateway != netip.MustParseAddr("192.0.2.4") {
 		t.Errorf("multipath: %+v", r)
 	}
-	if r := find("2001:db8:1::/48", 254); r.NextHops[0].Gateway != netip.MustParseAddr("2001:db8::2") {
+	if r := find("2001:db8:1::/48", 254); r.NextHops[0].Gateway != netip.MustParseAddr(
+		"2001:db8::2",
+	) {
 		t.Errorf("IPv6: %+v", r)
 	}
 	find("2001:db8::1/128", 255)
@@ -133,7 +143,9 @@ func checkRules(t *testing.T, h *exposure.Host) {
 
 // answering is a kernel that gives all dumps one answer.
 func answering(list []netlink.Message, err error) netlink.Dialer {
-	return netlinktest.Kernel(func(netlinktest.Question) ([]netlink.Message, error) { return list, err }).Dial
+	return netlinktest.Kernel(
+		func(netlinktest.Question) ([]netlink.Message, error) { return list, err },
+	).Dial
 }
 
 func TestErrorsOfTheKernel(t *testing.T) {
@@ -143,11 +155,12 @@ func TestErrorsOfTheKernel(t *testing.T) {
 		err    error
 		want   error
 	}{
-		"broken":                 {nil, unix.EIO, unix.EIO},
-		"an answer of 3 bytes":   {message(1, 2, 3), nil, netlink.ErrMalformed},
-		"an attribute too long":  {message(append(make([]byte, 16), 200, 0, 3, 0)...), nil, netlink.ErrMalformed},
-		"changes all the time":   {[]netlink.Message{{Flags: unix.NLM_F_DUMP_INTR, Header: make([]byte, 16)}}, nil, netlink.ErrInterrupted},
-		"without policy routing": {nil, unix.EOPNOTSUPP, unix.EOPNOTSUPP}, // of interfaces, which every kernel has
+		"broken":                {nil, unix.EIO, unix.EIO},
+		"an answer of 3 bytes":  {message(1, 2, 3), nil, netlink.ErrMalformed},
+		"an attribute too long": {message(append(make([]byte, 16), 200, 0, 3, 0)...), nil, netlink.ErrMalformed},
+		"changes all the time":  {[]netlink.Message{{Flags: unix.NLM_F_DUMP_INTR, Header: make([]byte, 16)}}, nil, netlink.ErrInterrupted},
+		// of interfaces, which every kernel has
+		"without policy routing": {nil, unix.EOPNOTSUPP, unix.EOPNOTSUPP},
 	} {
 		_, err := ReadHost(t.Context(), answering(c.answer, c.err), fstest.MapFS{})
 		if !errors.Is(err, c.want) || !strings.HasPrefix(err.Error(), "reading interfaces: ") {
@@ -160,18 +173,27 @@ func TestErrorsOfTheKernel(t *testing.T) {
 		}
 		return nil, nil
 	})
-	if h, err := ReadHost(t.Context(), netlink.Dialer(noRules.Dial), fstest.MapFS{}); err != nil || len(h.Rules) > 0 {
+	if h, err := ReadHost(t.Context(), netlink.Dialer(noRules.Dial), fstest.MapFS{}); err != nil ||
+		len(h.Rules) > 0 {
 		t.Errorf("a kernel without policy routing: %+v, %v", h, err)
 	}
 }
 
 func TestSysctlsThatAreNotThere(t *testing.T) {
 	none := answering(nil, nil)
-	h, err := ReadHost(t.Context(), none, fstest.MapFS{"net/ipv4/conf/all/rp_filter": {Data: []byte("2\n")}})
+	h, err := ReadHost(
+		t.Context(),
+		none,
+		fstest.MapFS{"net/ipv4/conf/all/rp_filter": {Data: []byte("2\n")}},
+	)
 	if err != nil || h.All.RPFilter != 2 || !h.All.DisableIPv6 || h.IPForward {
 		t.Errorf("%+v, %v", h, err)
 	}
-	_, err = ReadHost(t.Context(), none, fstest.MapFS{"net/ipv4/ip_forward": {Data: []byte("yes\n")}})
+	_, err = ReadHost(
+		t.Context(),
+		none,
+		fstest.MapFS{"net/ipv4/ip_forward": {Data: []byte("yes\n")}},
+	)
 	if err == nil || !strings.Contains(err.Error(), "net.ipv4.ip_forward") {
 		t.Errorf("%v", err)
 	}

@@ -14,7 +14,8 @@ import (
 func route(m netlink.Message) (r exposure.Route, ok bool, err error) {
 	family, destBits, sourceBits := m.Header[0], int(m.Header[1]), int(m.Header[2])
 	flags := binary.NativeEndian.Uint32(m.Header[8:])
-	if family != unix.AF_INET && family != unix.AF_INET6 || flags&unix.RTM_F_CLONED != 0 { // a cached copy of another one
+	// a cached copy of another one
+	if family != unix.AF_INET && family != unix.AF_INET6 || flags&unix.RTM_F_CLONED != 0 {
 		return r, false, nil
 	}
 	a, err := netlink.Parse(m.Attributes)
@@ -48,8 +49,9 @@ func route(m netlink.Message) (r exposure.Route, ok bool, err error) {
 	return r, true, nil
 }
 
-// dead: RTNH_F_DEAD 1; RTNH_F_LINKDOWN 16 alone is still used unless ignore_routes_with_linkdown is set, and then the kernel sets DEAD in what it
-// prints (fib_nexthop_info in net/ipv4/fib_semantics.c).
+// dead: RTNH_F_DEAD 1; RTNH_F_LINKDOWN 16 alone is still used unless ignore_routes_with_linkdown is
+// set, and then the kernel sets DEAD in what it prints (fib_nexthop_info in
+// net/ipv4/fib_semantics.c).
 func dead(flags uint32) bool { return flags&unix.RTNH_F_DEAD != 0 }
 
 func prefix(family uint8, b []byte, bits int) netip.Prefix {
@@ -92,7 +94,10 @@ func nextHops(b []byte) ([]exposure.NextHop, error) {
 			return nil, err
 		}
 		index := int(binary.NativeEndian.Uint32(b[4:]))
-		out = append(out, exposure.NextHop{Index: index, Gateway: gateway(&a), Dead: dead(uint32(b[2]))})
+		out = append(
+			out,
+			exposure.NextHop{Index: index, Gateway: gateway(&a), Dead: dead(uint32(b[2]))},
+		)
 		b = b[min((length+3)&^3, len(b)):]
 	}
 	return out, nil

@@ -31,7 +31,12 @@ const ruleInvert = 2 // FIB_RULE_INVERT
 
 // rule reads struct fib_rule_hdr and FRA_*.
 func rule(m netlink.Message) (r exposure.RoutingRule, ok bool, err error) {
-	r = exposure.RoutingRule{Family: address.IPv4, Table: uint32(m.Header[4]), Action: exposure.RuleAction(m.Header[7]), SuppressPrefixLength: -1}
+	r = exposure.RoutingRule{
+		Family:               address.IPv4,
+		Table:                uint32(m.Header[4]),
+		Action:               exposure.RuleAction(m.Header[7]),
+		SuppressPrefixLength: -1,
+	}
 	switch m.Header[0] {
 	case unix.AF_INET:
 	case unix.AF_INET6:
@@ -123,5 +128,8 @@ func portRange(b []byte) (from, to uint16, ok bool) {
 
 // sortRules orders rules by priority; those of equal priority stay in the kernel's order.
 func sortRules(h *exposure.Host) {
-	slices.SortStableFunc(h.Rules, func(a, b exposure.RoutingRule) int { return cmp.Compare(a.Priority, b.Priority) })
+	slices.SortStableFunc(
+		h.Rules,
+		func(a, b exposure.RoutingRule) int { return cmp.Compare(a.Priority, b.Priority) },
+	)
 }

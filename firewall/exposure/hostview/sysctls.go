@@ -10,7 +10,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// readSysctls reads net.* as far as it decides where a packet goes (Documentation/networking/ip-sysctl.rst of the kernel).
+// readSysctls reads net.* as far as it decides where a packet goes
+// (Documentation/networking/ip-sysctl.rst of the kernel).
 func readSysctls(h *exposure.Host, f fs.FS) error {
 	s := sysctls{f: f}
 	h.All = s.of("all")
@@ -19,8 +20,10 @@ func readSysctls(h *exposure.Host, f fs.FS) error {
 	h.MarkReflect4 = s.number("net/ipv4/fwmark_reflect", 0) != 0
 	h.MarkReflect6 = s.number("net/ipv6/fwmark_reflect", 0) != 0
 	// Only where the module br_netfilter is loaded do bridges call the IP hooks at all.
-	h.BridgeCallIPTables = s.number("net/bridge/bridge-nf-call-iptables", 0) != 0 || h.BridgeCallIPTables
-	h.BridgeCallIP6Tables = s.number("net/bridge/bridge-nf-call-ip6tables", 0) != 0 || h.BridgeCallIP6Tables
+	h.BridgeCallIPTables = s.number("net/bridge/bridge-nf-call-iptables", 0) != 0 ||
+		h.BridgeCallIPTables
+	h.BridgeCallIP6Tables = s.number("net/bridge/bridge-nf-call-ip6tables", 0) != 0 ||
+		h.BridgeCallIP6Tables
 	for i := range h.Interfaces {
 		h.Interfaces[i].Sysctls = s.of(h.Interfaces[i].Name)
 	}

@@ -26,7 +26,10 @@ var errManyNamespaces = errors.New("too many network namespaces to look into")
 
 // enter makes the function that reads the rules and the host of another namespace of a snapshot.
 // What it says is remembered; it may be called by several goroutines.
-func enter(ctx context.Context, s sockets.Snapshot) func(uint64) (*exposure.Ruleset, *exposure.Host, error) {
+func enter(
+	ctx context.Context,
+	s sockets.Snapshot,
+) func(uint64) (*exposure.Ruleset, *exposure.Host, error) {
 	type known struct {
 		rules *exposure.Ruleset
 		host  *exposure.Host

@@ -66,8 +66,8 @@ func Read(ctx context.Context) (Host, error) {
 	return Host{rules, host, listening, served, enter(ctx, listening)}, nil
 }
 
-// Rules reads the rules of a host whose interfaces are known. Without the right to read nf_tables it
-// is firewall.ErrPermission: an answer in which nothing is certain would be of no use.
+// Rules reads the rules of a host whose interfaces are known. Without the right to read nf_tables
+// it is firewall.ErrPermission: an answer in which nothing is certain would be of no use.
 func Rules(ctx context.Context, host *exposure.Host) (*exposure.Ruleset, error) {
 	rs := &exposure.Ruleset{}
 	sets := xtables.LiveSets(ctx, run, time.Now())

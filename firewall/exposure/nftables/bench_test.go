@@ -35,8 +35,9 @@ func BenchmarkRead(b *testing.B) {
 	}
 	for _, c := range []struct{ name, script string }{
 		{"10000 rules", rules(10000, "ip saddr 10.0.%d.%d tcp dport %d accept")},
-		// An anonymous set a rule. The kernel finds a set by walking the table's list of them, three times a dump: the time grows with
-		// the square of their number, here and in nft alike.
+		// An anonymous set a rule. The kernel finds a set by walking the table's list of them,
+		// three times a dump: the time grows with the square of their number, here and in nft
+		// alike.
 		{"1000 rules with sets", rules(1000, "ip saddr 10.0.%d.%d tcp dport { %d, 22 } accept")},
 		{"100000 intervals", "table ip a {\nset s { type ipv4_addr; flags interval; elements = { " + elements(100000) + " } }\n}\n"},
 		{"100000 hosts", "table ip a {\nset s { type ipv4_addr; elements = { " + hosts(100000) + " } }\n}\n"},

@@ -21,32 +21,69 @@ const (
 func native(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 
 func loadMark(register uint32) []byte {
-	return expression("meta", u32(unix.NFTA_META_DREG, register), u32(unix.NFTA_META_KEY, unix.NFT_META_MARK))
+	return expression(
+		"meta",
+		u32(unix.NFTA_META_DREG, register),
+		u32(unix.NFTA_META_KEY, unix.NFT_META_MARK),
+	)
 }
 
 func loadCTMark(register uint32) []byte {
-	return expression("ct", u32(unix.NFTA_CT_DREG, register), u32(unix.NFTA_CT_KEY, unix.NFT_CT_MARK))
+	return expression(
+		"ct",
+		u32(unix.NFTA_CT_DREG, register),
+		u32(unix.NFTA_CT_KEY, unix.NFT_CT_MARK),
+	)
 }
 
 func setMark(register uint32) []byte {
-	return expression("meta", u32(unix.NFTA_META_SREG, register), u32(unix.NFTA_META_KEY, unix.NFT_META_MARK))
+	return expression(
+		"meta",
+		u32(unix.NFTA_META_SREG, register),
+		u32(unix.NFTA_META_KEY, unix.NFT_META_MARK),
+	)
 }
 
 // bitwiseOf is bitwise's newer operations: with a second register, or with a constant.
 func bitwiseOf(op, from, to uint32, second []byte) []byte {
-	return expression("bitwise", u32(unix.NFTA_BITWISE_SREG, from), u32(unix.NFTA_BITWISE_DREG, to), u32(unix.NFTA_BITWISE_LEN, 4), u32(bitwiseOp, op), second)
+	return expression(
+		"bitwise",
+		u32(unix.NFTA_BITWISE_SREG, from),
+		u32(unix.NFTA_BITWISE_DREG, to),
+		u32(unix.NFTA_BITWISE_LEN, 4),
+		u32(bitwiseOp, op),
+		second,
+	)
 }
 
 func mask(from, to, and, xor uint32) []byte {
-	return bitwiseOf(bitwiseMaskXor, from, to, append(data(unix.NFTA_BITWISE_MASK, native(and)...), data(unix.NFTA_BITWISE_XOR, native(xor)...)...))
+	return bitwiseOf(
+		bitwiseMaskXor,
+		from,
+		to,
+		append(
+			data(unix.NFTA_BITWISE_MASK, native(and)...),
+			data(unix.NFTA_BITWISE_XOR, native(xor)...)...),
+	)
 }
 
 func equals(register uint32, b ...byte) []byte {
-	return expression("cmp", u32(unix.NFTA_CMP_SREG, register), u32(unix.NFTA_CMP_OP, unix.NFT_CMP_EQ), data(unix.NFTA_CMP_DATA, b...))
+	return expression(
+		"cmp",
+		u32(unix.NFTA_CMP_SREG, register),
+		u32(unix.NFTA_CMP_OP, unix.NFT_CMP_EQ),
+		data(unix.NFTA_CMP_DATA, b...),
+	)
 }
 
 func payloadOf(base, offset, n, register uint32) []byte {
-	return expression("payload", u32(unix.NFTA_PAYLOAD_DREG, register), u32(unix.NFTA_PAYLOAD_BASE, base), u32(unix.NFTA_PAYLOAD_OFFSET, offset), u32(unix.NFTA_PAYLOAD_LEN, n))
+	return expression(
+		"payload",
+		u32(unix.NFTA_PAYLOAD_DREG, register),
+		u32(unix.NFTA_PAYLOAD_BASE, base),
+		u32(unix.NFTA_PAYLOAD_OFFSET, offset),
+		u32(unix.NFTA_PAYLOAD_LEN, n),
+	)
 }
 
 func TestBytes(t *testing.T) {
@@ -87,7 +124,10 @@ func TestBytes(t *testing.T) {
 		{"a port as a mark", [][]byte{payloadOf(2, 2, 2, 1), expression("byteorder", u32(unix.NFTA_BYTEORDER_SREG, 1), u32(unix.NFTA_BYTEORDER_DREG, 1), u32(unix.NFTA_BYTEORDER_OP, 0), u32(unix.NFTA_BYTEORDER_LEN, 2), u32(unix.NFTA_BYTEORDER_SIZE, 2)),
 			setMark(1)}, stmts{set(exposure.FieldMark, exposure.Of(exposure.FieldDport))}},
 	} {
-		tables, err := Decode(dumpOf(nil, nil, slices.Concat(c.rule...), exposure.FamilyIPv4), Options{})
+		tables, err := Decode(
+			dumpOf(nil, nil, slices.Concat(c.rule...), exposure.FamilyIPv4),
+			Options{},
+		)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -106,8 +146,14 @@ func elementOf(end bool, key ...byte) []byte {
 }
 
 func TestIntervals(t *testing.T) {
-	lookup := slices.Concat(payloadOf(1, 12, 4, 1), expression("lookup", str(unix.NFTA_LOOKUP_SET, "s"), u32(unix.NFTA_LOOKUP_SREG, 1)))
-	declared := slices.Concat(u32(unix.NFTA_SET_FLAGS, unix.NFT_SET_INTERVAL), u32(unix.NFTA_SET_KEY_LEN, 4))
+	lookup := slices.Concat(
+		payloadOf(1, 12, 4, 1),
+		expression("lookup", str(unix.NFTA_LOOKUP_SET, "s"), u32(unix.NFTA_LOOKUP_SREG, 1)),
+	)
+	declared := slices.Concat(
+		u32(unix.NFTA_SET_FLAGS, unix.NFT_SET_INTERVAL),
+		u32(unix.NFTA_SET_KEY_LEN, 4),
+	)
 	for _, c := range []struct {
 		name     string
 		elements [][]byte
@@ -123,7 +169,10 @@ func TestIntervals(t *testing.T) {
 		{"only an end", [][]byte{elementOf(true, 0, 0, 0, 2)}, nil, false},
 		{"a key of another length", [][]byte{elementOf(false, 1, 2)}, nil, true},
 	} {
-		tables, err := Decode(dumpOf(declared, slices.Concat(c.elements...), lookup, exposure.FamilyIPv4), Options{})
+		tables, err := Decode(
+			dumpOf(declared, slices.Concat(c.elements...), lookup, exposure.FamilyIPv4),
+			Options{},
+		)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue

@@ -5,9 +5,16 @@ import (
 	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
-// inetHooks are NF_INET_PRE_ROUTING and so on (include/uapi/linux/netfilter.h), by number. Bridges have the same for the first five.
-var inetHooks = []exposure.Hook{exposure.HookPrerouting, exposure.HookInput, exposure.HookForward, exposure.HookOutput,
-	exposure.HookPostrouting, exposure.HookIngress}
+// inetHooks are NF_INET_PRE_ROUTING and so on (include/uapi/linux/netfilter.h), by number. Bridges
+// have the same for the first five.
+var inetHooks = []exposure.Hook{
+	exposure.HookPrerouting,
+	exposure.HookInput,
+	exposure.HookForward,
+	exposure.HookOutput,
+	exposure.HookPostrouting,
+	exposure.HookIngress,
+}
 
 // hookOf is the hook of a number in a family; false for one that there isn't.
 func hookOf(f exposure.Family, number uint64) (exposure.Hook, bool) {

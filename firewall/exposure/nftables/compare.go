@@ -31,7 +31,11 @@ func (t *translator) cmp(e kernel.Cmp) {
 			t.unknownMatch("a comparison of more than 16 bytes")
 			return
 		}
-		all, at := exposure.NewRanges(exposure.Full(8*len(data))), exposure.NewRanges(exposure.One(v))
+		all, at := exposure.NewRanges(
+			exposure.Full(8*len(data)),
+		), exposure.NewRanges(
+			exposure.One(v),
+		)
 		below := exposure.NewRanges(exposure.Range{To: v})
 		above := exposure.NewRanges(exposure.Range{From: v, To: top})
 		t.between(slots, map[uint32]exposure.Ranges{
@@ -158,19 +162,22 @@ func (t *translator) compare(p *piece, m exposure.Match) {
 		return
 	}
 	if key.Field == exposure.FieldUnknown {
-		if key.Text == iifType && !m.Not && m.In.Keys[0] == exposure.One(exposure.Number(unix.ARPHRD_ETHER)) {
+		if key.Text == iifType && !m.Not &&
+			m.In.Keys[0] == exposure.One(exposure.Number(unix.ARPHRD_ETHER)) {
 			// A packet has a sender's MAC address if, and only if, it came in from Ethernet.
 			t.match(exposure.In(exposure.Of(exposure.FieldSourceMAC), exposure.Full(48)))
 			return
 		}
-		if n := len(t.out); n > 0 && t.out[n-1] == (exposure.Statement(exposure.Unknown{Text: key.Text})) {
+		if n := len(t.out); n > 0 &&
+			t.out[n-1] == (exposure.Statement(exposure.Unknown{Text: key.Text})) {
 			// The load may end the rule, and so may this: one unknown match is enough.
 			t.out[n-1] = exposure.Unknown{Text: matchText(m)}
 			return
 		}
 	}
 	if n := len(t.out); n > 0 && t.compared == p && !m.Not {
-		if last, ok := t.out[n-1].(exposure.Match); ok && !last.Not && len(last.Key) == 1 && last.Key[0] == key {
+		if last, ok := t.out[n-1].(exposure.Match); ok && !last.Not && len(last.Key) == 1 &&
+			last.Key[0] == key {
 			both := exposure.NewRanges(last.In.Keys...).Intersect(exposure.NewRanges(m.In.Keys...))
 			if !both.Empty() {
 				t.out = t.out[:n-1]
@@ -182,20 +189,29 @@ func (t *translator) compare(p *piece, m exposure.Match) {
 	t.compared = p
 }
 
-// fragment is iptables' -f and nft's "ip frag-off & 0x1fff": the offset of a first fragment is zero.
+// fragment is iptables' -f and nft's "ip frag-off & 0x1fff": the offset of a first fragment is
+// zero.
 func (t *translator) fragment(m exposure.Match) (exposure.Match, bool) {
-	offset := exposure.Operand{Field: exposure.FieldRaw, Raw: exposure.Raw{Base: exposure.RawNetwork, Offset: 48, Bits: 16}}
-	if t.version != 4 || m.Key[0] != offset.And(exposure.Number(0x1fff)) || len(m.In.Keys) != 1 || m.In.Keys[0] != exposure.One(exposure.Value{}) {
+	offset := exposure.Operand{
+		Field: exposure.FieldRaw,
+		Raw:   exposure.Raw{Base: exposure.RawNetwork, Offset: 48, Bits: 16},
+	}
+	if t.version != 4 || m.Key[0] != offset.And(exposure.Number(0x1fff)) || len(m.In.Keys) != 1 ||
+		m.In.Keys[0] != exposure.One(exposure.Value{}) {
 		return m, false
 	}
 	later := uint64(0)
 	if m.Not {
 		later = 1
 	}
-	return exposure.In(exposure.Of(exposure.FieldFragment), exposure.One(exposure.Number(later))), true
+	return exposure.In(
+		exposure.Of(exposure.FieldFragment),
+		exposure.One(exposure.Number(later)),
+	), true
 }
 
-// normal says "the upper bits are these" as a range of the whole field: a prefix that was loaded as its first bytes, or masked.
+// normal says "the upper bits are these" as a range of the whole field: a prefix that was loaded as
+// its first bytes, or masked.
 func normal(o exposure.Operand, r exposure.Range) (exposure.Operand, exposure.Range) {
 	if !o.Xor.IsZero() || o.Field == exposure.FieldNone || o.Field == exposure.FieldUnknown {
 		return o, r
@@ -210,8 +226,10 @@ func normal(o exposure.Operand, r exposure.Range) (exposure.Operand, exposure.Ra
 			return o, r
 		}
 		r = exposure.Range{From: r.From.Shift(n), To: r.To.Shift(n).Or(exposure.Ones(n))}
-		if isName(o) && r.From.Or(exposure.Ones(n)) == r.To && r.From.And(exposure.Number(0xff).Shift(n)).IsZero() {
-			r.To = r.From // the zero byte that ends the name was compared too, and behind it there are only zeros
+		if isName(o) && r.From.Or(exposure.Ones(n)) == r.To &&
+			r.From.And(exposure.Number(0xff).Shift(n)).IsZero() {
+			// the zero byte that ends the name was compared too, and behind it there are only zeros
+			r.To = r.From
 		}
 		return whole, r
 	case o.Shift == 0 && !o.Clear.IsZero():
@@ -253,7 +271,10 @@ func (t *translator) lookup(e kernel.Lookup) {
 
 // key is the tuple that registers hold for a set, and the set with its columns. False if the set
 // isn't there, is wider than the registers, or these aren't set.
-func (t *translator) key(name string, register kernel.Register) ([]exposure.Operand, *variant, bool) {
+func (t *translator) key(
+	name string,
+	register kernel.Register,
+) ([]exposure.Operand, *variant, bool) {
 	s := t.table.sets[name]
 	from, ok := register.Offset()
 	if s == nil || !ok || s.keyLength > registerBytes || s.dataLength > registerBytes {

@@ -12,7 +12,8 @@ import (
 // x_tables' matches and targets as nf_tables holds them
 // (include/uapi/linux/netfilter/nf_tables_compat.h).
 
-// xtContext is what the structs depend on; false in families that x_tables' IP extensions aren't for.
+// xtContext is what the structs depend on; false in families that x_tables' IP extensions aren't
+// for.
 func (t *translator) xtContext() (xtinfo.Context, bool) {
 	c := xtinfo.Context{IPSet: t.o.IPSet}
 	switch t.table.Family {

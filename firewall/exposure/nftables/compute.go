@@ -8,7 +8,8 @@ import (
 	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
-// Operations of bitwise: enum nft_bitwise_ops. The last three (since Linux 6.13) take a constant or a second register.
+// Operations of bitwise: enum nft_bitwise_ops. The last three (since Linux 6.13) take a constant or
+// a second register.
 const (
 	bitwiseMaskXor = 0
 	bitwiseLShift  = 1
@@ -102,7 +103,8 @@ func maskXor(slots []slot, n int, mask, xor []byte) ([]*piece, error) {
 	return out, nil
 }
 
-// flip is XorWith for a piece of n bytes. A field narrower than the piece (a boolean) can't hold the bits above: they make it unknown.
+// flip is XorWith for a piece of n bytes. A field narrower than the piece (a boolean) can't hold
+// the bits above: they make it unknown.
 func flip(o exposure.Operand, x exposure.Value, n int) exposure.Operand {
 	if !x.AndNot(exposure.Ones(o.Width())).IsZero() {
 		return unknown("bitwise", n)
@@ -118,8 +120,9 @@ func constantIfEmptied(o exposure.Operand) exposure.Operand {
 	return o
 }
 
-// shifted moves bits. The kernel takes the register's 32-bit words as numbers in host order and shifts from one word into the other (nft_bitwise_eval_lshift):
-// what fits one word is an Operand's shift, provided that the bytes are a number in host order, which nft has seen to.
+// shifted moves bits. The kernel takes the register's 32-bit words as numbers in host order and
+// shifts from one word into the other (nft_bitwise_eval_lshift): what fits one word is an Operand's
+// shift, provided that the bytes are a number in host order, which nft has seen to.
 func shifted(slots []slot, n int, left bool, b []byte) ([]*piece, error) {
 	if len(b) != 4 {
 		return nil, netlink.ErrMalformed
@@ -144,7 +147,8 @@ func shifted(slots []slot, n int, left bool, b []byte) ([]*piece, error) {
 			p.ops = append(p.ops, exposure.Const(c.Shift(shift).And(exposure.Ones(32))))
 			continue
 		}
-		if left && n < 4 && o.Width() < 32 { // bits move beyond the piece, into bytes that the field doesn't have
+		// bits move beyond the piece, into bytes that the field doesn't have
+		if left && n < 4 && o.Width() < 32 {
 			return append([]*piece{}, operand(unknown("bitwise shift", 4), 4, host)), nil
 		}
 		p.ops = append(p.ops, o.ShiftBy(shift))
@@ -152,7 +156,8 @@ func shifted(slots []slot, n int, left bool, b []byte) ([]*piece, error) {
 	return []*piece{p}, nil
 }
 
-// second is the other side of and, or, xor: a register or a constant of n bytes; nil if it can't be read.
+// second is the other side of and, or, xor: a register or a constant of n bytes; nil if it can't be
+// read.
 func (t *translator) second(e kernel.Bitwise, n int) ([]slot, error) {
 	if e.Sreg2 != 0 {
 		from, ok := e.Sreg2.Offset()
@@ -169,7 +174,8 @@ func (t *translator) second(e kernel.Bitwise, n int) ([]slot, error) {
 	return []slot{{0, constant(b)}}, nil
 }
 
-// combined is and, or, xor of two values. What has one piece on one side is cut like the other side.
+// combined is and, or, xor of two values. What has one piece on one side is cut like the other
+// side.
 func combined(a, b []slot, op uint32) []*piece {
 	if len(a) == 1 && len(b) > 1 {
 		a, b = b, a
@@ -198,7 +204,11 @@ func combine(x, y *piece, op uint32) *piece {
 	o := x.natural()
 	xs, ys := x.number(o), y.number(o)
 	p := &piece{n: x.n, order: o}
-	lost := operand(unknown(fmt.Sprintf("bitwise %s", [...]string{"and", "or", "xor"}[op-bitwiseAnd]), x.n), x.n, o)
+	lost := operand(
+		unknown(fmt.Sprintf("bitwise %s", [...]string{"and", "or", "xor"}[op-bitwiseAnd]), x.n),
+		x.n,
+		o,
+	)
 	constant, isConst := ys[0].IsConst()
 	isConst = isConst && len(ys) == 1
 	switch {
@@ -240,7 +250,8 @@ func may(ops []exposure.Operand) exposure.Value {
 	return out
 }
 
-// byteorder turns the bytes of numbers of size bytes about. On a machine whose own order is the network's it does nothing.
+// byteorder turns the bytes of numbers of size bytes about. On a machine whose own order is the
+// network's it does nothing.
 func (t *translator) byteorder(e kernel.Byteorder) {
 	from, ok1 := e.Sreg.Offset()
 	to, ok2 := e.Dreg.Offset()
@@ -258,7 +269,9 @@ func (t *translator) byteorder(e kernel.Byteorder) {
 	}
 	slots, ok := t.registers.read(from, n)
 	if !ok {
-		slots = []slot{{0, operand(unknown("byteorder", min(n, registerBytes)), min(n, registerBytes), host)}}
+		slots = []slot{
+			{0, operand(unknown("byteorder", min(n, registerBytes)), min(n, registerBytes), host)},
+		}
 	}
 	for _, s := range slots {
 		t.registers.write(to+s.at, turned(s.piece, size))

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Conditions are expressions that hold or not by what happened before: rates, amounts, numbers of connections. They stand in rules, in objects and on
-// single elements of sets.
+// Conditions are expressions that hold or not by what happened before: rates, amounts, numbers of
+// connections. They stand in rules, in objects and on single elements of sets.
 
 // conditions are what expressions attached to an element ask, as text, "" if they only count, and
 // the rate that they begin with, if they do.

@@ -11,11 +11,12 @@ import (
 
 // Options of a reader.
 type Options struct {
-	// IPSet finds an ipset by the index that iptables-nft's rules name it by (see IPSetName); nil: look-ups in ipsets stay unknown. The name is
-	// for people; a nil set is one that couldn't be read.
+	// IPSet finds an ipset by the index that iptables-nft's rules name it by (see IPSetName); nil:
+	// look-ups in ipsets stay unknown. The name is for people; a nil set is one that couldn't be
+	// read.
 	IPSet func(index uint16) (set *exposure.Set, name string)
-	// Interface is the name of an interface by its index, for the texts of rules; "": there is none.
-	// nil: texts have the index.
+	// Interface is the name of an interface by its index, for the texts of rules; "": there is
+	// none. nil: texts have the index.
 	Interface func(index uint64) string
 }
 
@@ -38,8 +39,8 @@ type tableKey struct {
 	name   string
 }
 
-// Decode turns a dump into tables, in the kernel's order. It is pure. It returns an error for bytes that don't fit netlink's framing, and for objects that
-// name a table that isn't there.
+// Decode turns a dump into tables, in the kernel's order. It is pure. It returns an error for bytes
+// that don't fit netlink's framing, and for objects that name a table that isn't there.
 func Decode(d *Dump, o Options) ([]*exposure.Table, error) {
 	x := &decoder{
 		o:          o,
@@ -89,7 +90,11 @@ func (x *decoder) addTable(o Object) (*exposure.Table, error) {
 	if x.tables[key] != nil {
 		return nil, fmt.Errorf("%s %s is there twice", t.Family, t.Name)
 	}
-	x.tables[key] = &kernelTable{Table: t, sets: map[string]*kernelSet{}, objects: map[objectKey]string{}}
+	x.tables[key] = &kernelTable{
+		Table:   t,
+		sets:    map[string]*kernelSet{},
+		objects: map[objectKey]string{},
+	}
 	return t, nil
 }
 
@@ -193,7 +198,8 @@ func (x *decoder) addRule(o Object) error {
 	return nil
 }
 
-// finish fills the table's sets, lists the named ones, and writes the rules' texts, which may quote sets.
+// finish fills the table's sets, lists the named ones, and writes the rules' texts, which may quote
+// sets.
 func (x *decoder) finish(t *kernelTable, d *Dump) {
 	for _, s := range t.order {
 		s.finish(d.At)

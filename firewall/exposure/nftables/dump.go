@@ -28,8 +28,8 @@ type Dump struct {
 	Cut        map[SetName]bool
 	Objects    []Object
 	Flowtables []Object
-	// Hooks are the base chains at each hook in the order in which the kernel runs them, as far as it
-	// told: one list a hook.
+	// Hooks are the base chains at each hook in the order in which the kernel runs them, as far as
+	// it told: one list a hook.
 	Hooks [][]ChainName
 }
 
@@ -63,7 +63,10 @@ const attempts = 5
 // the ruleset keeps changing, and firewall.ErrPermission without CAP_NET_ADMIN.
 func Take(ctx context.Context, conn *netlink.Conn) (*Dump, error) {
 	rules := conn.Ruleset(ctx)
-	if _, err := rules.Generation(); errors.Is(netlink.Unsupported("nf_tables", err), firewall.ErrUnsupported) {
+	if _, err := rules.Generation(); errors.Is(
+		netlink.Unsupported("nf_tables", err),
+		firewall.ErrUnsupported,
+	) {
 		return nil, fmt.Errorf("reading nf_tables: %w", errAbsent)
 	}
 	var d *Dump
@@ -146,8 +149,9 @@ func elementsOf(ctx context.Context, conn *netlink.Conn, name SetName, hashed bo
 	return messages, nil
 }
 
-// maxWalked bounds what the kernel walks for all dumps of elements: for each message of 32 KiB it goes
-// through all elements of those before, at some 50 ns each, so that 400 000 intervals take ten seconds.
+// maxWalked bounds what the kernel walks for all dumps of elements: for each message of 32 KiB it
+// goes through all elements of those before, at some 50 ns each, so that 400 000 intervals take ten
+// seconds.
 const maxWalked = 48_000_000
 
 // errTooLong: the elements that are still to come would take more than maxWalked.

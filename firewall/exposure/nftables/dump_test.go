@@ -66,7 +66,8 @@ table inet t {
 	}
 }
 
-// A hash table that has just grown is sorted anew while it is read: everything must be there all the same.
+// A hash table that has just grown is sorted anew while it is read: everything must be there all
+// the same.
 func TestReadWhileTheKernelSortsAnew(t *testing.T) {
 	backendtest.Isolate(t)
 	const addresses = 1 << 16
@@ -76,7 +77,12 @@ func TestReadWhileTheKernelSortsAnew(t *testing.T) {
 	}
 	conn := dial(t)
 	for range 10 {
-		c, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetWriteBuffer(32 << 20) })) // all in one transaction
+		// all in one transaction
+		c, err := nftables.New(
+			nftables.WithSockOptions(
+				func(c *netlink.Conn) error { return c.SetWriteBuffer(32 << 20) },
+			),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,8 +19,8 @@ type elements struct {
 	broken   string
 }
 
-// element is a key, or the first and last of a range of keys for sets of concatenated ranges; for other interval sets a start, or an end that
-// isn't in the interval any more.
+// element is a key, or the first and last of a range of keys for sets of concatenated ranges; for
+// other interval sets a start, or an end that isn't in the interval any more.
 type element struct {
 	key, last []byte
 	data      []byte
@@ -29,10 +29,16 @@ type element struct {
 }
 
 func decodeElements(s *kernelSet, now time.Time) *elements {
-	out := &elements{notes: map[int]exposure.Note{}, verdicts: map[int]exposure.Verdict{}, objects: map[string]bool{}, broken: s.broken}
+	out := &elements{
+		notes:    map[int]exposure.Note{},
+		verdicts: map[int]exposure.Verdict{},
+		objects:  map[string]bool{},
+		broken:   s.broken,
+	}
 	room := 0
 	for _, m := range s.messages {
-		room += len(m) / (16 + padded(s.keyLength)) // an element is at least four headers and its key
+		// an element is at least four headers and its key
+		room += len(m) / (16 + padded(s.keyLength))
 	}
 	out.list = make([]element, 0, room)
 	for _, m := range s.messages {
@@ -63,7 +69,8 @@ func (l *elements) add(s *kernelSet, b []byte, now time.Time) error {
 	}
 	if k.HasVerdict {
 		v, ok := verdictOf(k.Verdict)
-		if !ok { // the rule ends as if the element weren't there, unless a catch-all would then be found
+		// the rule ends as if the element weren't there, unless a catch-all would then be found
+		if !ok {
 			l.breaks = l.breaks || !k.Catchall()
 			return nil
 		}

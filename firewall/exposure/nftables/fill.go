@@ -43,8 +43,8 @@ func hasLast(list []element) bool {
 	return slices.ContainsFunc(list, func(e element) bool { return e.last != nil })
 }
 
-// box is the ranges of a key, or of a range of keys, column by column. False if the element can't be found with the constants that the
-// registers hold.
+// box is the ranges of a key, or of a range of keys, column by column. False if the element can't
+// be found with the constants that the registers hold.
 func (v *variant) box(e *element) ([]exposure.Range, bool) {
 	var room [4]exposure.Range
 	box := room[:0]
@@ -75,8 +75,9 @@ func (v *variant) box(e *element) ([]exposure.Range, bool) {
 	return box, true
 }
 
-// fillIntervals pairs starts and ends. An interval runs from its start to just before the next start or end; the last one may have no end and
-// then runs to the top. An end at zero, which nft writes when nothing begins there, ends nothing.
+// fillIntervals pairs starts and ends. An interval runs from its start to just before the next
+// start or end; the last one may have no end and then runs to the top. An end at zero, which nft
+// writes when nothing begins there, ends nothing.
 func (v *variant) fillIntervals(l *elements) {
 	if len(v.key) != 1 || v.key[0].fixed {
 		if len(l.list) > 0 {
@@ -166,7 +167,8 @@ func (v *variant) row(e *element) ([]exposure.Value, bool) {
 	return out, true
 }
 
-// addCatchall adds what every key finds that finds nothing else: in a set a box that holds everything, in a map the default.
+// addCatchall adds what every key finds that finds nothing else: in a set a box that holds
+// everything, in a map the default.
 func (v *variant) addCatchall(l *elements) {
 	s := v.out
 	switch {

@@ -29,7 +29,11 @@ func u32(kind uint16, n uint32) []byte {
 
 // expression encodes one as the kernel does.
 func expression(name string, parts ...[]byte) []byte {
-	return attr(unix.NFTA_LIST_ELEM, str(unix.NFTA_EXPR_NAME, name), attr(unix.NFTA_EXPR_DATA, parts...))
+	return attr(
+		unix.NFTA_LIST_ELEM,
+		str(unix.NFTA_EXPR_NAME, name),
+		attr(unix.NFTA_EXPR_DATA, parts...),
+	)
 }
 
 func data(kind uint16, b ...byte) []byte { return attr(kind, attr(unix.NFTA_DATA_VALUE, b)) }
@@ -39,21 +43,45 @@ func dumpOf(set, elements, rule []byte, family exposure.Family) *Dump {
 	name := str(1, "t") // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_SET_TABLE, NFTA_RULE_TABLE
 	d := &Dump{
 		Tables: []Object{{family, name}},
-		Chains: []Object{{family, append(append([]byte(nil), name...), str(unix.NFTA_CHAIN_NAME, "c")...)}},
-		Sets:   []Object{{family, append(append(append([]byte(nil), name...), str(unix.NFTA_SET_NAME, "s")...), set...)}},
-		Rules: []Object{{family, append(append(append([]byte(nil), name...), str(unix.NFTA_RULE_CHAIN, "c")...),
-			attr(unix.NFTA_RULE_EXPRESSIONS, rule)...)}},
+		Chains: []Object{
+			{family, append(append([]byte(nil), name...), str(unix.NFTA_CHAIN_NAME, "c")...)},
+		},
+		Sets: []Object{
+			{
+				family,
+				append(
+					append(append([]byte(nil), name...), str(unix.NFTA_SET_NAME, "s")...),
+					set...),
+			},
+		},
+		Rules: []Object{
+			{family, append(append(append([]byte(nil), name...), str(unix.NFTA_RULE_CHAIN, "c")...),
+				attr(unix.NFTA_RULE_EXPRESSIONS, rule)...)},
+		},
 		Elements: map[SetName][][]byte{},
 	}
 	if elements != nil {
-		d.Elements[SetName{family, "t", "s"}] = [][]byte{attr(unix.NFTA_SET_ELEM_LIST_ELEMENTS, elements)}
+		d.Elements[SetName{family, "t", "s"}] = [][]byte{
+			attr(unix.NFTA_SET_ELEM_LIST_ELEMENTS, elements),
+		}
 	}
 	return d
 }
 
-// seeds are the rules, sets and elements of everything else that the tests load, as the kernel dumps them.
+// seeds are the rules, sets and elements of everything else that the tests load, as the kernel
+// dumps them.
 func seeds(f *testing.F) {
-	f.Add([]byte{}, []byte{}, expression("cmp", u32(unix.NFTA_CMP_SREG, 1), u32(unix.NFTA_CMP_OP, 0), data(unix.NFTA_CMP_DATA, 1, 2)), uint8(2))
+	f.Add(
+		[]byte{},
+		[]byte{},
+		expression(
+			"cmp",
+			u32(unix.NFTA_CMP_SREG, 1),
+			u32(unix.NFTA_CMP_OP, 0),
+			data(unix.NFTA_CMP_DATA, 1, 2),
+		),
+		uint8(2),
+	)
 	if os.Geteuid() != 0 {
 		return
 	}
@@ -101,7 +129,8 @@ func FuzzDecode(f *testing.F) {
 				if set.Default {
 					rows++
 				}
-				if set.Unknown == "" && (len(set.Data) != rows*set.DataWidth || set.Verdicts != nil && len(set.Verdicts) != rows) {
+				if set.Unknown == "" &&
+					(len(set.Data) != rows*set.DataWidth || set.Verdicts != nil && len(set.Verdicts) != rows) {
 					t.Fatalf("set %+v", set)
 				}
 			}
@@ -115,8 +144,18 @@ func FuzzObjects(f *testing.F) {
 	f.Fuzz(func(t *testing.T, a, b []byte, family uint8) {
 		fam := exposure.Family(family)
 		name := str(1, "t")
-		_, _ = Decode(&Dump{Tables: []Object{{fam, name}}, Chains: []Object{{fam, append(name, a...)}}, Sets: []Object{{fam, append(name, b...)}},
-			Objects: []Object{{fam, append(name, a...)}}, Flowtables: []Object{{fam, append(name, b...)}}}, Options{})
+		_, _ = Decode(
+			&Dump{
+				Tables: []Object{{fam, name}},
+				Chains: []Object{{fam, append(name, a...)}},
+				Sets:   []Object{{fam, append(name, b...)}},
+				Objects: []Object{
+					{fam, append(name, a...)},
+				},
+				Flowtables: []Object{{fam, append(name, b...)}},
+			},
+			Options{},
+		)
 		_, _ = Decode(&Dump{Tables: []Object{{fam, a}}, Chains: []Object{{fam, b}}}, Options{})
 		_, _ = chainAt(a)
 	})
@@ -134,10 +173,18 @@ func FuzzXTInfo(f *testing.F) {
 		if six {
 			family = exposure.FamilyIPv6
 		}
-		x := translator{table: &kernelTable{Table: &exposure.Table{Family: family}}, chain: &exposure.Chain{Base: &exposure.Base{}}}
+		x := translator{
+			table: &kernelTable{Table: &exposure.Table{Family: family}},
+			chain: &exposure.Chain{Base: &exposure.Base{}},
+		}
 		c, _ := x.xtContext()
 		c.IPSet = func(uint16) (*exposure.Set, string) { return ipsets["ha"], "ha" }
 		match, _ := xtinfo.Match(c, xtinfo.Info{Name: name, Revision: revision, Data: b})
-		_ = ruleText(exposure.FamilyInet, append(match, xtinfo.Target(c, xtinfo.Info{Name: name, Revision: revision, Data: b})...))
+		_ = ruleText(
+			exposure.FamilyInet,
+			append(
+				match,
+				xtinfo.Target(c, xtinfo.Info{Name: name, Revision: revision, Data: b})...),
+		)
 	})
 }

@@ -32,7 +32,8 @@ var headerNames = []headerName{
 
 // named says a match of a header field as nft does: "ip ttl 64" for "@nh,64,8 0x40".
 func named(version exposure.Family, m exposure.Match) exposure.Statement {
-	if len(m.Key) != 1 || m.Key[0].Field != exposure.FieldRaw || m.In == nil || m.In.Name != "" || len(m.In.Keys) == 0 {
+	if len(m.Key) != 1 || m.Key[0].Field != exposure.FieldRaw || m.In == nil || m.In.Name != "" ||
+		len(m.In.Keys) == 0 {
 		return m
 	}
 	k := m.Key[0]
@@ -40,7 +41,8 @@ func named(version exposure.Family, m exposure.Match) exposure.Statement {
 		return m
 	}
 	for _, h := range headerNames {
-		if h.version != version || k.Raw != (exposure.Raw{Base: exposure.RawNetwork, Offset: h.offset, Bits: h.bits}) {
+		if h.version != version ||
+			k.Raw != (exposure.Raw{Base: exposure.RawNetwork, Offset: h.offset, Bits: h.bits}) {
 			continue
 		}
 		shown := exposure.FieldPacketType // a plain number

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel lists what is hooked in at a hook, in the order in which it runs it (include/uapi/linux/netfilter/nfnetlink_hook.h).
+// The kernel lists what is hooked in at a hook, in the order in which it runs it
+// (include/uapi/linux/netfilter/nfnetlink_hook.h).
 const (
 	subsystemHook = 12 // NFNL_SUBSYS_HOOK
 	hookGet       = 0  // NFNL_MSG_HOOK_GET
@@ -25,8 +26,9 @@ const (
 	chainName     = 3  // NFNLA_CHAIN_NAME
 )
 
-// hooks asks for the lists of all hooks that the chains are at. nat chains are in none: they run inside a hook of the
-// kernel's own. A kernel without the subsystem (before 5.14, or without the module) has no lists: nil.
+// hooks asks for the lists of all hooks that the chains are at. nat chains are in none: they run
+// inside a hook of the kernel's own. A kernel without the subsystem (before 5.14, or without the
+// module) has no lists: nil.
 func hooks(ctx context.Context, conn *netlink.Conn, chains []Object) ([][]ChainName, error) {
 	type list struct {
 		family uint8
@@ -35,7 +37,11 @@ func hooks(ctx context.Context, conn *netlink.Conn, chains []Object) ([][]ChainN
 	}
 	var lists []list
 	for number := range uint32(5) { // NF_INET_PRE_ROUTING … NF_INET_POST_ROUTING
-		lists = append(lists, list{family: unix.NFPROTO_IPV4, number: number}, list{family: unix.NFPROTO_IPV6, number: number})
+		lists = append(
+			lists,
+			list{family: unix.NFPROTO_IPV4, number: number},
+			list{family: unix.NFPROTO_IPV6, number: number},
+		)
 	}
 	seen := map[list]bool{}
 	for _, o := range chains {
@@ -61,12 +67,18 @@ func hooks(ctx context.Context, conn *netlink.Conn, chains []Object) ([][]ChainN
 	}
 	var out [][]ChainName
 	for _, l := range lists {
-		r := netlink.Netfilter(subsystemHook, hookGet, l.family, unix.NLM_F_DUMP, func(e *netlink.Encoder) {
-			e.Uint32(hookNumber, l.number)
-			if l.device != "" {
-				e.String(hookDevice, l.device)
-			}
-		})
+		r := netlink.Netfilter(
+			subsystemHook,
+			hookGet,
+			l.family,
+			unix.NLM_F_DUMP,
+			func(e *netlink.Encoder) {
+				e.Uint32(hookNumber, l.number)
+				if l.device != "" {
+					e.String(hookDevice, l.device)
+				}
+			},
+		)
 		var names []ChainName
 		err := conn.Ask(ctx, r, func(m netlink.Message) error {
 			if n, ok := chainAt(m.Attributes); ok {
@@ -102,19 +114,26 @@ func chainAt(b []byte) (ChainName, bool) {
 	if err != nil {
 		return ChainName{}, false
 	}
-	return ChainName{exposure.Family(desc.Number(chainFamily)), desc.String(chainTable), desc.String(chainName)}, true
+	return ChainName{
+		exposure.Family(desc.Number(chainFamily)),
+		desc.String(chainTable),
+		desc.String(chainName),
+	}, true
 }
 
-// rank sets the rank of base chains. Those in the kernel's lists get a place that agrees with all lists; a chain of family inet is in those of
-// both IP versions. The others are ranked backwards from the order in which they were dumped, as the kernel puts the chain that was registered last first.
+// rank sets the rank of base chains. Those in the kernel's lists get a place that agrees with all
+// lists; a chain of family inet is in those of both IP versions. The others are ranked backwards
+// from the order in which they were dumped, as the kernel puts the chain that was registered last
+// first.
 func rank(chains []*exposure.Chain, names map[ChainName]*exposure.Chain, lists [][]ChainName) {
 	for i, c := range chains {
 		if c.Base != nil {
 			c.Base.Rank = -i
 		}
 	}
-	// place is the length of the longest way to a chain through the lists: later in a list is always higher. Lists of one kernel agree with each
-	// other; if forged ones don't, the rounds end anyway.
+	// place is the length of the longest way to a chain through the lists: later in a list is
+	// always higher. Lists of one kernel agree with each other; if forged ones don't, the rounds
+	// end anyway.
 	place := map[*exposure.Chain]int{}
 	for range min(len(names), 1000) + 1 {
 		changed := false

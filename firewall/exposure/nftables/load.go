@@ -179,8 +179,8 @@ func (t *translator) ct(e kernel.CT) {
 	case unix.NFT_CT_PROTOCOL:
 		field(exposure.FieldCTProtocol, 1, host)
 	case unix.NFT_CT_L3PROTOCOL:
-		// The connection's family is the packet's. But without a connection the rule ends, as it does
-		// when this match reads its protocol.
+		// The connection's family is the packet's. But without a connection the rule ends, as it
+		// does when this match reads its protocol.
 		t.match(exposure.In(exposure.Of(exposure.FieldCTProtocol), exposure.Full(8)))
 		field(exposure.FieldNFProto, 1, host)
 	case unix.NFT_CT_SECMARK:

@@ -74,8 +74,9 @@ func (t *translator) bounds(first, last kernel.Register, n int) (from, to *expos
 	return from, &high
 }
 
-// netmap keeps the host part of the address. The network's first and last address, which the kernel makes the mask from, are constants;
-// if they come from a map, any address between the two is possible.
+// netmap keeps the host part of the address. The network's first and last address, which the kernel
+// makes the mask from, are constants; if they come from a map, any address between the two is
+// possible.
 func netmap(n exposure.NAT) (from, to *exposure.Operand) {
 	if n.Addr == nil || n.AddrMax == nil || n.Family == exposure.FamilyInet {
 		return n.Addr, n.AddrMax

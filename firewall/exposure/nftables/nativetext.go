@@ -14,7 +14,11 @@ import (
 
 // nativeText is a rule as nft prints it. ok is false for rules of iptables-nft, whose expressions
 // nft can't read.
-func (x *decoder) nativeText(t *kernelTable, r *exposure.Rule, k kernel.Rule) (text string, ok bool) {
+func (x *decoder) nativeText(
+	t *kernelTable,
+	r *exposure.Rule,
+	k kernel.Rule,
+) (text string, ok bool) {
 	for _, e := range k.Exprs {
 		switch e.(type) {
 		case kernel.XTMatch, kernel.XTTarget:

@@ -21,11 +21,21 @@ func TestExtensionHeadersLetTCPIn(t *testing.T) {
 		t.Run(fmt.Sprint(c.header), func(t *testing.T) {
 			backendtest.Isolate(t)
 			backendtest.Program(t, "", "ip", "link", "set", "lo", "up")
-			nft(t, fmt.Sprintf("table inet t {\nchain c {\ntype filter hook input priority 0; policy drop;\n"+
-				"ct state established accept\nip6 nexthdr %d accept\n}\n}\n", c.header))
+			nft(
+				t,
+				fmt.Sprintf(
+					"table inet t {\nchain c {\ntype filter hook input priority 0; policy drop;\n"+
+						"ct state established accept\nip6 nexthdr %d accept\n}\n}\n",
+					c.header,
+				),
+			)
 			port := connect6(t, c.option)
-			a, err := exposure.Evaluate(read(t, Options{}), nil, exposure.Question{Family: address.IPv6,
-				Protocol: firewall.TCP, Interface: "eth0", Port: port})
+			a, err := exposure.Evaluate(
+				read(t, Options{}),
+				nil,
+				exposure.Question{Family: address.IPv6,
+					Protocol: firewall.TCP, Interface: "eth0", Port: port},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}

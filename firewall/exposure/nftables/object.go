@@ -9,7 +9,8 @@ import (
 	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
-// Types of objects that x/sys/unix may lack: NFT_OBJECT_* (include/uapi/linux/netfilter/nf_tables.h).
+// Types of objects that x/sys/unix may lack: NFT_OBJECT_*
+// (include/uapi/linux/netfilter/nf_tables.h).
 const (
 	objectCounter   = 1
 	objectQuota     = 2
@@ -23,9 +24,18 @@ const (
 	objectSynproxy  = 10
 )
 
-var objectWords = map[uint32]string{objectCounter: "counter", objectQuota: "quota", objectHelper: "ct helper", objectLimit: "limit",
-	objectConnlimit: "ct count", objectTunnel: "tunnel", objectTimeout: "ct timeout", objectSecmark: "secmark",
-	objectExpect: "ct expectation", objectSynproxy: "synproxy"}
+var objectWords = map[uint32]string{
+	objectCounter:   "counter",
+	objectQuota:     "quota",
+	objectHelper:    "ct helper",
+	objectLimit:     "limit",
+	objectConnlimit: "ct count",
+	objectTunnel:    "tunnel",
+	objectTimeout:   "ct timeout",
+	objectSecmark:   "secmark",
+	objectExpect:    "ct expectation",
+	objectSynproxy:  "synproxy",
+}
 
 // objectKey names an object: each type has names of its own.
 type objectKey struct {
@@ -55,9 +65,10 @@ func objectWord(kind uint32) string {
 
 // objectEffect is what it means to a packet that a rule applies an object of a type to it.
 //
-// A quota, limit or connection count may let the rule go on or end it. Counters, helpers, timeouts and security marks change nothing about
-// the way. A synproxy answers the client in the server's place, an expectation drops what it can't set up, a tunnel changes the route: these may
-// do anything.
+// A quota, limit or connection count may let the rule go on or end it. Counters, helpers, timeouts
+// and security marks change nothing about the way. A synproxy answers the client in the server's
+// place, an expectation drops what it can't set up, a tunnel changes the route: these may do
+// anything.
 func objectEffect(kind uint32, text string) exposure.Statement {
 	switch kind {
 	case objectCounter, objectHelper, objectTimeout, objectSecmark:

@@ -14,19 +14,27 @@ type headerField struct {
 	field exposure.Field
 }
 
-// Headers in the order of their bytes. IPv6's next header isn't among them: behind it there may be extension headers, and the model's protocol
-// is the transport's.
+// Headers in the order of their bytes. IPv6's next header isn't among them: behind it there may be
+// extension headers, and the model's protocol is the transport's.
 var (
 	linkHeader = []headerField{{0, 6, exposure.FieldDestMAC}, {6, 6, exposure.FieldSourceMAC}}
-	ipv4Header = []headerField{{9, 1, exposure.FieldProtocol}, {12, 4, exposure.FieldSource4}, {16, 4, exposure.FieldDest4}}
+	ipv4Header = []headerField{
+		{9, 1, exposure.FieldProtocol},
+		{12, 4, exposure.FieldSource4},
+		{16, 4, exposure.FieldDest4},
+	}
 	ipv6Header = []headerField{{8, 16, exposure.FieldSource6}, {24, 16, exposure.FieldDest6}}
 	anyPorts   = []headerField{{0, 2, exposure.FieldSport}, {2, 2, exposure.FieldDport}}
-	tcpHeader  = []headerField{{0, 2, exposure.FieldSport}, {2, 2, exposure.FieldDport}, {13, 1, exposure.FieldTCPFlags}}
+	tcpHeader  = []headerField{
+		{0, 2, exposure.FieldSport},
+		{2, 2, exposure.FieldDport},
+		{13, 1, exposure.FieldTCPFlags},
+	}
 	icmpHeader = []headerField{{0, 1, exposure.FieldICMPType}, {1, 1, exposure.FieldICMPCode}}
 )
 
-// header is what the rule knows of a header: IP fields only once it has made sure of the version, TCP's flags and ICMP's type only of the
-// protocol.
+// header is what the rule knows of a header: IP fields only once it has made sure of the version,
+// TCP's flags and ICMP's type only of the protocol.
 func (t *translator) header(base exposure.RawBase) []headerField {
 	switch base {
 	case exposure.RawLink:
@@ -50,7 +58,8 @@ func (t *translator) header(base exposure.RawBase) []headerField {
 	return nil
 }
 
-// rawBase is NFT_PAYLOAD_*_HEADER; what is behind the transport header (3), or in a tunnel (4), has a place of its own.
+// rawBase is NFT_PAYLOAD_*_HEADER; what is behind the transport header (3), or in a tunnel (4), has
+// a place of its own.
 func rawBase(n uint64) (exposure.RawBase, bool) {
 	if n > 3 {
 		return 0, false
@@ -117,8 +126,9 @@ func (p part) piece(base exposure.RawBase) *piece {
 	return operand(exposure.Operand{Field: exposure.FieldRaw, Raw: raw}, p.n, network)
 }
 
-// payloadSet writes header bytes. Only destination address and port are followed; bytes that no first packet's way depends on are
-// nobody's concern; anything else makes what is read later unknown. nft reads and writes back neighbouring bits with those that it changes.
+// payloadSet writes header bytes. Only destination address and port are followed; bytes that no
+// first packet's way depends on are nobody's concern; anything else makes what is read later
+// unknown. nft reads and writes back neighbouring bits with those that it changes.
 func (t *translator) payloadSet(source kernel.Register, base exposure.RawBase, offset int,
 	cut []part) {
 	from, ok := source.Offset()
@@ -149,8 +159,9 @@ func (t *translator) payloadSet(source kernel.Register, base exposure.RawBase, o
 
 func baseName(b exposure.RawBase) string { return [...]string{"ll", "nh", "th", "ih"}[b&3] }
 
-// idle reports whether a write to bytes that are no field leaves everything alone that the packet's way depends on: DSCP, ECN, TTL, hop limit, flow
-// label, and in TCP's header what comes behind the flags.
+// idle reports whether a write to bytes that are no field leaves everything alone that the packet's
+// way depends on: DSCP, ECN, TTL, hop limit, flow label, and in TCP's header what comes behind the
+// flags.
 func (t *translator) idle(base exposure.RawBase, p part, value []exposure.Operand) bool {
 	if p.whole.n > 0 {
 		return false
@@ -175,7 +186,8 @@ func (t *translator) idle(base exposure.RawBase, p part, value []exposure.Operan
 	if len(value) != 1 {
 		return false
 	}
-	// The new value is the old one but for the free bits, however it was put together: from both nothing else may be left.
+	// The new value is the old one but for the free bits, however it was put together: from both
+	// nothing else may be left.
 	if may == exposure.Ones(8*p.n) {
 		return true
 	}

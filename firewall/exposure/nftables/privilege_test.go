@@ -26,7 +26,9 @@ func TestNoPrivilege(t *testing.T) {
 	if err := Read(context.Background(), conn, rs, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if len(rs.Missing) != 1 || rs.Missing[0] != (exposure.Missing{What: "nf_tables", Why: "operation not permitted"}) || len(rs.Tables) != 0 {
+	if len(rs.Missing) != 1 ||
+		rs.Missing[0] != (exposure.Missing{What: "nf_tables", Why: "operation not permitted"}) ||
+		len(rs.Tables) != 0 {
 		t.Errorf("%+v", rs)
 	}
 }

@@ -10,15 +10,20 @@ import (
 	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
-// Read adds all of nf_tables to a ruleset: one generation of it, whole. conn's network namespace is the one that is read.
+// Read adds all of nf_tables to a ruleset: one generation of it, whole. conn's network namespace is
+// the one that is read.
 //
-// Without CAP_NET_ADMIN nothing can be read, which is recorded as Missing and is no error. A kernel without nf_tables has nothing to add.
-// A ruleset that keeps changing, a cancelled context, and answers that make no sense are errors; then nothing is added.
+// Without CAP_NET_ADMIN nothing can be read, which is recorded as Missing and is no error. A kernel
+// without nf_tables has nothing to add. A ruleset that keeps changing, a cancelled context, and
+// answers that make no sense are errors; then nothing is added.
 func Read(ctx context.Context, conn *netlink.Conn, rs *exposure.Ruleset, o Options) error {
 	d, err := Take(ctx, conn)
 	switch {
 	case errors.Is(err, firewall.ErrPermission):
-		rs.Missing = append(rs.Missing, exposure.Missing{What: "nf_tables", Why: "operation not permitted"})
+		rs.Missing = append(
+			rs.Missing,
+			exposure.Missing{What: "nf_tables", Why: "operation not permitted"},
+		)
 		return nil
 	case errors.Is(err, errAbsent):
 		return nil

@@ -58,7 +58,8 @@ table bridge b { chain f { type filter hook forward priority 0; ether type ip dr
 				)
 			}
 			for i, r := range c.Rules {
-				if r.Number != i+1 || r.Handle == 0 || r.Chain != c || r.Origin != (exposure.Origin{}) {
+				if r.Number != i+1 || r.Handle == 0 || r.Chain != c ||
+					r.Origin != (exposure.Origin{}) {
 					t.Errorf("%s: %+v", r.Where(), r)
 				}
 			}
@@ -242,7 +243,11 @@ func TestRank(t *testing.T) {
 		}
 		return out
 	}
-	rank(order, names, [][]ChainName{list("c", "both", "a", "b"), list("six", "both"), list("gone")})
+	rank(
+		order,
+		names,
+		[][]ChainName{list("c", "both", "a", "b"), list("six", "both"), list("gone")},
+	)
 	for _, pair := range [][2]string{{"c", "both"}, {"both", "a"}, {"a", "b"}, {"six", "both"}} {
 		if chains[pair[0]].Base.Rank >= chains[pair[1]].Base.Rank {
 			t.Errorf(

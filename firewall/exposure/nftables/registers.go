@@ -18,8 +18,8 @@ type piece struct {
 	// ops is the exclusive or of some operands, as a number in an order.
 	ops   []exposure.Operand
 	order order
-	// data is what a map holds, from a byte on. Its order is left open until someone reads it as a number: swapped says that byteorder has
-	// turned it about.
+	// data is what a map holds, from a byte on. Its order is left open until someone reads it as a
+	// number: swapped says that byteorder has turned it about.
 	data    *mapData
 	at      int
 	swapped bool
@@ -52,7 +52,8 @@ func (p *piece) slice(from, n int) *piece {
 	case p.data != nil:
 		return &piece{n: n, data: p.data, at: p.at + from}
 	}
-	// Bytes below the part, in the number's sense: behind it in network order, before it in host order.
+	// Bytes below the part, in the number's sense: behind it in network order, before it in host
+	// order.
 	below, above := p.n-from-n, from
 	if p.order == host && littleEndian {
 		below, above = from, p.n-from-n
@@ -116,8 +117,8 @@ func (p *piece) natural() order {
 	return p.order
 }
 
-// cell is a byte of the registers: a byte of a piece. Without a piece nothing was ever written there; the kernel refuses rules that
-// read such bytes.
+// cell is a byte of the registers: a byte of a piece. Without a piece nothing was ever written
+// there; the kernel refuses rules that read such bytes.
 type cell struct {
 	p  *piece
 	at int
@@ -132,8 +133,8 @@ func (r *registers) write(offset int, p *piece) {
 	}
 }
 
-// zero fills up to the next multiple of four bytes behind n, as the kernel's stores of one and two bytes do (nft_reg_store8), and payload's
-// of any number.
+// zero fills up to the next multiple of four bytes behind n, as the kernel's stores of one and two
+// bytes do (nft_reg_store8), and payload's of any number.
 func (r *registers) zero(offset, n int) {
 	if pad := (4 - n%4) % 4; pad > 0 {
 		r.write(offset+n, constant(make([]byte, pad)))
@@ -146,7 +147,8 @@ type slot struct {
 	*piece
 }
 
-// read is the pieces that lie in n bytes of the registers, in order; false if they aren't all there.
+// read is the pieces that lie in n bytes of the registers, in order; false if they aren't all
+// there.
 func (r *registers) read(offset, n int) ([]slot, bool) {
 	if n <= 0 || offset+n > len(r) {
 		return nil, false

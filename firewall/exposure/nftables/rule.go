@@ -19,12 +19,14 @@ type translator struct {
 	out       []exposure.Statement
 	comment   string
 
-	// version and protocol are what the rule, or its table, has made sure of so far: 4 or 6, and the transport protocol; 0: nothing.
+	// version and protocol are what the rule, or its table, has made sure of so far: 4 or 6, and
+	// the transport protocol; 0: nothing.
 	version  int
 	protocol int
 	// decoder reads the expressions of all rules.
 	decoder *kernel.Decoder
-	// compared is the piece that the last statement compared, so that "≥ 5" and "≤ 10" of one load become one range.
+	// compared is the piece that the last statement compared, so that "≥ 5" and "≤ 10" of one load
+	// become one range.
 	compared *piece
 }
 
@@ -183,7 +185,8 @@ func (t *translator) load(to kernel.Register, pieces ...*piece) {
 	t.registers.zero(offset, n)
 }
 
-// loadUnknown writes a value that can't be known. may says that the load can also end the rule, where the packet has no such thing.
+// loadUnknown writes a value that can't be known. may says that the load can also end the rule,
+// where the packet has no such thing.
 func (t *translator) loadUnknown(to kernel.Register, text string, n int, may bool) {
 	if may {
 		t.unknownMatch(text)
@@ -208,12 +211,14 @@ func (t *translator) match(m exposure.Match) {
 	switch m.Key[0] {
 	case exposure.Of(exposure.FieldNFProto):
 		t.version = map[uint64]int{uint64(exposure.FamilyIPv4): 4, uint64(exposure.FamilyIPv6): 6}[n]
-	case exposure.Of(exposure.FieldEtherType), exposure.Operand{Field: exposure.FieldRaw, Raw: linkType}:
+	case exposure.Of(exposure.FieldEtherType),
+		exposure.Operand{Field: exposure.FieldRaw, Raw: linkType}:
 		t.version = map[uint64]int{unix.ETH_P_IP: 4, unix.ETH_P_IPV6: 6}[n]
 	case exposure.Of(exposure.FieldProtocol):
 		t.protocol = int(n)
 	case exposure.Operand{Field: exposure.FieldRaw, Raw: nextHeader}:
-		// The first header behind IPv6's own. What is no extension header is the transport protocol.
+		// The first header behind IPv6's own. What is no extension header is the transport
+		// protocol.
 		if t.version == 6 && !extensionHeaders[n] {
 			t.protocol = int(n)
 		}
@@ -226,8 +231,19 @@ var (
 	nextHeader = exposure.Raw{Base: exposure.RawNetwork, Offset: 6 * 8, Bits: 8}
 )
 
-// extensionHeaders of IPv6, by number: hop-by-hop, routing, fragment, ESP, AH, destination options, mobility, HIP, shim6.
-var extensionHeaders = map[uint64]bool{0: true, 43: true, 44: true, 50: true, 51: true, 60: true, 135: true, 139: true, 140: true}
+// extensionHeaders of IPv6, by number: hop-by-hop, routing, fragment, ESP, AH, destination options,
+// mobility, HIP, shim6.
+var extensionHeaders = map[uint64]bool{
+	0:   true,
+	43:  true,
+	44:  true,
+	50:  true,
+	51:  true,
+	60:  true,
+	135: true,
+	139: true,
+	140: true,
+}
 
 // never ends the rule.
 func (t *translator) never() { t.add(exposure.In(exposure.Const(exposure.Value{}))) }

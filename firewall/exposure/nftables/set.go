@@ -28,15 +28,17 @@ type kernelSet struct {
 	objectType          uint32
 	lengths             []int // of the key's columns
 	size                int
-	conditions          string        // what the set attaches to each element: "limit rate 5/second"
-	rate                exposure.Rate // what conditions begin with, if that is a rate
-	broken              string        // why it can't be read; ""
-	messages            [][]byte
-	elements            *elements
-	variants            []*variant
+	// what the set attaches to each element: "limit rate 5/second"
+	conditions string
+	rate       exposure.Rate // what conditions begin with, if that is a rate
+	broken     string        // why it can't be read; ""
+	messages   [][]byte
+	elements   *elements
+	variants   []*variant
 }
 
-// variant is a set of the model: the kernel's set with its key, and its data, cut into columns in one way. Nearly every set has just one.
+// variant is a set of the model: the kernel's set with its key, and its data, cut into columns in
+// one way. Nearly every set has just one.
 type variant struct {
 	set  *kernelSet
 	key  []keyColumn
@@ -44,7 +46,8 @@ type variant struct {
 	out  *exposure.Set
 }
 
-// keyColumn is a column of the key, or, with want, bytes that the registers hold a constant for: only elements with these bytes can be found.
+// keyColumn is a column of the key, or, with want, bytes that the registers hold a constant for:
+// only elements with these bytes can be found.
 type keyColumn struct {
 	column
 	want string
@@ -84,7 +87,11 @@ func (s *kernelSet) variant(key []keyColumn) *variant {
 			return v
 		}
 	}
-	v := &variant{set: s, key: key, out: &exposure.Set{Size: s.size, Grows: s.is(unix.NFT_SET_EVAL)}}
+	v := &variant{
+		set: s,
+		key: key,
+		out: &exposure.Set{Size: s.size, Grows: s.is(unix.NFT_SET_EVAL)},
+	}
 	if !s.is(unix.NFT_SET_ANONYMOUS) {
 		v.out.Name = s.name
 	}
@@ -141,7 +148,8 @@ type mapData struct {
 	key []exposure.Operand
 }
 
-// operand is a part of the data as a number. Parts of one map share a set, so that what belongs to one element stays together.
+// operand is a part of the data as a number. Parts of one map share a set, so that what belongs to
+// one element stays together.
 func (d *mapData) operand(at, n int, o order) exposure.Operand {
 	for i, c := range d.v.data {
 		if c.at == at && c.n == n && o.same(c.order, n) {
@@ -153,7 +161,10 @@ func (d *mapData) operand(at, n int, o order) exposure.Operand {
 }
 
 func (d *mapData) column(i int) exposure.Operand {
-	return exposure.Operand{Field: exposure.FieldMap, Lookup: &exposure.Lookup{Key: d.key, In: d.v.out, Column: i}}
+	return exposure.Operand{
+		Field:  exposure.FieldMap,
+		Lookup: &exposure.Lookup{Key: d.key, In: d.v.out, Column: i},
+	}
 }
 
 // finish fills the variants with the elements. now is when they were read.

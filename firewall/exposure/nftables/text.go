@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A rule's text is put together from its statements, in nft's words where nft has some. It is for people: what they need to recognise the
-// rule, not what nft would read back.
+// A rule's text is put together from its statements, in nft's words where nft has some. It is for
+// people: what they need to recognise the rule, not what nft would read back.
 
 // shownMost is how many elements of a set are written out.
 const shownMost = 6
 
-// ruleText is a whole rule. What later words say anyway is left out: "meta l4proto tcp" before "tcp dport 22", "meta nfproto ipv4" before
-// "ip saddr".
+// ruleText is a whole rule. What later words say anyway is left out: "meta l4proto tcp" before "tcp
+// dport 22", "meta nfproto ipv4" before "ip saddr".
 //
 // version is the IP version that the table or the chain's hook leaves; Unspec for both.
 func ruleText(version exposure.Family, statements []exposure.Statement) string {
@@ -53,7 +53,9 @@ func ruleText(version exposure.Family, statements []exposure.Statement) string {
 }
 
 func onlyProtocol(m exposure.Match) (string, bool) {
-	if m.Not || len(m.Key) != 1 || m.Key[0] != exposure.Of(exposure.FieldProtocol) || len(m.In.Keys) != 1 || m.In.Name != "" {
+	if m.Not || len(m.Key) != 1 || m.Key[0] != exposure.Of(exposure.FieldProtocol) ||
+		len(m.In.Keys) != 1 ||
+		m.In.Name != "" {
 		return "", false
 	}
 	n, ok := m.In.Keys[0].From.Uint64()
@@ -61,15 +63,27 @@ func onlyProtocol(m exposure.Match) (string, bool) {
 }
 
 func onlyVersion(m exposure.Match) bool {
-	return !m.Not && len(m.Key) == 1 && m.Key[0] == exposure.Of(exposure.FieldNFProto) && len(m.In.Keys) == 1
+	return !m.Not && len(m.Key) == 1 && m.Key[0] == exposure.Of(exposure.FieldNFProto) &&
+		len(m.In.Keys) == 1
 }
 
-// transportFields and versionFields are written with their protocol's name, and those of one IP version.
+// transportFields and versionFields are written with their protocol's name, and those of one IP
+// version.
 var (
-	transportFields = map[exposure.Field]bool{exposure.FieldSport: true, exposure.FieldDport: true, exposure.FieldTCPFlags: true,
-		exposure.FieldICMPType: true, exposure.FieldICMPCode: true}
-	versionFields = map[exposure.Field]bool{exposure.FieldSource4: true, exposure.FieldSource6: true, exposure.FieldDest4: true,
-		exposure.FieldDest6: true, exposure.FieldFragment: true}
+	transportFields = map[exposure.Field]bool{
+		exposure.FieldSport:    true,
+		exposure.FieldDport:    true,
+		exposure.FieldTCPFlags: true,
+		exposure.FieldICMPType: true,
+		exposure.FieldICMPCode: true,
+	}
+	versionFields = map[exposure.Field]bool{
+		exposure.FieldSource4:  true,
+		exposure.FieldSource6:  true,
+		exposure.FieldDest4:    true,
+		exposure.FieldDest6:    true,
+		exposure.FieldFragment: true,
+	}
 )
 
 // reads reports whether one of the statements is about one of the fields.
@@ -156,7 +170,8 @@ func verdictText(v exposure.Verdict) string {
 	return v.Kind.String()
 }
 
-// matchText is "ip saddr 10.0.0.0/8", "tcp dport != { 22, 80 }", "ct state new,related", "tcp flags & 0x12 == 0x2".
+// matchText is "ip saddr 10.0.0.0/8", "tcp dport != { 22, 80 }", "ct state new,related", "tcp flags
+// & 0x12 == 0x2".
 func matchText(m exposure.Match) string {
 	if len(m.Key) == 1 {
 		if len(m.In.Keys) == 0 && m.In.Name == "" {
@@ -234,15 +249,38 @@ var flagNames = map[exposure.Field][]struct {
 	bit  uint64
 	name string
 }{
-	exposure.FieldCTState:  {{1, "invalid"}, {2, "established"}, {4, "related"}, {8, "new"}, {64, "untracked"}},
-	exposure.FieldCTStatus: {{1, "expected"}, {2, "seen-reply"}, {4, "assured"}, {8, "confirmed"}, {16, "snat"}, {32, "dnat"}},
-	exposure.FieldTCPFlags: {{1, "fin"}, {2, "syn"}, {4, "rst"}, {8, "psh"}, {16, "ack"}, {32, "urg"}, {64, "ecn"}, {128, "cwr"}},
+	exposure.FieldCTState: {
+		{1, "invalid"},
+		{2, "established"},
+		{4, "related"},
+		{8, "new"},
+		{64, "untracked"},
+	},
+	exposure.FieldCTStatus: {
+		{1, "expected"},
+		{2, "seen-reply"},
+		{4, "assured"},
+		{8, "confirmed"},
+		{16, "snat"},
+		{32, "dnat"},
+	},
+	exposure.FieldTCPFlags: {
+		{1, "fin"},
+		{2, "syn"},
+		{4, "rst"},
+		{8, "psh"},
+		{16, "ack"},
+		{32, "urg"},
+		{64, "ecn"},
+		{128, "cwr"},
+	},
 }
 
 // bitsText is a test of some bits of a field of flags: any of them, none, or just these.
 func bitsText(m exposure.Match) (string, bool) {
 	o := m.Key[0]
-	if flagNames[o.Field] == nil || o.Shift != 0 || !o.Xor.IsZero() || len(m.In.Keys) != 1 || m.In.Keys[0].From != m.In.Keys[0].To {
+	if flagNames[o.Field] == nil || o.Shift != 0 || !o.Xor.IsZero() || len(m.In.Keys) != 1 ||
+		m.In.Keys[0].From != m.In.Keys[0].To {
 		return "", false
 	}
 	mask, _ := exposure.Ones(o.Width()).AndNot(o.Clear).Uint64()
@@ -265,7 +303,15 @@ func bitsText(m exposure.Match) (string, bool) {
 	if o.Clear.IsZero() {
 		return o.Field.String() + equals + values, ok
 	}
-	return o.Field.String() + " & (" + strings.ReplaceAll(names, ",", "|") + ")" + equals + strings.ReplaceAll(values, ",", "|"), ok
+	return o.Field.String() + " & (" + strings.ReplaceAll(
+		names,
+		",",
+		"|",
+	) + ")" + equals + strings.ReplaceAll(
+		values,
+		",",
+		"|",
+	), ok
 }
 
 func namesOf(f exposure.Field, bits uint64) (string, bool) {
@@ -452,7 +498,9 @@ func valuesText(to exposure.Field, values []exposure.Operand) string {
 }
 
 func natStatementText(n exposure.NAT) string {
-	return strings.TrimSpace(n.Kind.String() + toText(n.Family, n.Addr, n.AddrMax, n.Port, n.PortMax) + " " + n.Text)
+	return strings.TrimSpace(
+		n.Kind.String() + toText(n.Family, n.Addr, n.AddrMax, n.Port, n.PortMax) + " " + n.Text,
+	)
 }
 
 // toText is " to address-address:port-port". What comes from one element of a map is written once.
@@ -482,7 +530,8 @@ func toText(f exposure.Family, addr, addrMax, port, portMax *exposure.Operand) s
 		}
 		text := endText(f, *p.operand, p.address)
 		l := p.operand.Lookup
-		if l != nil && l.In != nil && *p.operand == (exposure.Operand{Field: exposure.FieldMap, Lookup: l}) {
+		if l != nil && l.In != nil &&
+			*p.operand == (exposure.Operand{Field: exposure.FieldMap, Lookup: l}) {
 			text = keyText(l.Key) + " map " + mapText(l.In, l.Key, columns)
 		}
 		if text != last {
@@ -512,8 +561,18 @@ func endText(f exposure.Family, o exposure.Operand, address bool) string {
 	return "[" + v.IPv6().String() + "]"
 }
 
-var protocolNames = map[uint64]string{unix.IPPROTO_ICMP: "icmp", unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_ICMPV6: "icmpv6",
-	unix.IPPROTO_SCTP: "sctp", unix.IPPROTO_ESP: "esp", unix.IPPROTO_AH: "ah", unix.IPPROTO_GRE: "gre", unix.IPPROTO_DCCP: "dccp", unix.IPPROTO_UDPLITE: "udplite"}
+var protocolNames = map[uint64]string{
+	unix.IPPROTO_ICMP:    "icmp",
+	unix.IPPROTO_TCP:     "tcp",
+	unix.IPPROTO_UDP:     "udp",
+	unix.IPPROTO_ICMPV6:  "icmpv6",
+	unix.IPPROTO_SCTP:    "sctp",
+	unix.IPPROTO_ESP:     "esp",
+	unix.IPPROTO_AH:      "ah",
+	unix.IPPROTO_GRE:     "gre",
+	unix.IPPROTO_DCCP:    "dccp",
+	unix.IPPROTO_UDPLITE: "udplite",
+}
 
 func protocolName(n uint64) string {
 	if name, ok := protocolNames[n]; ok {

@@ -45,14 +45,25 @@ func TestRuleTexts(t *testing.T) {
 		{`counter name "n" accept`, ""},
 		{"tcp dport 22 reject", ""},
 	} {
-		backendtest.Program(t, "flush ruleset\ntable inet t { counter n { }\nchain a { }\nchain b { }\n"+
-			"set s { type ipv4_addr; flags dynamic; size 9; }\nchain c { "+r.rule+"\n}\n}\n", "nft", "-f", "-")
+		backendtest.Program(
+			t,
+			"flush ruleset\ntable inet t { counter n { }\nchain a { }\nchain b { }\n"+
+				"set s { type ipv4_addr; flags dynamic; size 9; }\nchain c { "+r.rule+"\n}\n}\n",
+			"nft",
+			"-f",
+			"-",
+		)
 		want := r.ours
 		if want == "" {
-			lines := strings.Split(backendtest.Program(t, "", "nft", "-s", "list", "chain", "inet", "t", "c"), "\n")
+			lines := strings.Split(
+				backendtest.Program(t, "", "nft", "-s", "list", "chain", "inet", "t", "c"),
+				"\n",
+			)
 			want = strings.TrimSpace(lines[len(lines)-4])
 		}
-		o := Options{Interface: func(index uint64) string { return map[uint64]string{1: "lo"}[index] }}
+		o := Options{
+			Interface: func(index uint64) string { return map[uint64]string{1: "lo"}[index] },
+		}
 		if got := read(t, o).Tables[0].Chain("c").Rules[0].Text; got != want {
 			t.Errorf("%q, nft says %q", got, want)
 		}

@@ -51,14 +51,23 @@ func TestUnderstood(t *testing.T) {
 			}
 			nft(t, script)
 			rs := read(t, Options{})
-			a, err := exposure.Evaluate(rs, nil, exposure.Question{Family: c.family, Protocol: firewall.TCP,
-				Interface: "eth0", Port: c.port})
+			a, err := exposure.Evaluate(
+				rs,
+				nil,
+				exposure.Question{Family: c.family, Protocol: firewall.TCP,
+					Interface: "eth0", Port: c.port},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}
 			certain, possible := a.Through()
 			if certain.Empty() == c.certain || possible.Empty() == c.possible {
-				t.Errorf("certain %v, possible %v; rules %q", certain, possible, rulesOf(rs)[0].Text)
+				t.Errorf(
+					"certain %v, possible %v; rules %q",
+					certain,
+					possible,
+					rulesOf(rs)[0].Text,
+				)
 			}
 		})
 	}

@@ -30,7 +30,8 @@ func (t *translator) dynset(e kernel.Dynset) {
 	}
 	v.out.Grows = true
 	// What the set attaches to every element counts too; the kernel doesn't repeat it here.
-	if u.Condition, u.Rate = asked, rate; v.set.conditions != "" && !strings.Contains(asked, v.set.conditions) {
+	if u.Condition, u.Rate = asked, rate; v.set.conditions != "" &&
+		!strings.Contains(asked, v.set.conditions) {
 		u.Condition, u.Rate = strings.TrimSpace(v.set.conditions+" "+asked), v.set.rate
 	}
 	t.add(u)

@@ -9,7 +9,17 @@ import (
 )
 
 // addressTypes are RTN_* (include/uapi/linux/rtnetlink.h), in nft's words.
-var addressTypes = []string{"unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit"}
+var addressTypes = []string{
+	"unspec",
+	"unicast",
+	"local",
+	"broadcast",
+	"anycast",
+	"multicast",
+	"blackhole",
+	"unreachable",
+	"prohibit",
+}
 
 // packetTypes are PACKET_* (include/uapi/linux/if_packet.h).
 var packetTypes = []string{"host", "broadcast", "multicast", "other"}
@@ -48,7 +58,14 @@ func valueText(f exposure.Field, v exposure.Value) string {
 	case kindName:
 		return fmt.Sprintf("%q", v.Text())
 	case kindMAC:
-		return net.HardwareAddr{byte(n >> 40), byte(n >> 32), byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}.String()
+		return net.HardwareAddr{
+			byte(n >> 40),
+			byte(n >> 32),
+			byte(n >> 24),
+			byte(n >> 16),
+			byte(n >> 8),
+			byte(n),
+		}.String()
 	case kindNumber:
 		switch {
 		case f == exposure.FieldProtocol || f == exposure.FieldCTProtocol:
@@ -86,15 +103,30 @@ const (
 
 func kind(f exposure.Field) valueKind {
 	switch f {
-	case exposure.FieldSource4, exposure.FieldDest4, exposure.FieldCTOrigSource4, exposure.FieldCTOrigDest4, exposure.FieldCTReplySource4, exposure.FieldCTReplyDest4:
+	case exposure.FieldSource4,
+		exposure.FieldDest4,
+		exposure.FieldCTOrigSource4,
+		exposure.FieldCTOrigDest4,
+		exposure.FieldCTReplySource4,
+		exposure.FieldCTReplyDest4:
 		return kindIPv4
-	case exposure.FieldSource6, exposure.FieldDest6, exposure.FieldCTOrigSource6, exposure.FieldCTOrigDest6, exposure.FieldCTReplySource6, exposure.FieldCTReplyDest6:
+	case exposure.FieldSource6,
+		exposure.FieldDest6,
+		exposure.FieldCTOrigSource6,
+		exposure.FieldCTOrigDest6,
+		exposure.FieldCTReplySource6,
+		exposure.FieldCTReplyDest6:
 		return kindIPv6
 	case exposure.FieldSourceMAC, exposure.FieldDestMAC:
 		return kindMAC
 	case exposure.FieldInName, exposure.FieldOutName, exposure.FieldPhysIn, exposure.FieldPhysOut:
 		return kindName
-	case exposure.FieldMark, exposure.FieldCTMark, exposure.FieldEtherType, exposure.FieldRaw, exposure.FieldMap, exposure.FieldNone:
+	case exposure.FieldMark,
+		exposure.FieldCTMark,
+		exposure.FieldEtherType,
+		exposure.FieldRaw,
+		exposure.FieldMap,
+		exposure.FieldNone:
 		return kindHex
 	}
 	return kindNumber

@@ -9,13 +9,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Answers by their codes: ICMP_UNREACH (icmp.h), ICMPV6_DEST_UNREACH (icmpv6.h), NFT_REJECT_ICMPX_*.
+// Answers by their codes: ICMP_UNREACH (icmp.h), ICMPV6_DEST_UNREACH (icmpv6.h),
+// NFT_REJECT_ICMPX_*.
 var (
-	icmpAnswers = map[uint64]string{0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable", 3: "port-unreachable",
-		9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited"}
-	icmpv6Answers = map[uint64]string{0: "no-route", 1: "admin-prohibited", 3: "addr-unreachable", 4: "port-unreachable", 5: "policy-fail",
-		6: "reject-route"}
-	icmpxAnswers = map[uint64]string{0: "no-route", 1: "port-unreachable", 2: "host-unreachable", 3: "admin-prohibited"}
+	icmpAnswers = map[uint64]string{
+		0:  "net-unreachable",
+		1:  "host-unreachable",
+		2:  "prot-unreachable",
+		3:  "port-unreachable",
+		9:  "net-prohibited",
+		10: "host-prohibited",
+		13: "admin-prohibited",
+	}
+	icmpv6Answers = map[uint64]string{
+		0: "no-route",
+		1: "admin-prohibited",
+		3: "addr-unreachable",
+		4: "port-unreachable",
+		5: "policy-fail",
+		6: "reject-route",
+	}
+	icmpxAnswers = map[uint64]string{
+		0: "no-route",
+		1: "port-unreachable",
+		2: "host-unreachable",
+		3: "admin-prohibited",
+	}
 )
 
 func (t *translator) reject(e kernel.Reject) {
@@ -49,7 +68,8 @@ func (t *translator) queue(e kernel.Queue) {
 	t.add(exposure.Verdict{Kind: exposure.VerdictQueue, With: with})
 }
 
-// queueText is a queue in a verdict's code: the number in the upper half, bypass in bit 15 (NF_VERDICT_FLAG_QUEUE_BYPASS).
+// queueText is a queue in a verdict's code: the number in the upper half, bypass in bit 15
+// (NF_VERDICT_FLAG_QUEUE_BYPASS).
 func queueText(code uint32) string {
 	if code&0xff != 3 { // NF_QUEUE
 		return fmt.Sprintf("verdict %d", int32(code))
@@ -92,11 +112,12 @@ func (t *translator) log(e kernel.Log) {
 	t.noEffect(strings.Join(words, " "))
 }
 
-// statusConfirmed is IPS_CONFIRMED (include/uapi/linux/netfilter/nf_conntrack_common.h): the connection's first packet has left the host's hooks.
+// statusConfirmed is IPS_CONFIRMED (include/uapi/linux/netfilter/nf_conntrack_common.h): the
+// connection's first packet has left the host's hooks.
 const statusConfirmed = 1 << 3
 
-// flowOffload hands an established connection to a flowtable. Of any other packet, a first one always, the kernel ends the rule
-// (nft_flow_offload_eval in net/netfilter/nft_flow_offload.c).
+// flowOffload hands an established connection to a flowtable. Of any other packet, a first one
+// always, the kernel ends the rule (nft_flow_offload_eval in net/netfilter/nft_flow_offload.c).
 func (t *translator) flowOffload(e kernel.FlowOffload) {
 	t.noEffect("flow add @" + e.Table)
 	t.match(exposure.AnyBit(exposure.FieldCTStatus, statusConfirmed))

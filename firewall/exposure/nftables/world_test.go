@@ -10,8 +10,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// What programs write, as they write it: each script with the texts of the unknowns that it has for good reason. Anything else that comes out
-// unknown is a gap in the reader.
+// What programs write, as they write it: each script with the texts of the unknowns that it has for
+// good reason. Anything else that comes out unknown is a gap in the reader.
 var worlds = []struct {
 	name, program, script string
 	unknowns              []string
@@ -110,7 +110,10 @@ COMMIT
 -A ufw-user-limit-accept -j ACCEPT
 COMMIT
 `, unknowns: []string{"limit rate 3/minute burst 10", "limit rate 3/minute burst 5", `recent set "DEFAULT"`, `recent update "DEFAULT" seconds 30 hitcount 6`},
-		texts: []string{"udp sport 67 udp dport 68 counter accept", "ip saddr 10.0.0.0/8 tcp dport { 137, 138, 5000-5010 } counter accept"}},
+		texts: []string{
+			"udp sport 67 udp dport 68 counter accept",
+			"ip saddr 10.0.0.0/8 tcp dport { 137, 138, 5000-5010 } counter accept",
+		}},
 	{name: "firewalld", program: "nft", script: `
 table inet firewalld {
 	ct helper helper-ftp-tcp { type "ftp" protocol tcp; }
@@ -299,9 +302,18 @@ func TestWorlds(t *testing.T) {
 			backendtest.Isolate(t)
 			args := map[string][]string{"nft": {"-f", "-"}}[w.program]
 			script := w.script
-			if strings.Contains(script, "nfacct") { // counters that the kernel must be told of first; their look-ups always hold
-				script = strings.ReplaceAll(script, "-m nfacct --nfacct-name ct_state_invalid_dropped_pkts ", "")
-				script = strings.ReplaceAll(script, "-m nfacct --nfacct-name localhost_nps_accepted_pkts ", "")
+			// counters that the kernel must be told of first; their look-ups always hold
+			if strings.Contains(script, "nfacct") {
+				script = strings.ReplaceAll(
+					script,
+					"-m nfacct --nfacct-name ct_state_invalid_dropped_pkts ",
+					"",
+				)
+				script = strings.ReplaceAll(
+					script,
+					"-m nfacct --nfacct-name localhost_nps_accepted_pkts ",
+					"",
+				)
 			}
 			backendtest.Program(t, script, w.program, args...)
 			rs := read(t, Options{})
@@ -313,7 +325,13 @@ func TestWorlds(t *testing.T) {
 					if u, ok := s.(exposure.Unknown); ok {
 						met[u.Text] = true
 						if u.Effect || !slices.Contains(w.unknowns, u.Text) {
-							t.Errorf("%s: unknown %q (effect %v) in %s", r.Where(), u.Text, u.Effect, r.Text)
+							t.Errorf(
+								"%s: unknown %q (effect %v) in %s",
+								r.Where(),
+								u.Text,
+								u.Effect,
+								r.Text,
+							)
 						}
 					}
 				}
@@ -322,7 +340,8 @@ func TestWorlds(t *testing.T) {
 						t.Errorf("%s: set %s: %s", r.Where(), set.Name, set.Unknown)
 					}
 				}
-				if r.Text == "" || strings.Contains(r.Text, "__") || strings.Contains(r.Text, "%!") {
+				if r.Text == "" || strings.Contains(r.Text, "__") ||
+					strings.Contains(r.Text, "%!") {
 					t.Errorf("%s: text %q", r.Where(), r.Text)
 				}
 			}
@@ -333,7 +352,11 @@ func TestWorlds(t *testing.T) {
 			}
 			for _, text := range w.texts {
 				if !texts[text] {
-					t.Errorf("no rule %q in\n%s", text, strings.Join(slices.Sorted(maps.Keys(texts)), "\n"))
+					t.Errorf(
+						"no rule %q in\n%s",
+						text,
+						strings.Join(slices.Sorted(maps.Keys(texts)), "\n"),
+					)
 				}
 			}
 		})

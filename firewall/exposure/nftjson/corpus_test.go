@@ -12,7 +12,11 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/exposuretest"
 )
 
-var update = flag.Bool("update", false, "record testdata/*.json with nft (as root), and write *.golden anew: read the difference")
+var update = flag.Bool(
+	"update",
+	false,
+	"record testdata/*.json with nft (as root), and write *.golden anew: read the difference",
+)
 
 func content(t testing.TB, file string) string {
 	t.Helper()
@@ -94,7 +98,9 @@ func FuzzReadJSON(f *testing.F) {
 		f.Add(content(f, "testdata/"+name+".json"))
 	}
 	for _, s := range rulesOfNewVersions {
-		f.Add(`{"nftables":[{"table":{"family":"inet","name":"t"}},{"chain":{"family":"inet","table":"t","name":"c"}},{"rule":{"family":"inet","table":"t","chain":"c","expr":[` + s.expr + `]}}]}`)
+		f.Add(
+			`{"nftables":[{"table":{"family":"inet","name":"t"}},{"chain":{"family":"inet","table":"t","name":"c"}},{"rule":{"family":"inet","table":"t","chain":"c","expr":[` + s.expr + `]}}]}`,
+		)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		rs := &exposure.Ruleset{}
@@ -147,7 +153,8 @@ func checkOperand(t *testing.T, o exposure.Operand) {
 		return
 	}
 	l := o.Lookup
-	if l == nil || len(l.Key) != l.In.Width || l.In.Unknown == "" && (l.Column < 0 || l.Column >= l.In.DataWidth) {
+	if l == nil || len(l.Key) != l.In.Width ||
+		l.In.Unknown == "" && (l.Column < 0 || l.Column >= l.In.DataWidth) {
 		t.Errorf("%s", exposuretest.Operand(o))
 	}
 	checkSet(t, l.In)
@@ -158,7 +165,9 @@ func checkSet(t *testing.T, s *exposure.Set) {
 	if s.Default {
 		n++
 	}
-	if s.Width > 0 && len(s.Keys)%s.Width != 0 || s.Unknown == "" && (s.Default || len(s.Verdicts) > 0 || len(s.Data) > 0) && len(s.Verdicts) != n && len(s.Data) != n*s.DataWidth {
+	if s.Width > 0 && len(s.Keys)%s.Width != 0 ||
+		s.Unknown == "" && (s.Default || len(s.Verdicts) > 0 || len(s.Data) > 0) && len(s.Verdicts) != n &&
+			len(s.Data) != n*s.DataWidth {
 		t.Errorf("%s", exposuretest.Set(s))
 	}
 	for _, r := range s.Keys {

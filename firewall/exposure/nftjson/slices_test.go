@@ -65,7 +65,10 @@ func TestElementsByTheThousand(t *testing.T) {
 		var list []string
 		want := []exposure.Range{}
 		for i := range n {
-			list = append(list, fmt.Sprintf(`{"elem": {"val": "10.%d.%d.1", "comment": "],["}}`, i>>8, i&255))
+			list = append(
+				list,
+				fmt.Sprintf(`{"elem": {"val": "10.%d.%d.1", "comment": "],["}}`, i>>8, i&255),
+			)
 			want = append(want, exposure.One(exposure.Number(uint64(10<<24+i<<8+1))))
 		}
 		text := fmt.Sprintf(`{"nftables": [{"table": {"family": "ip", "name": "t"}},
@@ -74,7 +77,8 @@ func TestElementsByTheThousand(t *testing.T) {
 		if err := ReadJSON("x", strings.NewReader(text), rs); err != nil {
 			t.Fatal(err)
 		}
-		if s := rs.Tables[0].Sets[0]; s.Unknown != "" || !reflect.DeepEqual(append([]exposure.Range{}, s.Keys...), want) {
+		if s := rs.Tables[0].Sets[0]; s.Unknown != "" ||
+			!reflect.DeepEqual(append([]exposure.Range{}, s.Keys...), want) {
 			t.Errorf("%d elements: %d are there, %s", n, s.Len(), s.Unknown)
 		}
 	}
@@ -83,7 +87,10 @@ func TestElementsByTheThousand(t *testing.T) {
 func TestTooManyRules(t *testing.T) {
 	rule := `,{"rule": {"family": "ip", "table": "t", "chain": "c", "expr": []}}`
 	text := `{"nftables": [{"table": {"family": "ip", "name": "t"}}, {"chain": {"family": "ip", "table": "t", "name": "c"}}` +
-		strings.Repeat(rule, exposure.MaxFileRules+1) + `]}`
+		strings.Repeat(
+			rule,
+			exposure.MaxFileRules+1,
+		) + `]}`
 	err := ReadJSON("x", strings.NewReader(text), &exposure.Ruleset{})
 	if err == nil || !strings.Contains(err.Error(), exposure.TooManyRules) {
 		t.Error(err)

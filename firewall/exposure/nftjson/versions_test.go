@@ -13,66 +13,170 @@ import (
 // accepts (libnftables-json(5), src/json.c).
 var rulesOfNewVersions = []struct{ expr, want string }{
 	{`{"xt": null}`, "unknown effect: {\"xt\":null}"},
-	{`{"xt": null}, {"counter": null}, {"accept": null}`, "unknown match: {\"xt\":null}; nothing: counter; accept"},
+	{
+		`{"xt": null}, {"counter": null}, {"accept": null}`,
+		"unknown match: {\"xt\":null}; nothing: counter; accept",
+	},
 	{`{"xt": {"type": "match", "name": "limit"}}`, "unknown match: xt match limit"},
-	{`{"xt": {"type": "match", "name": "comment"}}, {"drop": null}`, "nothing: xt match comment; drop"},
+	{
+		`{"xt": {"type": "match", "name": "comment"}}, {"drop": null}`,
+		"nothing: xt match comment; drop",
+	},
 	{`{"xt": {"type": "target", "name": "LOG"}}`, "nothing: xt target LOG"},
 	{`{"xt": {"type": "target", "name": "CT"}}`, "unknown effect: xt target CT"},
 	{`{"xt": {"type": "target", "name": "REJECT"}}`, "reject"},
 	{`{"xt": {"type": "target", "name": "NFQUEUE"}}`, "queue"},
-	{`{"xt": {"type": "target", "name": "MARK"}}`, "meta mark := unknown (xt target MARK) up to 0xffffffff"},
+	{
+		`{"xt": {"type": "target", "name": "MARK"}}`,
+		"meta mark := unknown (xt target MARK) up to 0xffffffff",
+	},
 	{`{"xt": {"type": "target", "name": "MASQUERADE"}}`, "masquerade inet"},
 	{`{"queue": {"num": {"range": [1, 3]}, "flags": ["bypass", "fanout"]}}`, "queue 1-3"},
-	{`{"match": {"op": "==", "left": {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, {"|": ["fin", "syn", "rst", "ack"]}]}, "right": "syn"}}`,
-		"l4proto in {0x6}; tcp flags & ^0xe8 in {0x2}"},
-	{`{"match": {"op": "==", "left": {"|": [{"meta": {"key": "mark"}}, 1, 2]}, "right": 3}}`, "meta mark & ^0x3 ^ 0x3 in {0x3}"},
-	{`{"match": {"op": "==", "left": {"&": [255, {"meta": {"key": "mark"}}]}, "right": 3}}`, "meta mark & ^0xffffff00 in {0x3}"},
-	{`{"match": {"op": "==", "left": {">>": [{"meta": {"key": "mark"}}, 8]}, "right": 3}}`, "meta mark >> 8 in {0x3}"},
-	{`{"match": {"op": "==", "left": {"&": [{"meta": {"key": "mark"}}, {"ct": {"key": "mark"}}]}, "right": 3}}`, "unknown (meta mark & ct mark) in {0x3}"},
-	{`{"match": {"op": "==", "left": {"payload": {"tunnel": "vxlan", "protocol": "ip", "field": "saddr"}}, "right": "10.0.0.1"}}`,
-		"unknown (vxlan ip saddr) in {0xa000001}"},
-	{`{"match": {"op": "==", "left": {"payload": {"base": "ih", "offset": 0, "len": 8}}, "right": 5}}`, "payload(3,0,8,0) in {0x5}"},
-	{`{"match": {"op": "==", "left": {"payload": {"base": "th", "offset": 16, "len": 16}}, "right": 22}}`, "th dport in {0x16}"},
-	{`{"match": {"op": "==", "left": {"meta": {"key": "nfproto"}}, "right": "ipv6"}}, {"match": {"op": "==", "left": {"payload": {"base": "nh", "offset": 64, "len": 128}}, "right": "::1"}}`,
-		"nfproto in {0xa}; ip6 saddr in {0x1}"},
-	{`{"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "tcp"}}, {"match": {"op": "==", "left": {"payload": {"base": "th", "offset": 104, "len": 8}}, "right": 2}}`,
-		"l4proto in {0x6}; tcp flags in {0x2}"},
+	{
+		`{"match": {"op": "==", "left": {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, {"|": ["fin", "syn", "rst", "ack"]}]}, "right": "syn"}}`,
+		"l4proto in {0x6}; tcp flags & ^0xe8 in {0x2}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"|": [{"meta": {"key": "mark"}}, 1, 2]}, "right": 3}}`,
+		"meta mark & ^0x3 ^ 0x3 in {0x3}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"&": [255, {"meta": {"key": "mark"}}]}, "right": 3}}`,
+		"meta mark & ^0xffffff00 in {0x3}",
+	},
+	{
+		`{"match": {"op": "==", "left": {">>": [{"meta": {"key": "mark"}}, 8]}, "right": 3}}`,
+		"meta mark >> 8 in {0x3}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"&": [{"meta": {"key": "mark"}}, {"ct": {"key": "mark"}}]}, "right": 3}}`,
+		"unknown (meta mark & ct mark) in {0x3}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"payload": {"tunnel": "vxlan", "protocol": "ip", "field": "saddr"}}, "right": "10.0.0.1"}}`,
+		"unknown (vxlan ip saddr) in {0xa000001}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"payload": {"base": "ih", "offset": 0, "len": 8}}, "right": 5}}`,
+		"payload(3,0,8,0) in {0x5}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"payload": {"base": "th", "offset": 16, "len": 16}}, "right": 22}}`,
+		"th dport in {0x16}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"meta": {"key": "nfproto"}}, "right": "ipv6"}}, {"match": {"op": "==", "left": {"payload": {"base": "nh", "offset": 64, "len": 128}}, "right": "::1"}}`,
+		"nfproto in {0xa}; ip6 saddr in {0x1}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "tcp"}}, {"match": {"op": "==", "left": {"payload": {"base": "th", "offset": 104, "len": 8}}, "right": 2}}`,
+		"l4proto in {0x6}; tcp flags in {0x2}",
+	},
 	{`{"match": {"op": "==", "left": {"meta": {"key": "iif"}}, "right": 7}}`, "iif in {0x7}"},
-	{`{"match": {"op": "==", "left": {"fib": {"result": "check", "flags": "saddr"}}, "right": "missing"}}`, "fib saddr exists in {0x0}"},
-	{`{"match": {"op": "==", "left": {"fib": {"result": "oif", "flags": ["daddr", "oif"]}}, "right": 7}}`, "fib daddr oif oif in {0x7}"},
-	{`{"match": {"op": "==", "left": {"ct": {"key": "saddr", "dir": "reply", "family": "ip"}}, "right": "10.0.0.1"}}`, "nfproto in {0x2}; ct reply ip saddr in {0xa000001}"},
-	{`{"match": {"op": "==", "left": {"ct": {"key": "proto-dst", "dir": "original"}}, "right": 80}}`, "ct original proto-dst in {0x50}"},
-	{`{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "odd\\*"}}`, "iifname in {odd*}"},
-	{`{"match": {"op": "==", "left": {"concat": [{"payload": {"protocol": "ip", "field": "saddr"}}, {"meta": {"key": "mark"}}]}, "right": {"concat": ["10.0.0.1", 5]}}}`,
-		"nfproto in {0x2}; ip saddr . meta mark in {0xa000001 . 0x5}"},
-	{`{"match": {"op": "in", "left": {"meta": {"key": "mark"}}, "right": {"set": [1, {"range": [3, 5]}]}}}`, "meta mark in {0x1, 0x3-0x5}"},
+	{
+		`{"match": {"op": "==", "left": {"fib": {"result": "check", "flags": "saddr"}}, "right": "missing"}}`,
+		"fib saddr exists in {0x0}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"fib": {"result": "oif", "flags": ["daddr", "oif"]}}, "right": 7}}`,
+		"fib daddr oif oif in {0x7}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"ct": {"key": "saddr", "dir": "reply", "family": "ip"}}, "right": "10.0.0.1"}}`,
+		"nfproto in {0x2}; ct reply ip saddr in {0xa000001}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"ct": {"key": "proto-dst", "dir": "original"}}, "right": 80}}`,
+		"ct original proto-dst in {0x50}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"meta": {"key": "iifname"}}, "right": "odd\\*"}}`,
+		"iifname in {odd*}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"concat": [{"payload": {"protocol": "ip", "field": "saddr"}}, {"meta": {"key": "mark"}}]}, "right": {"concat": ["10.0.0.1", 5]}}}`,
+		"nfproto in {0x2}; ip saddr . meta mark in {0xa000001 . 0x5}",
+	},
+	{
+		`{"match": {"op": "in", "left": {"meta": {"key": "mark"}}, "right": {"set": [1, {"range": [3, 5]}]}}}`,
+		"meta mark in {0x1, 0x3-0x5}",
+	},
 	{`{"match": {"op": "<", "left": {"meta": {"key": "mark"}}, "right": 0}}`, "meta mark in {}"},
-	{`{"match": {"op": ">=", "left": {"payload": {"protocol": "th", "field": "dport"}}, "right": 65535}}`, "th dport in {0xffff}"},
-	{`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": "@gone"}}`, "l4proto in {0x6}; unknown match: tcp dport @gone"},
-	{`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": ["http", "domain"]}}}`,
-		"l4proto in {0x6}; th dport in {0x50, 0x35}"},
-	{`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": ["quux"]}}}`,
-		"l4proto in {0x6}; th dport in {} unknown: its element quux has no model"},
-	{`{"match": {"op": "~", "left": {"meta": {"key": "mark"}}, "right": 5}}`, "unknown match: meta mark ~ 5"},
-	{`{"vmap": {"key": {"meta": {"key": "mark"}}, "data": "@gone"}}`, "unknown effect: meta mark vmap @gone"},
-	{`{"mangle": {"key": {"meta": {"key": "mark"}}, "value": {"^": [{"meta": {"key": "mark"}}, {"ct": {"key": "mark"}}]}}}`, "meta mark := meta mark ^ ct mark"},
-	{`{"mangle": {"key": {"meta": {"key": "pkttype"}}, "value": "host"}}`, "unknown effect: meta pkttype set host"},
-	{`{"mangle": {"key": {"payload": {"protocol": "ip", "field": "saddr"}}, "value": "10.0.0.1"}}`, "nfproto in {0x2}; ip saddr := 0xa000001"},
-	{`{"mangle": {"key": {"payload": {"protocol": "tcp", "field": "window"}}, "value": 5}}`, "l4proto in {0x6}; raw 16@2,112 := 0x5"},
-	{`{"mangle": {"key": {"ct": {"key": "helper"}}, "value": "ftp"}}`, "nothing: ct helper set ftp"},
-	{`{"set": {"op": "update", "elem": {"meta": {"key": "mark"}}, "set": "@gone"}}`, "unknown effect: update @gone { meta mark }"},
-	{`{"dnat": {"family": "ip", "addr": {"prefix": {"addr": "10.1.0.0", "len": 16}}, "flags": ["netmap"]}}`, "dnat ip addr ip daddr & ^0xffff0000 ^ 0xa010000 (netmap)"},
+	{
+		`{"match": {"op": ">=", "left": {"payload": {"protocol": "th", "field": "dport"}}, "right": 65535}}`,
+		"th dport in {0xffff}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": "@gone"}}`,
+		"l4proto in {0x6}; unknown match: tcp dport @gone",
+	},
+	{
+		`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": ["http", "domain"]}}}`,
+		"l4proto in {0x6}; th dport in {0x50, 0x35}",
+	},
+	{
+		`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": ["quux"]}}}`,
+		"l4proto in {0x6}; th dport in {} unknown: its element quux has no model",
+	},
+	{
+		`{"match": {"op": "~", "left": {"meta": {"key": "mark"}}, "right": 5}}`,
+		"unknown match: meta mark ~ 5",
+	},
+	{
+		`{"vmap": {"key": {"meta": {"key": "mark"}}, "data": "@gone"}}`,
+		"unknown effect: meta mark vmap @gone",
+	},
+	{
+		`{"mangle": {"key": {"meta": {"key": "mark"}}, "value": {"^": [{"meta": {"key": "mark"}}, {"ct": {"key": "mark"}}]}}}`,
+		"meta mark := meta mark ^ ct mark",
+	},
+	{
+		`{"mangle": {"key": {"meta": {"key": "pkttype"}}, "value": "host"}}`,
+		"unknown effect: meta pkttype set host",
+	},
+	{
+		`{"mangle": {"key": {"payload": {"protocol": "ip", "field": "saddr"}}, "value": "10.0.0.1"}}`,
+		"nfproto in {0x2}; ip saddr := 0xa000001",
+	},
+	{
+		`{"mangle": {"key": {"payload": {"protocol": "tcp", "field": "window"}}, "value": 5}}`,
+		"l4proto in {0x6}; raw 16@2,112 := 0x5",
+	},
+	{
+		`{"mangle": {"key": {"ct": {"key": "helper"}}, "value": "ftp"}}`,
+		"nothing: ct helper set ftp",
+	},
+	{
+		`{"set": {"op": "update", "elem": {"meta": {"key": "mark"}}, "set": "@gone"}}`,
+		"unknown effect: update @gone { meta mark }",
+	},
+	{
+		`{"dnat": {"family": "ip", "addr": {"prefix": {"addr": "10.1.0.0", "len": 16}}, "flags": ["netmap"]}}`,
+		"dnat ip addr ip daddr & ^0xffff0000 ^ 0xa010000 (netmap)",
+	},
 	{`{"dnat": {"family": "ip6", "addr": {"range": ["::1", "::5"]}}}`, "dnat ip6 addr 0x1 to 0x5"},
-	{`{"dnat": {"family": "ip", "addr": {"map": {"key": {"meta": {"key": "mark"}}, "data": "@gone"}}}}`, "dnat ip addr unknown (meta mark map @gone) up to 0xffffffff"},
-	{`{"dnat": {"addr": {"jhash": {"mod": 2, "expr": 5}}}}`, "dnat inet addr unknown (jhash 5 mod 2) up to 0x1"},
+	{
+		`{"dnat": {"family": "ip", "addr": {"map": {"key": {"meta": {"key": "mark"}}, "data": "@gone"}}}}`,
+		"dnat ip addr unknown (meta mark map @gone) up to 0xffffffff",
+	},
+	{
+		`{"dnat": {"addr": {"jhash": {"mod": 2, "expr": 5}}}}`,
+		"dnat inet addr unknown (jhash 5 mod 2) up to 0x1",
+	},
 	{`{"reject": null}`, "reject"},
 	{`{"tproxy": {"addr": "::1"}}`, "tproxy inet addr 0x1"},
-	{`{"flow": {"op": "add", "flowtable": "@f"}}`, "nothing: {\"flow\":{\"flowtable\":\"@f\",\"op\":\"add\"}}"},
+	{
+		`{"flow": {"op": "add", "flowtable": "@f"}}`,
+		"nothing: {\"flow\":{\"flowtable\":\"@f\",\"op\":\"add\"}}",
+	},
 	{`{"last": {"used": 5}}`, "nothing: {\"last\":{\"used\":5}}"},
 	{`{"sparkle": {"a": 1}}`, "unknown effect: {\"sparkle\":{\"a\":1}}"},
 	{`{"accept": null, "drop": null}`, "unknown effect: {\"accept\":null,\"drop\":null}"},
 	{`{}`, "unknown effect: {}"},
-	{strings.Repeat(`{"match":{"left":`, 40) + "1" + strings.Repeat("}}", 40), "unknown effect: a rule nested too deeply to read"},
+	{
+		strings.Repeat(`{"match":{"left":`, 40) + "1" + strings.Repeat("}}", 40),
+		"unknown effect: a rule nested too deeply to read",
+	},
 }
 
 const before = `{"nftables":[{"table":{"family":"inet","name":"t"}},{"chain":{"family":"inet","table":"t","name":"c"}},{"rule":{"family":"inet","table":"t","chain":"c","handle":7,"comment":"why","expr":[`
@@ -146,7 +250,8 @@ func TestErrorsSayWhere(t *testing.T) {
 			t.Errorf("%s: an error, and tables", text)
 		}
 	}
-	if err := ReadJSON("f", endless{}, &exposure.Ruleset{}); err == nil || !strings.Contains(err.Error(), "more than 40 MiB") {
+	if err := ReadJSON("f", endless{}, &exposure.Ruleset{}); err == nil ||
+		!strings.Contains(err.Error(), "more than 40 MiB") {
 		t.Error(err)
 	}
 }
@@ -157,8 +262,19 @@ func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
 func TestSetsThatRulesChange(t *testing.T) {
 	rs := &exposure.Ruleset{}
-	text := strings.Replace(before, `{"rule"`, `{"set":{"family":"inet","table":"t","name":"s","type":"mark","size":5,"flags":["dynamic"],"stmt":[{"limit":{"rate":5,"per":"second"}}]}},{"rule"`, 1)
-	err := ReadJSON("f", strings.NewReader(text+`{"set":{"op":"delete","elem":{"meta":{"key":"mark"}},"set":"@s"}},{"set":{"op":"add","elem":{"elem":{"val":{"meta":{"key":"mark"}},"timeout":5}},"set":"@s"}}]}}]}`), rs)
+	text := strings.Replace(
+		before,
+		`{"rule"`,
+		`{"set":{"family":"inet","table":"t","name":"s","type":"mark","size":5,"flags":["dynamic"],"stmt":[{"limit":{"rate":5,"per":"second"}}]}},{"rule"`,
+		1,
+	)
+	err := ReadJSON(
+		"f",
+		strings.NewReader(
+			text+`{"set":{"op":"delete","elem":{"meta":{"key":"mark"}},"set":"@s"}},{"set":{"op":"add","elem":{"elem":{"val":{"meta":{"key":"mark"}},"timeout":5}},"set":"@s"}}]}}]}`,
+		),
+		rs,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +289,13 @@ func TestSetsThatRulesChange(t *testing.T) {
 
 func BenchmarkReadJSON(b *testing.B) {
 	rule := `{"rule":{"family":"inet","table":"t","chain":"c","handle":7,"expr":[{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":{"prefix":{"addr":"10.0.0.0","len":8}}}},{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":22}},{"accept":null}]}}`
-	text := strings.TrimSuffix(before, `{"rule":{"family":"inet","table":"t","chain":"c","handle":7,"comment":"why","expr":[`) + strings.Repeat(rule+",", 9999) + rule + "]}"
+	text := strings.TrimSuffix(
+		before,
+		`{"rule":{"family":"inet","table":"t","chain":"c","handle":7,"comment":"why","expr":[`,
+	) + strings.Repeat(
+		rule+",",
+		9999,
+	) + rule + "]}"
 	if !json.Valid([]byte(text)) {
 		b.Fatal("no JSON")
 	}

@@ -21,7 +21,9 @@ func FuzzRead(f *testing.F) {
 		}
 		f.Add(string(b))
 	}
-	f.Add("define a = { 22, 80 }\nadd table t\nadd chain t c { type filter hook input priority -5; policy drop; }\nadd rule t c tcp dport $a accept\n")
+	f.Add(
+		"define a = { 22, 80 }\nadd table t\nadd chain t c { type filter hook input priority -5; policy drop; }\nadd rule t c tcp dport $a accept\n",
+	)
 	f.Fuzz(func(t *testing.T, text string) {
 		rs := &exposure.Ruleset{}
 		if err := Read("f", strings.NewReader(text), rs); err != nil {
@@ -30,7 +32,12 @@ func FuzzRead(f *testing.F) {
 			}
 			return
 		}
-		q := exposure.Question{Family: address.IPv4, Protocol: firewall.TCP, Interface: "eth0", Port: 22}
+		q := exposure.Question{
+			Family:    address.IPv4,
+			Protocol:  firewall.TCP,
+			Interface: "eth0",
+			Port:      22,
+		}
 		if _, err := exposure.Evaluate(rs, nil, q); err != nil {
 			t.Error(err)
 		}

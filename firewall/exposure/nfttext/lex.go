@@ -140,7 +140,9 @@ func (l *lexer) expand(t token) error {
 	switch {
 	case !ok && len(l.defines.included) > 0:
 		return errorAt(
-			t.at, "%s is not defined before: included files aren't read, so put them in here", t.text,
+			t.at,
+			"%s is not defined before: included files aren't read, so put them in here",
+			t.text,
 		)
 	case !ok:
 		return errorAt(t.at, "%s is not defined before", t.text)

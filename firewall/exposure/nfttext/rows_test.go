@@ -143,9 +143,19 @@ func TestErrorsSayWhere(t *testing.T) {
 func TestDefinesThatGrow(t *testing.T) {
 	text := "define a0 = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1\n"
 	for i := range 20 {
-		text += fmt.Sprintf("define a%d = $a%d, $a%d, $a%d, $a%d, $a%d, $a%d\n", i+1, i, i, i, i, i, i)
+		text += fmt.Sprintf(
+			"define a%d = $a%d, $a%d, $a%d, $a%d, $a%d, $a%d\n",
+			i+1,
+			i,
+			i,
+			i,
+			i,
+			i,
+			i,
+		)
 	}
-	if err := Read("f", strings.NewReader(text), &exposure.Ruleset{}); err == nil || !strings.Contains(err.Error(), "words where it is used") {
+	if err := Read("f", strings.NewReader(text), &exposure.Ruleset{}); err == nil ||
+		!strings.Contains(err.Error(), "words where it is used") {
 		t.Errorf("%v", err)
 	}
 }
@@ -157,7 +167,10 @@ func TestPriorities(t *testing.T) {
 		"ip srcnat + 1": 101, "bridge filter": -200, "bridge dstnat": -300, "bridge out": 100,
 	} {
 		family, priority, _ := strings.Cut(text, " ")
-		rs := readText(t, "table "+family+" t { chain c { type filter hook input priority "+priority+"; } }")
+		rs := readText(
+			t,
+			"table "+family+" t { chain c { type filter hook input priority "+priority+"; } }",
+		)
 		if got := rs.Tables[0].Chain("c").Base.Priority; got != want {
 			t.Errorf("%s: %d", text, got)
 		}
@@ -175,7 +188,11 @@ func TestTooManyRules(t *testing.T) {
 // Defines are bounded, and time is in proportion to the text.
 func TestBoundsOfScripts(t *testing.T) {
 	rs := &exposure.Ruleset{}
-	err := Read("f", strings.NewReader("define a = { "+strings.Repeat("1,", maxExpanded)+"1 }\n"), rs)
+	err := Read(
+		"f",
+		strings.NewReader("define a = { "+strings.Repeat("1,", maxExpanded)+"1 }\n"),
+		rs,
+	)
 	if err == nil || !strings.Contains(err.Error(), "what is defined has more than") {
 		t.Errorf("%v", err)
 	}

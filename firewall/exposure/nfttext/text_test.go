@@ -68,7 +68,13 @@ func TestTextSaysWhatJSONSays(t *testing.T) {
 				got := split(show(readText(t, text)))
 				for i := range max(len(got), len(want)) {
 					if i >= len(got) || i >= len(want) || got[i] != want[i] {
-						t.Errorf("%s differs in line %d.\n got %q\nwant %q", what, i, at(got, i), at(want, i))
+						t.Errorf(
+							"%s differs in line %d.\n got %q\nwant %q",
+							what,
+							i,
+							at(got, i),
+							at(want, i),
+						)
 						break
 					}
 				}

@@ -45,8 +45,9 @@ var errNothing = errors.New("1:1: it is none of the outputs of " + formats)
 
 // split is the parts that a text holds, at least one.
 //
-// hint is what the caller knows of an iptables-save file, FamilyIPv4 or FamilyIPv6; FamilyUnspec if nothing. It counts only where the text doesn't tell;
-// and where the caller doesn't know either, the name does: netfilter-persistent's files are rules.v4 and rules.v6. guess is File.Guess.
+// hint is what the caller knows of an iptables-save file, FamilyIPv4 or FamilyIPv6; FamilyUnspec if
+// nothing. It counts only where the text doesn't tell; and where the caller doesn't know either,
+// the name does: netfilter-persistent's files are rules.v4 and rules.v6. guess is File.Guess.
 //
 // Errors are "name:1:1: what it seems to be, and what to give instead".
 func split(
@@ -73,7 +74,9 @@ func split(
 		return nil, fmt.Errorf("%s:%w", name, errNothing)
 	case !families(name, text, list, hint) &&
 		(guess == nil || !families(name, text, list, guess())):
-		return fail("nothing in it tells whether it is iptables-save's or ip6tables-save's: keep the comment line that they begin with, or name it rules.v4 or rules.v6")
+		return fail(
+			"nothing in it tells whether it is iptables-save's or ip6tables-save's: keep the comment line that they begin with, or name it rules.v4 or rules.v6",
+		)
 	}
 	return parts(text, list), nil
 }

@@ -21,17 +21,18 @@ const Limit = exposure.MaxText
 type File struct {
 	Name   string          // stands in errors and origins
 	Family exposure.Family // what the caller knows of an iptables-save file: see split
-	// Guess is asked for the IP version of an iptables-save file if nothing tells it; nil: then that
-	// is an error.
+	// Guess is asked for the IP version of an iptables-save file if nothing tells it; nil: then
+	// that is an error.
 	Guess func() exposure.Family
 	Text  io.Reader // of a bytes.Buffer, the bytes are kept, and must not change
 }
 
-// Load reads all files into one Ruleset, whatever their order: a host's iptables-save, ip6tables-save and ipset save, say. All errors are
-// reported in one go; then the Ruleset is nil.
+// Load reads all files into one Ruleset, whatever their order: a host's iptables-save,
+// ip6tables-save and ipset save, say. All errors are reported in one go; then the Ruleset is nil.
 //
-// A table that is there twice is an error that says which file to leave out: iptables-nft's tables are in nft's listing too. A legacy table beside
-// one of nf_tables with the same name is two tables, if the save file's first comment tells which it is.
+// A table that is there twice is an error that says which file to leave out: iptables-nft's tables
+// are in nft's listing too. A legacy table beside one of nf_tables with the same name is two
+// tables, if the save file's first comment tells which it is.
 func Load(files ...File) (*exposure.Ruleset, error) {
 	var errs []error
 	var texts []loaded
@@ -110,7 +111,12 @@ func (s tables) add(t *exposure.Table, l loaded) error {
 	for _, other := range s[key] {
 		if other.variant == here.variant || other.variant == iptsave.Unknown ||
 			here.variant == iptsave.Unknown {
-			return fmt.Errorf("%s:1:1: table %s is in %s too. Leave one of them out; if one is legacy and the other isn't, keep the comment lines that iptables-save begins with", l.name, key, other.name)
+			return fmt.Errorf(
+				"%s:1:1: table %s is in %s too. Leave one of them out; if one is legacy and the other isn't, keep the comment lines that iptables-save begins with",
+				l.name,
+				key,
+				other.name,
+			)
 		}
 	}
 	s[key] = append(s[key], here)

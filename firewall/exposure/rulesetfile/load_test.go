@@ -78,7 +78,8 @@ func TestDetect(t *testing.T) {
 		"a comment that misled": {"f", strings.Replace(plain, "-j ACCEPT", `-m comment --comment "from -s 10.0.0.1 or fe80::1"`, 1), 0, 0, "nothing in it tells"},
 	} {
 		got, err := detect(c.file, []byte(c.text), c.hint)
-		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+		if got != c.want || (err == nil) != (c.err == "") ||
+			err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
@@ -112,7 +113,8 @@ func TestLoad(t *testing.T) {
 		"an error of the save reader": {[]File{file("a", strings.TrimSuffix(filter4, "COMMIT\n"))}, "a:6:1: it ends in the middle of table filter"},
 	} {
 		rs, err := Load(c.files...)
-		if (err == nil) != (c.err == "") || (rs == nil) != (err != nil) || err != nil && !strings.Contains(err.Error(), c.err) {
+		if (err == nil) != (c.err == "") || (rs == nil) != (err != nil) ||
+			err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -134,7 +136,10 @@ func FuzzLoad(f *testing.F) {
 		f.Add(s, sets)
 	}
 	f.Fuzz(func(t *testing.T, a, b string) {
-		rs, err := Load(File{Name: "a", Text: strings.NewReader(a)}, File{Name: "b", Text: strings.NewReader(b)})
+		rs, err := Load(
+			File{Name: "a", Text: strings.NewReader(a)},
+			File{Name: "b", Text: strings.NewReader(b)},
+		)
 		if (rs == nil) != (err != nil) {
 			t.Errorf("%v, %v", rs, err)
 		}
@@ -241,7 +246,16 @@ func TestCases(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := exposure.Evaluate(rs, nil, exposure.Question{Family: c.family, Protocol: firewall.TCP, Interface: "eth0", Port: c.port})
+		a, err := exposure.Evaluate(
+			rs,
+			nil,
+			exposure.Question{
+				Family:    c.family,
+				Protocol:  firewall.TCP,
+				Interface: "eth0",
+				Port:      c.port,
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -337,14 +351,19 @@ func TestListingsOfTables(t *testing.T) {
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("%v", err)
 	}
-	rs, err := Load(File{Name: "f", Text: strings.NewReader("$ iptables -S\n" + filter + "$ iptables -t nat -S\n" + nat)})
+	rs, err := Load(
+		File{
+			Name: "f",
+			Text: strings.NewReader("$ iptables -S\n" + filter + "$ iptables -t nat -S\n" + nat),
+		},
+	)
 	if err != nil || len(rs.Tables) != 2 {
 		t.Errorf("%v, %v", rs, err)
 	}
 }
 
-// nft omits the options of iptables-nft's rules, in JSON and in text. That is said once a file, with
-// the program that prints them.
+// nft omits the options of iptables-nft's rules, in JSON and in text. That is said once a file,
+// with the program that prints them.
 func TestOmittedOptionsAreSaidOnce(t *testing.T) {
 	rule := func(family, expr string) string {
 		return `{"rule":{"family":"` + family + `","table":"filter","chain":"INPUT","handle":1,"expr":[` + expr + `,{"accept":null}]}}`

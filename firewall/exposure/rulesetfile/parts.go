@@ -49,15 +49,19 @@ var (
 	saveTable = pattern.New(`^\*[a-z]+$`)
 	setLine   = pattern.New(`^create [^ ]+ [a-z]+:[a-z,]+`)
 	elements  = pattern.New(`^add [^ ]+ [^ ]+`)
-	nftLine   = pattern.New(`^((add|create|insert|flush|delete|destroy) +(ruleset|table|chain|rule|set|map|element|` +
-		`counter|quota|limit|flowtable|ct|secmark|synproxy)\b|` +
-		`(table|chain|set|map|element|rule) +((ip|ip6|inet|arp|bridge|netdev) +)?[^ ]+( *\{|$)|` +
-		`(define|redefine|undefine|include)\b|nft +(add|insert|create|flush) )`)
+	nftLine   = pattern.New(
+		`^((add|create|insert|flush|delete|destroy) +(ruleset|table|chain|rule|set|map|element|` +
+			`counter|quota|limit|flowtable|ct|secmark|synproxy)\b|` +
+			`(table|chain|set|map|element|rule) +((ip|ip6|inet|arp|bridge|netdev) +)?[^ ]+( *\{|$)|` +
+			`(define|redefine|undefine|include)\b|nft +(add|insert|create|flush) )`,
+	)
 	listLine = pattern.New(`^-[PNAI] `)
 	// command is one whose output this may be.
 	command     = pattern.New(`^(sudo +)?([\w/]*/)?(ip6?tables(-nft|-legacy)?(-save)?|ipset|nft)\b`)
-	listCommand = pattern.New(`^(sudo +)?([\w/]*/)?(ip6?tables(-nft|-legacy)?(-save\b| .*-S\b| -S\b)|` +
-		`ipset +(save|list|-[lL])|nft +(-\S+ +)*list\b)`)
+	listCommand = pattern.New(
+		`^(sudo +)?([\w/]*/)?(ip6?tables(-nft|-legacy)?(-save\b| .*-S\b| -S\b)|` +
+			`ipset +(save|list|-[lL])|nft +(-\S+ +)*list\b)`,
+	)
 	// changes are commands after which a listing before isn't true any more.
 	changes = pattern.New(`^(sudo +)?([\w/]*/)?(` +
 		`ip6?tables(-nft|-legacy)?(-restore\b|.* (-[ADIRFXPNE]|--(append|delete|insert|replace|flush|` +
@@ -114,8 +118,12 @@ func sections(text []byte) ([]section, error) {
 			at, number = next, number+1
 			continue
 		case (listed || last >= 0) && (line[0] != '#' || hashPrompt) && changes.MatchString(typed):
-			return nil, fmt.Errorf("%d:1: %q changes the rules after the listing: take it again, and leave out "+
-				"what was before", number, firewall.Excerpt(line))
+			return nil, fmt.Errorf(
+				"%d:1: %q changes the rules after the listing: take it again, and leave out "+
+					"what was before",
+				number,
+				firewall.Excerpt(line),
+			)
 		case line[0] == '#' && !isCommand(line):
 			if program, ok := iptsave.GeneratedBy(line); ok {
 				family = xtables.FamilyOfProgram(program)
@@ -156,8 +164,13 @@ func sections(text []byte) ([]section, error) {
 			at, number = next, number+1
 			continue
 		case typed != "" && (line[0] == '>' || ruleLine.MatchString(typed)):
-			return nil, fmt.Errorf("%d:1: %q begins with %q, as quoted text or a command does: remove that sign "+
-				"from each line of the rules", number, firewall.Excerpt(line), sign)
+			return nil, fmt.Errorf(
+				"%d:1: %q begins with %q, as quoted text or a command does: remove that sign "+
+					"from each line of the rules",
+				number,
+				firewall.Excerpt(line),
+				sign,
+			)
 		case sign != "" || remarks.MatchString(line):
 			out = remarked(out, comments, at)
 			comments = -1
@@ -167,8 +180,13 @@ func sections(text []byte) ([]section, error) {
 			if len(out) == 0 && comments < 0 {
 				return nil, errNothing
 			}
-			return nil, fmt.Errorf("%d:1: %q stands outside of every table: is something cut out, or is this "+
-				"no output of %s?", number, firewall.Excerpt(line), formats)
+			return nil, fmt.Errorf(
+				"%d:1: %q stands outside of every table: is something cut out, or is this "+
+					"no output of %s?",
+				number,
+				firewall.Excerpt(line),
+				formats,
+			)
 		}
 		if begin.format != IPTables {
 			out = remarked(out, comments, at)
@@ -225,7 +243,8 @@ func programOf(line string) string {
 	return strings.TrimSuffix(line, ":")
 }
 
-// behindPrompt is what was typed behind a prompt, and the sign that ends the prompt; "" without one.
+// behindPrompt is what was typed behind a prompt, and the sign that ends the prompt; "" without
+// one.
 func behindPrompt(line string) (typed, sign string) {
 	i := strings.IndexAny(line, "#$%>")
 	if i < 0 || !prompt.MatchString(line) {
@@ -283,7 +302,8 @@ func endOfJSON(s string, at int) int {
 				continue
 			}
 			end := at + 1
-			if i := strings.IndexByte(s[end:], '\n'); i >= 0 && strings.TrimSpace(s[end:end+i]) == "" {
+			if i := strings.IndexByte(s[end:], '\n'); i >= 0 &&
+				strings.TrimSpace(s[end:end+i]) == "" {
 				end += i + 1
 			}
 			return end

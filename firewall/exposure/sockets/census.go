@@ -33,7 +33,8 @@ type place struct {
 	visited   bool
 }
 
-// maxWays bounds how many ways into a namespace are remembered. One is enough unless its process ends before it is opened.
+// maxWays bounds how many ways into a namespace are remembered. One is enough unless its process
+// ends before it is opened.
 const maxWays = 8
 
 func (c *census) place(inode uint64, way string) *place {
@@ -48,7 +49,8 @@ func (c *census) place(inode uint64, way string) *place {
 	return p
 }
 
-// forget makes it a namespace of which nothing is known but its inode: whoever lived in it has ended.
+// forget makes it a namespace of which nothing is known but its inode: whoever lived in it has
+// ended.
 func (p *place) forget() { *p = place{inode: p.inode} }
 
 func newCensus() *census {
@@ -60,12 +62,25 @@ func newCensus() *census {
 	}
 }
 
-// homes notes the namespaces in which processes live. holdings notes who holds which socket, and the namespaces that only a
-// descriptor keeps. Both fail only if /proc can't be listed at all, or the context ends.
-func (c *census) homes(ctx context.Context, proc fs.FS) error    { return c.each(ctx, proc, c.home) }
-func (c *census) holdings(ctx context.Context, proc fs.FS) error { return c.each(ctx, proc, c.held) }
+// homes notes the namespaces in which processes live. holdings notes who holds which socket, and
+// the namespaces that only a descriptor keeps. Both fail only if /proc can't be listed at all, or
+// the context ends.
+func (c *census) homes(
+	ctx context.Context,
+	proc fs.FS,
+) error {
+	return c.each(ctx, proc, c.home)
+}
 
-// each looks at every process, in ascending order. One that has ended meanwhile has nothing to show.
+func (c *census) holdings(
+	ctx context.Context,
+	proc fs.FS,
+) error {
+	return c.each(ctx, proc, c.held)
+}
+
+// each looks at every process, in ascending order. One that has ended meanwhile has nothing to
+// show.
 func (c *census) each(ctx context.Context, proc fs.FS, look func(fs.FS, int) error) error {
 	pids, err := process.Numbers(proc, ".")
 	if err != nil {
@@ -82,7 +97,8 @@ func (c *census) each(ctx context.Context, proc fs.FS, look func(fs.FS, int) err
 	return nil
 }
 
-// home notes the network namespaces in which a process's threads live: usually one, but each thread can be elsewhere (setns(2)).
+// home notes the network namespaces in which a process's threads live: usually one, but each thread
+// can be elsewhere (setns(2)).
 func (c *census) home(proc fs.FS, pid int) error {
 	dir := strconv.Itoa(pid)
 	var known []uint64 // of this process
@@ -102,7 +118,8 @@ func (c *census) home(proc fs.FS, pid int) error {
 	return nil
 }
 
-// lives notes that a thread of a process lives in the namespace that a link of /proc leads to, once a process.
+// lives notes that a thread of a process lives in the namespace that a link of /proc leads to, once
+// a process.
 func (c *census) lives(proc fs.FS, pid int, way string, known *[]uint64) error {
 	target, err := fs.ReadLink(proc, way)
 	if err != nil {
@@ -144,7 +161,8 @@ func (c *census) holds(pid int, socket uint32) {
 	}
 }
 
-// mounted adds the namespaces that mounts keep. A name in /run/netns is preferred: it is the one that "ip netns" knows.
+// mounted adds the namespaces that mounts keep. A name in /run/netns is preferred: it is the one
+// that "ip netns" knows.
 func (c *census) mounted(list []mount) {
 	for _, m := range list {
 		p := c.place(m.inode, "thread-self/root"+m.path)

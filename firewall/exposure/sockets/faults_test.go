@@ -45,14 +45,18 @@ func (u unwilling) ReadLink(name string) (string, error) {
 	return fs.ReadLink(u.FS, name)
 }
 
-// ReadDir shows the processes of the test alone: of those of the machine nobody knows whether they may be looked into.
+// ReadDir shows the processes of the test alone: of those of the machine nobody knows whether they
+// may be looked into.
 func (u unwilling) ReadDir(name string) ([]fs.DirEntry, error) {
 	if err := u.fails("open", name); err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	entries, err := fs.ReadDir(u.FS, name)
 	if name == "." {
-		entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return !slices.Contains(u.processes, e.Name()) })
+		entries = slices.DeleteFunc(
+			entries,
+			func(e fs.DirEntry) bool { return !slices.Contains(u.processes, e.Name()) },
+		)
 	}
 	return entries, err
 }
@@ -71,7 +75,11 @@ func TestUnwillingProc(t *testing.T) {
 	isolate(t)
 	open(t, socket{Protocol: tcp, Address: "0.0.0.0:80"})
 	me := fmt.Sprint(os.Getpid())
-	other := start(t, job{Hold: []socket{{Protocol: tcp, Address: "0.0.0.0:1001"}}}, syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET})
+	other := start(
+		t,
+		job{Hold: []socket{{Protocol: tcp, Address: "0.0.0.0:1001"}}},
+		syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET},
+	)
 	for name, c := range map[string]struct {
 		op, name string // with "*" at the end: all that begin so
 		err      error
@@ -90,14 +98,24 @@ func TestUnwillingProc(t *testing.T) {
 		"the other namespace may not be opened": {"open", fmt.Sprint(other) + "/ns/net", unix.EACCES, "opening it", firewall.ErrPermission, true, "", false},
 		"the other namespace has ended":         {"open", fmt.Sprint(other) + "/ns/net", unix.ENOENT, "", nil, true, "", false},
 	} {
-		proc := unwilling{os.DirFS("/proc"), []string{me, fmt.Sprint(other)}, func(op, name string) error {
-			prefix, all := strings.CutSuffix(c.name, "*")
-			if op == c.op && (name == c.name || all && strings.HasPrefix(name, prefix)) {
-				return c.err
-			}
-			return nil
-		}}
-		s, err := host{process.Reader{Proc: proc, User: process.UserName}, netlink.Dial, netlink.In}.read(t.Context())
+		proc := unwilling{
+			os.DirFS("/proc"),
+			[]string{me, fmt.Sprint(other)},
+			func(op, name string) error {
+				prefix, all := strings.CutSuffix(c.name, "*")
+				if op == c.op && (name == c.name || all && strings.HasPrefix(name, prefix)) {
+					return c.err
+				}
+				return nil
+			},
+		}
+		s, err := host{
+			process.Reader{Proc: proc, User: process.UserName},
+			netlink.Dial,
+			netlink.In,
+		}.read(
+			t.Context(),
+		)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -108,7 +126,8 @@ func TestUnwillingProc(t *testing.T) {
 			continue
 		}
 		owned := len(here[0].Owners) == 1 && here[0].Owners[0].PID == os.Getpid()
-		if owned != c.owned || owned != (here[0].Unowned == "") || !strings.Contains(here[0].Unowned, c.unowned) {
+		if owned != c.owned || owned != (here[0].Unowned == "") ||
+			!strings.Contains(here[0].Unowned, c.unowned) {
 			t.Errorf("%s: %+v", name, here[0])
 		}
 		if found := slices.ContainsFunc(s.Listeners, func(l Listener) bool {
@@ -130,8 +149,8 @@ func TestUnwillingProc(t *testing.T) {
 	}
 }
 
-// fake is a kernel that lists one TCP socket of IPv4, bound to interface 2, and fails where it is told to. what is "tcp4" and the like, or
-// "links" or "addresses".
+// fake is a kernel that lists one TCP socket of IPv4, bound to interface 2, and fails where it is
+// told to. what is "tcp4" and the like, or "links" or "addresses".
 func fake(fails func(what string) (flags uint16, err error)) netlink.Dialer {
 	return func(family int) (*netlink.Conn, error) {
 		if _, err := fails("dial"); err != nil {
@@ -140,7 +159,9 @@ func fake(fails func(what string) (flags uint16, err error)) netlink.Dialer {
 		return netlinktest.Kernel(func(q netlinktest.Question) ([]netlink.Message, error) {
 			what := map[uint16]string{unix.RTM_GETLINK: "links", unix.RTM_GETADDR: "addresses"}[q.Kind]
 			if family == unix.NETLINK_SOCK_DIAG {
-				what = firewall.Protocol(q.Data[1]).String() + map[byte]string{unix.AF_INET: "4", unix.AF_INET6: "6"}[q.Data[0]]
+				what = firewall.Protocol(q.Data[1]).
+					String() +
+					map[byte]string{unix.AF_INET: "4", unix.AF_INET6: "6"}[q.Data[0]]
 			}
 			flags, err := fails(what)
 			if err != nil {
@@ -154,7 +175,13 @@ func fake(fails func(what string) (flags uint16, err error)) netlink.Dialer {
 			case "links":
 				m := make([]byte, unix.SizeofIfInfomsg)
 				binary.NativeEndian.PutUint32(m[4:], 2)
-				return []netlink.Message{{Flags: flags, Header: m, Attributes: netlink.AppendString(nil, unix.IFLA_IFNAME, "eth0")}}, nil
+				return []netlink.Message{
+					{
+						Flags:      flags,
+						Header:     m,
+						Attributes: netlink.AppendString(nil, unix.IFLA_IFNAME, "eth0"),
+					},
+				}, nil
 			}
 			return nil, nil
 		}).Dial(family)
@@ -167,8 +194,14 @@ func TestUnwillingKernel(t *testing.T) {
 		return &fstest.MapFile{Data: []byte(to), Mode: fs.ModeSymlink | 0o777}
 	}
 	village := func(protocols string) fstest.MapFS {
-		return fstest.MapFS{"thread-self/ns/net": links("net:[1]"), "1/ns/net": links("net:[1]"), "1/fd": {Mode: fs.ModeDir}, "1/task": {Mode: fs.ModeDir},
-			"thread-self/mountinfo": {}, "self/net/protocols": {Data: []byte("protocol size\n" + protocols)}}
+		return fstest.MapFS{
+			"thread-self/ns/net":    links("net:[1]"),
+			"1/ns/net":              links("net:[1]"),
+			"1/fd":                  {Mode: fs.ModeDir},
+			"1/task":                {Mode: fs.ModeDir},
+			"thread-self/mountinfo": {},
+			"self/net/protocols":    {Data: []byte("protocol size\n" + protocols)},
+		}
 	}
 	const usual, withSCTP = "TCP 1\nUDP 1\n", "TCP 1\nUDP 1\nSCTP 1\n"
 	for name, c := range map[string]struct {
@@ -190,8 +223,15 @@ func TestUnwillingKernel(t *testing.T) {
 		"nothing may be read":                {map[string]error{"dial": unix.EPERM}, nil, usual, "", "", firewall.ErrPermission},
 		"nothing can be read but what isn't": {map[string]error{"tcp4": unix.EIO, "tcp6": unix.EIO, "udp4": unix.EIO, "udp6": unix.EIO, "sctp4": unix.ENOENT, "sctp6": unix.ENOENT}, nil, usual, "", "", unix.EIO},
 	} {
-		h := host{processes: process.Reader{Proc: village(c.protocols), User: func(uid string) string { return uid }},
-			here: fake(func(what string) (uint16, error) { return c.flags[what], c.fails[what] })}
+		h := host{
+			processes: process.Reader{
+				Proc: village(c.protocols),
+				User: func(uid string) string { return uid },
+			},
+			here: fake(
+				func(what string) (uint16, error) { return c.flags[what], c.fails[what] },
+			),
+		}
 		s, err := h.read(t.Context())
 		if !errors.Is(err, c.is) || c.is == nil && err != nil {
 			t.Errorf("%s: %v, want %v", name, err, c.is)
@@ -199,10 +239,17 @@ func TestUnwillingKernel(t *testing.T) {
 		if c.is != nil {
 			continue
 		}
-		if got := lines(s.Listeners); !slices.Equal(got, []string{"tcp 0.0.0.0:80 on " + c.device}) || !s.Listeners[0].Namespace.Host || !s.Listeners[0].Namespace.Current {
+		if got := lines(s.Listeners); !slices.Equal(
+			got,
+			[]string{"tcp 0.0.0.0:80 on " + c.device},
+		) ||
+			!s.Listeners[0].Namespace.Host ||
+			!s.Listeners[0].Namespace.Current {
 			t.Errorf("%s: %+v", name, s.Listeners)
 		}
-		if c.says == "" && len(s.Unread) != 0 || c.says != "" && (len(s.Unread) != 1 || !mentions(s.Unread, c.says, nil) || !mentions(s.Unread, "network namespace host", nil)) {
+		if c.says == "" && len(s.Unread) != 0 ||
+			c.says != "" &&
+				(len(s.Unread) != 1 || !mentions(s.Unread, c.says, nil) || !mentions(s.Unread, "network namespace host", nil)) {
 			t.Errorf("%s: %v, want %q", name, s.Unread, c.says)
 		}
 	}

@@ -21,8 +21,8 @@ type spot struct {
 	device    string
 }
 
-// group makes Listeners of sockets: those on the same spot become one, an SCTP socket with several addresses
-// becomes several.
+// group makes Listeners of sockets: those on the same spot become one, an SCTP socket with several
+// addresses becomes several.
 func group(all []found, who *people) []Listener {
 	bySpot := map[spot][]found{}
 	for _, f := range all {
@@ -33,15 +33,26 @@ func group(all []found, who *people) []Listener {
 		for _, a := range addresses {
 			// A dump that goes on while sockets come and go may give one twice.
 			s := spot{f.in.Inode, f.Protocol, a, f.Local.Port(), f.V6Only, f.device}
-			if !slices.ContainsFunc(bySpot[s], func(g found) bool { return g.Cookie() == f.Cookie() }) {
+			if !slices.ContainsFunc(
+				bySpot[s],
+				func(g found) bool { return g.Cookie() == f.Cookie() },
+			) {
 				bySpot[s] = append(bySpot[s], f)
 			}
 		}
 	}
 	out := make([]Listener, 0, len(bySpot))
 	for s, sockets := range bySpot {
-		l := Listener{Namespace: sockets[0].in, Protocol: s.protocol, Address: s.address, Port: s.port, V6Only: s.v6only,
-			Interface: s.device, Sockets: len(sockets), User: who.User(strconv.FormatUint(uint64(sockets[0].UID), 10))}
+		l := Listener{
+			Namespace: sockets[0].in,
+			Protocol:  s.protocol,
+			Address:   s.address,
+			Port:      s.port,
+			V6Only:    s.v6only,
+			Interface: s.device,
+			Sockets:   len(sockets),
+			User:      who.User(strconv.FormatUint(uint64(sockets[0].UID), 10)),
+		}
 		l.Owners, l.Unowned = who.behind(sockets)
 		out = append(out, l)
 	}
@@ -50,13 +61,25 @@ func group(all []found, who *people) []Listener {
 }
 
 func (l Listener) compare(m Listener) int {
-	return cmp.Or(l.Namespace.compare(m.Namespace), cmp.Compare(l.Protocol, m.Protocol), cmp.Compare(l.Port, m.Port),
-		l.Address.Compare(m.Address), cmp.Compare(l.Interface, m.Interface), falseFirst(l.V6Only, m.V6Only))
+	return cmp.Or(
+		l.Namespace.compare(m.Namespace),
+		cmp.Compare(l.Protocol, m.Protocol),
+		cmp.Compare(l.Port, m.Port),
+		l.Address.Compare(
+			m.Address,
+		),
+		cmp.Compare(l.Interface, m.Interface),
+		falseFirst(l.V6Only, m.V6Only),
+	)
 }
 
 // compare puts the current namespace first, then the host's.
 func (n Namespace) compare(m Namespace) int {
-	return cmp.Or(falseFirst(m.Current, n.Current), falseFirst(m.Host, n.Host), cmp.Compare(n.Inode, m.Inode))
+	return cmp.Or(
+		falseFirst(m.Current, n.Current),
+		falseFirst(m.Host, n.Host),
+		cmp.Compare(n.Inode, m.Inode),
+	)
 }
 
 func falseFirst(a, b bool) int {
@@ -111,7 +134,10 @@ func (p *people) behind(sockets []found) (owners []Owner, unowned string) {
 		}
 		owners[i].PIDs = append(owners[i].PIDs, pid)
 	}
-	slices.SortStableFunc(owners, func(a, b Owner) int { return falseFirst(a.systemd(), b.systemd()) })
+	slices.SortStableFunc(
+		owners,
+		func(a, b Owner) int { return falseFirst(a.systemd(), b.systemd()) },
+	)
 	return owners, p.why(missing, len(sockets))
 }
 
@@ -128,7 +154,11 @@ func (p *people) why(missing, of int) string {
 	}
 	reason := "no process that can be seen holds it: the kernel's own (NFS, WireGuard, VXLAN, …), or a process in hiding"
 	if n := len(p.hidden); n > 0 {
-		reason = fmt.Sprintf("no process that may be looked into holds it, and %d may not (%s)", n, p.lacks)
+		reason = fmt.Sprintf(
+			"no process that may be looked into holds it, and %d may not (%s)",
+			n,
+			p.lacks,
+		)
 	}
 	if of > 1 {
 		reason = fmt.Sprintf("%d of %d sockets: %s", missing, of, reason)

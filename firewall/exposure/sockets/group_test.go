@@ -19,7 +19,15 @@ import (
 
 // at is a socket found; its cookie is its inode.
 func at(p firewall.Protocol, address string, inode uint32, bound ...string) found {
-	f := found{Socket: inetdiag.Socket{Protocol: p, Local: netip.MustParseAddrPort(address), Inode: inode, UID: 7}, in: Namespace{Inode: 1}}
+	f := found{
+		Socket: inetdiag.Socket{
+			Protocol: p,
+			Local:    netip.MustParseAddrPort(address),
+			Inode:    inode,
+			UID:      7,
+		},
+		in: Namespace{Inode: 1},
+	}
 	binary.NativeEndian.PutUint32(f.ID[40:], inode)
 	for _, a := range bound {
 		f.Bound = append(f.Bound, netip.MustParseAddr(a))
@@ -29,7 +37,8 @@ func at(p firewall.Protocol, address string, inode uint32, bound ...string) foun
 
 func with(f found, change func(*found)) found { change(&f); return f }
 
-// village is a /proc: systemd, a server that runs as two users in three processes, and one that can't be described any more.
+// village is a /proc: systemd, a server that runs as two users in three processes, and one that
+// can't be described any more.
 func village() fstest.MapFS {
 	proc := fstest.MapFS{}
 	for pid, x := range map[int]struct{ name, uid, cgroup string }{
@@ -39,7 +48,9 @@ func village() fstest.MapFS {
 	} {
 		dir := fmt.Sprint(pid)
 		proc[dir+"/comm"] = &fstest.MapFile{Data: []byte(x.name + "\n")}
-		proc[dir+"/status"] = &fstest.MapFile{Data: []byte("Tgid:\t" + dir + "\nUid:\t" + x.uid + "\t0\t0\t0\n")}
+		proc[dir+"/status"] = &fstest.MapFile{
+			Data: []byte("Tgid:\t" + dir + "\nUid:\t" + x.uid + "\t0\t0\t0\n"),
+		}
 		proc[dir+"/cgroup"] = &fstest.MapFile{Data: []byte("0::" + x.cgroup + "\n")}
 	}
 	return proc
@@ -80,7 +91,13 @@ func TestGroup(t *testing.T) {
 			"sctp 192.0.2.1:80: nginx u0 [20]\nsctp [2001:db8::1]:80: nginx u0 [20]"},
 	} {
 		r := process.Reader{Proc: village(), User: func(uid string) string { return "u" + uid }}
-		list := group(c.found, newPeople(r, &census{holders: c.holders, hidden: c.hidden, lacks: "this needs CAP_SYS_PTRACE"}))
+		list := group(
+			c.found,
+			newPeople(
+				r,
+				&census{holders: c.holders, hidden: c.hidden, lacks: "this needs CAP_SYS_PTRACE"},
+			),
+		)
 		var got []string
 		for i, line := range lines(list) {
 			var parts []string
@@ -111,9 +128,13 @@ func TestCensus(t *testing.T) {
 		return &fstest.MapFile{Data: []byte(to), Mode: fs.ModeSymlink | 0o777}
 	}
 	proc := fstest.MapFS{
-		"1/ns/net": link("net:[1]"), "1/task/1/x": {}, "1/fd/3": link("socket:[55]"), "1/fd/4": link("socket:[55]"), "1/fd/5": link("/dev/null"), "1/fd/6": link("net:[3]"),
+		"1/ns/net": link(
+			"net:[1]",
+		), "1/task/1/x": {}, "1/fd/3": link("socket:[55]"), "1/fd/4": link("socket:[55]"), "1/fd/5": link("/dev/null"), "1/fd/6": link("net:[3]"),
 		// threads in two namespaces by turns
-		"2/ns/net": link("net:[1]"), "2/task/2/ns/net": link("net:[1]"), "2/task/3/ns/net": link("net:[2]"), "2/task/4/ns/net": link("net:[1]"), "2/task/5/ns/net": link("net:[2]"),
+		"2/ns/net": link(
+			"net:[1]",
+		), "2/task/2/ns/net": link("net:[1]"), "2/task/3/ns/net": link("net:[2]"), "2/task/4/ns/net": link("net:[1]"), "2/task/5/ns/net": link("net:[2]"),
 		"2/fd/1": link("socket:[55]"), "2/fd/2": link("socket:[56]"),
 		"9/ns/net": link("net:[2]"), "9/fd/1": link("net:[nonsense]"),
 		"11/comm": {Data: []byte("it has ended")},
@@ -122,15 +143,41 @@ func TestCensus(t *testing.T) {
 	if err := errors.Join(c.homes(t.Context(), proc), c.holdings(t.Context(), proc)); err != nil {
 		t.Fatal(err)
 	}
-	c.mounted([]mount{{2, "/run/netns/blue"}, {2, "/var/lib/x/other"}, {4, "/var/lib/x/four"}, {4, "/run/netns/green"}})
+	c.mounted(
+		[]mount{
+			{2, "/run/netns/blue"},
+			{2, "/var/lib/x/other"},
+			{4, "/var/lib/x/four"},
+			{4, "/run/netns/green"},
+		},
+	)
 	if diff := cmp.Diff(map[uint32][]int{55: {1, 2}, 56: {2}}, c.holders); diff != "" {
 		t.Errorf("holders (-want +got):\n%s", diff)
 	}
 	want := map[uint64]place{
 		1: {1, []string{"1/ns/net", "2/ns/net"}, "", 1, 2, false},
-		2: {2, []string{"2/task/3/ns/net", "9/ns/net", "thread-self/root/run/netns/blue", "thread-self/root/var/lib/x/other"}, "blue", 2, 2, false},
+		2: {
+			2,
+			[]string{
+				"2/task/3/ns/net",
+				"9/ns/net",
+				"thread-self/root/run/netns/blue",
+				"thread-self/root/var/lib/x/other",
+			},
+			"blue",
+			2,
+			2,
+			false,
+		},
 		3: {3, []string{"1/fd/6"}, "", 0, 0, false},
-		4: {4, []string{"thread-self/root/var/lib/x/four", "thread-self/root/run/netns/green"}, "green", 0, 0, false},
+		4: {
+			4,
+			[]string{"thread-self/root/var/lib/x/four", "thread-self/root/run/netns/green"},
+			"green",
+			0,
+			0,
+			false,
+		},
 	}
 	got := map[uint64]place{}
 	for inode, p := range c.places {
@@ -160,7 +207,11 @@ func TestNamespaceMounts(t *testing.T) {
 105 24 0:4 net:[x] /run/netns/x rw - nsfs nsfs rw
 106 24 0:4 - nsfs nsfs
 nonsense`
-	want := []mount{{4026532201, "/run/netns/blue"}, {4026532202, "/run/docker/netns/0123456789ab"}, {4026532204, `/run/netns/a b\c`}}
+	want := []mount{
+		{4026532201, "/run/netns/blue"},
+		{4026532202, "/run/docker/netns/0123456789ab"},
+		{4026532204, `/run/netns/a b\c`},
+	}
 	got := namespaceMounts(mountinfo)
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v", got)

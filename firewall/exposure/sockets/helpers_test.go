@@ -83,7 +83,11 @@ func sockaddr(a netip.AddrPort, zone string) unix.Sockaddr {
 	if a.Addr().Is4() {
 		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
 	}
-	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16(), ZoneId: uint32(indexOf(zone))}
+	return &unix.SockaddrInet6{
+		Port:   int(a.Port()),
+		Addr:   a.Addr().As16(),
+		ZoneId: uint32(indexOf(zone)),
+	}
 }
 
 // indexOf is the index of an interface of the calling thread's namespace; 0 for "" and none.
@@ -139,7 +143,8 @@ func read(t testing.TB) Snapshot {
 	return s
 }
 
-// lines are listeners as a test compares them: protocol, address, device and family, without what differs from run to run.
+// lines are listeners as a test compares them: protocol, address, device and family, without what
+// differs from run to run.
 func lines(list []Listener) []string {
 	out := []string{}
 	for _, l := range list {
@@ -217,8 +222,8 @@ func link(t testing.TB, name string) string {
 	return to
 }
 
-// start starts the test's program on a job, from the calling thread and so in its namespace, and waits until it is ready. It ends
-// with the test.
+// start starts the test's program on a job, from the calling thread and so in its namespace, and
+// waits until it is ready. It ends with the test.
 func start(t testing.TB, j job, attributes syscall.SysProcAttr) (pid int) {
 	t.Helper()
 	cmd := command(t, j, attributes)

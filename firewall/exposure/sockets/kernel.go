@@ -23,16 +23,21 @@ type found struct {
 	device string // name of the interface it is bound to; "" is none
 }
 
-// waiting are the states in which a socket takes packets from everybody (include/net/tcp_states.h, which BPF exports). A UDP
-// socket that is connected is ESTABLISHED and hears its one peer only.
+// waiting are the states in which a socket takes packets from everybody (include/net/tcp_states.h,
+// which BPF exports). A UDP socket that is connected is ESTABLISHED and hears its one peer only.
 var waiting = map[firewall.Protocol]uint32{
 	firewall.TCP:  1 << unix.BPF_TCP_LISTEN,
 	firewall.UDP:  1 << unix.BPF_TCP_CLOSE,
 	firewall.SCTP: 1 << unix.BPF_TCP_LISTEN, // SCTP_SS_LISTENING (include/net/sctp/constants.h)
 }
 
-// listening lists the sockets of a namespace that listen, and the namespace's addresses. err: nothing at all could be read; unread: something couldn't.
-func (h host) listening(ctx context.Context, in Namespace, at *place) (out []found, addresses []netip.Addr, unread []error, err error) {
+// listening lists the sockets of a namespace that listen, and the namespace's addresses. err:
+// nothing at all could be read; unread: something couldn't.
+func (h host) listening(
+	ctx context.Context,
+	in Namespace,
+	at *place,
+) (out []found, addresses []netip.Addr, unread []error, err error) {
 	dial := h.here
 	if !in.Current {
 		file, err := h.open(at)
@@ -83,23 +88,30 @@ func (h host) listening(ctx context.Context, in Namespace, at *place) (out []fou
 // addressesOf lists the addresses of a namespace.
 func addressesOf(ctx context.Context, from netlink.Source) ([]netip.Addr, error) {
 	request := netlink.Request{Kind: unix.RTM_GETADDR, Header: make([]byte, unix.SizeofIfAddrmsg)}
-	list, err := netlink.Table(ctx, from, unix.NETLINK_ROUTE, request, func(m netlink.Message) (netip.Addr, bool, error) {
-		a, err := netlink.Parse(m.Attributes)
-		// Of a point-to-point link IFA_ADDRESS is the far end (include/uapi/linux/if_addr.h).
-		address, ok := netip.AddrFromSlice(a.Bytes(unix.IFA_LOCAL))
-		if !ok {
-			address, ok = netip.AddrFromSlice(a.Bytes(unix.IFA_ADDRESS))
-		}
-		return address, ok, err
-	})
+	list, err := netlink.Table(
+		ctx,
+		from,
+		unix.NETLINK_ROUTE,
+		request,
+		func(m netlink.Message) (netip.Addr, bool, error) {
+			a, err := netlink.Parse(m.Attributes)
+			// Of a point-to-point link IFA_ADDRESS is the far end (include/uapi/linux/if_addr.h).
+			address, ok := netip.AddrFromSlice(a.Bytes(unix.IFA_LOCAL))
+			if !ok {
+				address, ok = netip.AddrFromSlice(a.Bytes(unix.IFA_ADDRESS))
+			}
+			return address, ok, err
+		},
+	)
 	if err != nil {
 		return list, fmt.Errorf("addresses: %w", err)
 	}
 	return list, nil
 }
 
-// nothingThere reports whether an error means that the kernel has no such sockets, as opposed to no way to list them: it has
-// IPv6 switched off, or doesn't know the protocol at all (SCTP is a module that most hosts never load).
+// nothingThere reports whether an error means that the kernel has no such sockets, as opposed to no
+// way to list them: it has IPv6 switched off, or doesn't know the protocol at all (SCTP is a module
+// that most hosts never load).
 func (h host) nothingThere(err error, p firewall.Protocol, family uint8) bool {
 	if family == unix.AF_INET6 && errors.Is(err, unix.EAFNOSUPPORT) {
 		return true
@@ -107,13 +119,15 @@ func (h host) nothingThere(err error, p firewall.Protocol, family uint8) bool {
 	if p != firewall.SCTP || !netlink.Absent(err) {
 		return false
 	}
-	// "protocol size sockets …", a line a protocol, whether or not this namespace has such sockets (net/core/sock.c, proto_seq_ops).
+	// "protocol size sockets …", a line a protocol, whether or not this namespace has such sockets
+	// (net/core/sock.c, proto_seq_ops).
 	known, err := fs.ReadFile(h.processes.Proc, "self/net/protocols")
 	return err == nil && !strings.Contains(string(known), "SCTP")
 }
 
-// deviceName is the name of an interface by its index. A socket outlives its interface; what has no name
-// is called so that it can't be mistaken for one: no interface's name has a space (net/core/dev.c, dev_valid_name).
+// deviceName is the name of an interface by its index. A socket outlives its interface; what has no
+// name is called so that it can't be mistaken for one: no interface's name has a space
+// (net/core/dev.c, dev_valid_name).
 func deviceName(names map[int]string, index int) string {
 	if name := names[index]; name != "" {
 		return name
@@ -125,12 +139,19 @@ func deviceName(names map[int]string, index int) string {
 func interfaces(ctx context.Context, from netlink.Source) (map[int]string, error) {
 	names := map[int]string{}
 	request := netlink.Request{Kind: unix.RTM_GETLINK, Header: make([]byte, unix.SizeofIfInfomsg)}
-	_, err := netlink.Table(ctx, from, unix.NETLINK_ROUTE, request, func(m netlink.Message) (_ struct{}, _ bool, err error) {
-		// struct ifinfomsg (include/uapi/linux/rtnetlink.h): family, padding, type, index, flags, change.
-		a, err := netlink.Parse(m.Attributes)
-		names[int(netlink.Native(m.Header[4:8]))] = a.String(unix.IFLA_IFNAME)
-		return struct{}{}, false, err
-	})
+	_, err := netlink.Table(
+		ctx,
+		from,
+		unix.NETLINK_ROUTE,
+		request,
+		func(m netlink.Message) (_ struct{}, _ bool, err error) {
+			// struct ifinfomsg (include/uapi/linux/rtnetlink.h): family, padding, type, index, flags,
+			// change.
+			a, err := netlink.Parse(m.Attributes)
+			names[int(netlink.Native(m.Header[4:8]))] = a.String(unix.IFLA_IFNAME)
+			return struct{}{}, false, err
+		},
+	)
 	if err != nil {
 		err = fmt.Errorf("listing interfaces (rtnetlink): %w", err)
 	}

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// neighbourhood is a host with two links, seen from a neighbour on both: eth0 (192.0.2.0/24, 2001:db8:0::/64) and eth1.
+// neighbourhood is a host with two links, seen from a neighbour on both: eth0 (192.0.2.0/24,
+// 2001:db8:0::/64) and eth1.
 type neighbourhood struct{ outside *os.File }
 
 func newNeighbourhood(t *testing.T) *neighbourhood {
@@ -37,31 +38,59 @@ func newNeighbourhood(t *testing.T) *neighbourhood {
 	}
 	t.Cleanup(func() { _ = n.outside.Close() })
 	for i := range 2 {
-		ip(t, fmt.Sprintf("link add eth%d type veth peer name out%d netns /proc/%d/fd/%d", i, i, os.Getpid(), n.outside.Fd()),
+		ip(
+			t,
+			fmt.Sprintf(
+				"link add eth%d type veth peer name out%d netns /proc/%d/fd/%d",
+				i,
+				i,
+				os.Getpid(),
+				n.outside.Fd(),
+			),
 			fmt.Sprintf("address add 192.0.2.%d/25 dev eth%d", 1+128*i, i),
 			fmt.Sprintf("address add 2001:db8:%d::1/64 dev eth%d nodad", i, i),
 			fmt.Sprintf("link set eth%d addrgenmode none", i),
 			fmt.Sprintf("link set eth%d up", i),
-			fmt.Sprintf("address add fe80::1/64 dev eth%d nodad", i))
+			fmt.Sprintf("address add fe80::1/64 dev eth%d nodad", i),
+		)
 		n.in(t, func() {
-			ip(t, fmt.Sprintf("link set out%d addrgenmode none", i), fmt.Sprintf("link set out%d up", i),
+			ip(
+				t,
+				fmt.Sprintf("link set out%d addrgenmode none", i),
+				fmt.Sprintf("link set out%d up", i),
 				fmt.Sprintf("address add 192.0.2.%d/25 dev out%d", 2+128*i, i),
 				fmt.Sprintf("address add 2001:db8:%d::2/64 dev out%d nodad", i, i),
-				fmt.Sprintf("address add fe80::2/64 dev out%d nodad", i))
+				fmt.Sprintf("address add fe80::2/64 dev out%d nodad", i),
+			)
 		})
 	}
-	for _, name := range []string{"ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"} { // a refusal of UDP is told at once, and each time
+	// a refusal of UDP is told at once, and each time
+	for _, name := range []string{"ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"} {
 		if err := os.WriteFile("/proc/sys/net/"+name, []byte("0"), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// Each of the host's addresses can be reached through either link: on the other one it is routed to.
+	// Each of the host's addresses can be reached through either link: on the other one it is
+	// routed to.
 	for i := range 2 {
 		n.in(t, func() {
-			ip(t, fmt.Sprintf("rule add from 192.0.2.%d lookup %d", 2+128*i, 100+i),
-				fmt.Sprintf("route add default via 192.0.2.%d dev out%d table %d", 1+128*i, i, 100+i),
+			ip(
+				t,
+				fmt.Sprintf("rule add from 192.0.2.%d lookup %d", 2+128*i, 100+i),
+				fmt.Sprintf(
+					"route add default via 192.0.2.%d dev out%d table %d",
+					1+128*i,
+					i,
+					100+i,
+				),
 				fmt.Sprintf("-6 rule add from 2001:db8:%d::2 lookup %d", i, 100+i),
-				fmt.Sprintf("-6 route add default via 2001:db8:%d::1 dev out%d table %d", i, i, 100+i))
+				fmt.Sprintf(
+					"-6 route add default via 2001:db8:%d::1 dev out%d table %d",
+					i,
+					i,
+					100+i,
+				),
+			)
 		})
 	}
 	return n
@@ -84,8 +113,8 @@ func (n *neighbourhood) in(t *testing.T, f func()) {
 	}
 }
 
-// packet is one to be judged: to where, and on which of the host's interfaces it arrives. What the host sends to itself goes over lo, but
-// counts as arriving on the interface that has the address.
+// packet is one to be judged: to where, and on which of the host's interfaces it arrives. What the
+// host sends to itself goes over lo, but counts as arriving on the interface that has the address.
 type packet struct {
 	dst, iface string
 	own        bool
@@ -111,23 +140,48 @@ func (p packet) source() netip.Addr {
 
 var packets = []packet{
 	{"127.0.0.1", "lo", true}, {"127.0.0.9", "lo", true}, {"::1", "lo", true},
-	{"192.0.2.1", "eth0", true}, {"192.0.2.129", "eth1", true}, {"2001:db8:0::1", "eth0", true}, {"2001:db8:1::1", "eth1", true},
-	{"192.0.2.1", "eth0", false}, {"192.0.2.1", "eth1", false}, {"192.0.2.129", "eth0", false}, {"192.0.2.129", "eth1", false},
-	{"2001:db8:0::1", "eth0", false}, {"2001:db8:0::1", "eth1", false}, {"2001:db8:1::1", "eth1", false},
+	{
+		"192.0.2.1",
+		"eth0",
+		true,
+	}, {"192.0.2.129", "eth1", true}, {"2001:db8:0::1", "eth0", true}, {"2001:db8:1::1", "eth1", true},
+	{
+		"192.0.2.1",
+		"eth0",
+		false,
+	}, {"192.0.2.1", "eth1", false}, {"192.0.2.129", "eth0", false}, {"192.0.2.129", "eth1", false},
+	{
+		"2001:db8:0::1",
+		"eth0",
+		false,
+	}, {"2001:db8:0::1", "eth1", false}, {"2001:db8:1::1", "eth1", false},
 	{"fe80::1", "eth0", false}, {"fe80::1", "eth1", false},
 }
 
 // forms of a listener, all on one port.
 var forms = []socket{
-	{Address: "0.0.0.0:9000"}, {Address: "[::]:9000"}, {Address: "[::]:9000", V6Only: true}, {Address: "[::ffff:0.0.0.0]:9000"},
-	{Address: "192.0.2.1:9000"}, {Address: "[::ffff:192.0.2.1]:9000"}, {Address: "127.0.0.1:9000"}, {Address: "[::1]:9000"},
+	{
+		Address: "0.0.0.0:9000",
+	}, {Address: "[::]:9000"}, {Address: "[::]:9000", V6Only: true}, {Address: "[::ffff:0.0.0.0]:9000"},
+	{
+		Address: "192.0.2.1:9000",
+	}, {Address: "[::ffff:192.0.2.1]:9000"}, {Address: "127.0.0.1:9000"}, {Address: "[::1]:9000"},
 	{Address: "[2001:db8:0::1]:9000"}, {Address: "[2001:db8:0::1]:9000", V6Only: true},
 	{Address: "[fe80::1]:9000", Zone: "eth0"},
-	{Address: "0.0.0.0:9000", Device: "eth0"}, {Address: "[::]:9000", Device: "eth0"}, {Address: "192.0.2.1:9000", Device: "eth1"}, {Address: "0.0.0.0:9000", Device: "lo"},
+	{
+		Address: "0.0.0.0:9000",
+		Device:  "eth0",
+	}, {Address: "[::]:9000", Device: "eth0"}, {Address: "192.0.2.1:9000", Device: "eth1"}, {Address: "0.0.0.0:9000", Device: "lo"},
 }
 
 // send sends the packet and reports through which of the host's sockets it came; nil for none.
-func (n *neighbourhood) send(t *testing.T, p firewall.Protocol, to packet, port uint16, taken func() []int) []int {
+func (n *neighbourhood) send(
+	t *testing.T,
+	p firewall.Protocol,
+	to packet,
+	port uint16,
+	taken func() []int,
+) []int {
 	t.Helper()
 	dst := netip.AddrPortFrom(netip.MustParseAddr(to.dst), port)
 	var conn net.Conn
@@ -174,7 +228,8 @@ func (n *neighbourhood) send(t *testing.T, p firewall.Protocol, to packet, port 
 	return nil
 }
 
-// TestAccepts: for each form of listener and each packet, the kernel's own answer is that of Accepts.
+// TestAccepts: for each form of listener and each packet, the kernel's own answer is that of
+// Accepts.
 func TestAccepts(t *testing.T) {
 	n := newNeighbourhood(t)
 	for _, p := range []firewall.Protocol{tcp, udp} {
@@ -189,7 +244,15 @@ func TestAccepts(t *testing.T) {
 			for _, to := range packets {
 				want := len(n.send(t, p, to, 9000, func() []int { return taken(p, fd) })) == 1
 				if got := list[0].Accepts(netip.MustParseAddr(to.dst), 9000, to.iface); got != want {
-					t.Errorf("%s: a packet to %s on %s (own: %v): %v, the kernel says %v", lines(list), to.dst, to.iface, to.own, got, want)
+					t.Errorf(
+						"%s: a packet to %s on %s (own: %v): %v, the kernel says %v",
+						lines(list),
+						to.dst,
+						to.iface,
+						to.own,
+						got,
+						want,
+					)
 				}
 				if want {
 					accepted++
@@ -203,7 +266,8 @@ func TestAccepts(t *testing.T) {
 	}
 }
 
-// TestTakers: of every two listeners that can be on one port, the kernel's choice is among those of Takers, and the only one if it says so.
+// TestTakers: of every two listeners that can be on one port, the kernel's choice is among those of
+// Takers, and the only one if it says so.
 func TestTakers(t *testing.T) {
 	n := newNeighbourhood(t)
 	pairs, contested, certain := 0, 0, 0
@@ -230,13 +294,31 @@ func TestTakers(t *testing.T) {
 					got := n.send(t, p, to, 9000, func() []int { return taken(p, first, second) })
 					switch {
 					case len(got) > 1 || len(got) != min(1, len(takers)):
-						t.Errorf("%s and %s: a packet to %s on %s (own: %v): %d took it; said %v", lines(list)[0], lines(list)[len(list)-1], to.dst, to.iface, to.own, len(got), lines(takers))
+						t.Errorf(
+							"%s and %s: a packet to %s on %s (own: %v): %d took it; said %v",
+							lines(list)[0],
+							lines(list)[len(list)-1],
+							to.dst,
+							to.iface,
+							to.own,
+							len(got),
+							lines(takers),
+						)
 					case len(got) == 1:
 						l := listenerOf(t, list, got[0])
 						if !contains(takers, l) {
-							t.Errorf("%v: a packet to %s on %s (own: %v) was taken by %v; said %v", lines(list), to.dst, to.iface, to.own, lines([]Listener{l}), lines(takers))
+							t.Errorf(
+								"%v: a packet to %s on %s (own: %v) was taken by %v; said %v",
+								lines(list),
+								to.dst,
+								to.iface,
+								to.own,
+								lines([]Listener{l}),
+								lines(takers),
+							)
 						}
-						if len(list) == 2 && list[0].Accepts(dst, 9000, to.iface) && list[1].Accepts(dst, 9000, to.iface) {
+						if len(list) == 2 && list[0].Accepts(dst, 9000, to.iface) &&
+							list[1].Accepts(dst, 9000, to.iface) {
 							contested++
 							if len(takers) == 1 {
 								certain++
@@ -249,7 +331,12 @@ func TestTakers(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d pairs; %d packets that both accept, of which Takers knows %d for certain", pairs, contested, certain)
+	t.Logf(
+		"%d pairs; %d packets that both accept, of which Takers knows %d for certain",
+		pairs,
+		contested,
+		certain,
+	)
 	if contested == 0 {
 		t.Error("no packet was contested")
 	}
@@ -258,8 +345,18 @@ func TestTakers(t *testing.T) {
 // here are the listeners of this process and namespace, without a look at the rest of the machine.
 func here(t *testing.T) []Listener {
 	t.Helper()
-	proc := unwilling{os.DirFS("/proc"), []string{fmt.Sprint(os.Getpid())}, func(string, string) error { return nil }}
-	s, err := host{process.Reader{Proc: proc, User: process.UserName}, netlink.Dial, netlink.In}.read(t.Context())
+	proc := unwilling{
+		os.DirFS("/proc"),
+		[]string{fmt.Sprint(os.Getpid())},
+		func(string, string) error { return nil },
+	}
+	s, err := host{
+		process.Reader{Proc: proc, User: process.UserName},
+		netlink.Dial,
+		netlink.In,
+	}.read(
+		t.Context(),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +421,8 @@ func taken(p firewall.Protocol, sockets ...int) (out []int) {
 		if p == firewall.UDP {
 			_, _, _ = unix.Recvfrom(fd, make([]byte, 9), unix.MSG_DONTWAIT)
 		} else if c, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC); err == nil {
-			_ = unix.SetsockoptLinger(c, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // leave nothing in TIME_WAIT
+			// leave nothing in TIME_WAIT
+			_ = unix.SetsockoptLinger(c, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 			_ = unix.Close(c)
 		}
 	}

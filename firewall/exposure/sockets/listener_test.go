@@ -9,10 +9,16 @@ import (
 	"github.com/portgrave/portgrave/firewall/process"
 )
 
-// What the kernel says of unicast is in TestAccepts; this is the rest, and the forms of the question.
+// What the kernel says of unicast is in TestAccepts; this is the rest, and the forms of the
+// question.
 func TestAcceptsTable(t *testing.T) {
 	l := func(p firewall.Protocol, address, device string) Listener {
-		return Listener{Protocol: p, Address: netip.MustParseAddr(address), Port: 80, Interface: device}
+		return Listener{
+			Protocol:  p,
+			Address:   netip.MustParseAddr(address),
+			Port:      80,
+			Interface: device,
+		}
 	}
 	v6only := l(tcp, "::", "")
 	v6only.V6Only = true
@@ -58,7 +64,14 @@ func TestAcceptsTable(t *testing.T) {
 		{l(firewall.SCTP, "::", ""), "ff02::1", 80, "eth0", false},
 	} {
 		if got := c.listener.Accepts(netip.MustParseAddr(c.dst), c.port, c.iface); got != c.want {
-			t.Errorf("%v: %s port %d on %q: %v", lines([]Listener{c.listener}), c.dst, c.port, c.iface, got)
+			t.Errorf(
+				"%v: %s port %d on %q: %v",
+				lines([]Listener{c.listener}),
+				c.dst,
+				c.port,
+				c.iface,
+				got,
+			)
 		}
 	}
 	if l(tcp, "0.0.0.0", "").Accepts(netip.Addr{}, 80, "eth0") {
@@ -73,10 +86,16 @@ func TestTakersOfMulticast(t *testing.T) {
 		{Protocol: udp, Address: netip.MustParseAddr("192.0.2.1"), Port: 5353, Sockets: 1},
 		{Protocol: tcp, Address: netip.MustParseAddr("0.0.0.0"), Port: 5353, Sockets: 1},
 	}
-	if got := lines(Takers(list, udp, netip.MustParseAddr("224.0.0.251"), 5353, "eth0")); !slices.Equal(got, []string{"udp 224.0.0.251:5353", "udp 0.0.0.0:5353"}) {
+	if got := lines(Takers(list, udp, netip.MustParseAddr("224.0.0.251"), 5353, "eth0")); !slices.Equal(
+		got,
+		[]string{"udp 224.0.0.251:5353", "udp 0.0.0.0:5353"},
+	) {
 		t.Errorf("multicast: %v", got)
 	}
-	if got := lines(Takers(list, udp, netip.MustParseAddr("192.0.2.1"), 5353, "eth0")); !slices.Equal(got, []string{"udp 192.0.2.1:5353"}) {
+	if got := lines(Takers(list, udp, netip.MustParseAddr("192.0.2.1"), 5353, "eth0")); !slices.Equal(
+		got,
+		[]string{"udp 192.0.2.1:5353"},
+	) {
 		t.Errorf("unicast: %v", got)
 	}
 	if got := Takers(list, tcp, netip.MustParseAddr("192.0.2.1"), 53, "eth0"); len(got) != 0 {

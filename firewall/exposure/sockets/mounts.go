@@ -16,9 +16,10 @@ type mount struct {
 // name is what "ip netns" and container engines call it: the last part of the path.
 func (m mount) name() string { return path.Base(m.path) }
 
-// namespaceMounts finds the network namespaces in /proc/PID/mountinfo (proc(5)). A line is: number, parent, device, root within the
-// file system, mount point, options, optional fields up to a "-", type of file system, source, its options. A namespace's
-// file system is nsfs and its root "net:[INODE]".
+// namespaceMounts finds the network namespaces in /proc/PID/mountinfo (proc(5)). A line is: number,
+// parent, device, root within the file system, mount point, options, optional fields up to a "-",
+// type of file system, source, its options. A namespace's file system is nsfs and its root
+// "net:[INODE]".
 func namespaceMounts(mountinfo string) []mount {
 	var out []mount
 	for line := range strings.Lines(mountinfo) {
@@ -34,5 +35,6 @@ func namespaceMounts(mountinfo string) []mount {
 	return out
 }
 
-// unescape undoes the kernel's octal escapes (fs/proc_namespace.c, show_mountinfo mangles " \t\n\\").
+// unescape undoes the kernel's octal escapes (fs/proc_namespace.c, show_mountinfo mangles "
+// \t\n\\").
 var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)

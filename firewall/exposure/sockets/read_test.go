@@ -20,12 +20,21 @@ import (
 
 const tcp, udp = firewall.TCP, firewall.UDP
 
-// Sockets of every form are found, with what decides what they accept; those that hear one peer only are not.
+// Sockets of every form are found, with what decides what they accept; those that hear one peer
+// only are not.
 func TestForms(t *testing.T) {
 	isolate(t)
-	ip(t, "link add v0 type veth peer name v1", "link set v0 up", "link set v1 up", "address add 192.0.2.1/24 dev v0",
-		"address add fe80::1/64 dev v0 nodad", "address add 2001:db8::1/64 dev v0 nodad")
-	open(t,
+	ip(
+		t,
+		"link add v0 type veth peer name v1",
+		"link set v0 up",
+		"link set v1 up",
+		"address add 192.0.2.1/24 dev v0",
+		"address add fe80::1/64 dev v0 nodad",
+		"address add 2001:db8::1/64 dev v0 nodad",
+	)
+	open(
+		t,
 		socket{Protocol: tcp, Address: "0.0.0.0:1"},
 		socket{Protocol: tcp, Address: "[::]:2"},
 		socket{Protocol: tcp, Address: "[::]:3", V6Only: true},
@@ -39,7 +48,11 @@ func TestForms(t *testing.T) {
 		socket{Protocol: tcp, Address: "[fe80::1]:10", Zone: "v0"},
 		socket{Protocol: tcp, Address: "0.0.0.0:11", Shared: true},
 		socket{Protocol: tcp, Address: "0.0.0.0:11", Shared: true},
-		socket{Protocol: tcp, Address: "0.0.0.0:12"}, socket{Protocol: tcp, Address: "[::]:12", V6Only: true},
+		socket{
+			Protocol: tcp,
+			Address:  "0.0.0.0:12",
+		},
+		socket{Protocol: tcp, Address: "[::]:12", V6Only: true},
 		socket{Protocol: udp, Address: "0.0.0.0:1"},
 		socket{Protocol: udp, Address: "[::]:2"},
 		socket{Protocol: udp, Address: "[::]:3", V6Only: true},
@@ -49,7 +62,8 @@ func TestForms(t *testing.T) {
 		socket{Protocol: udp, Address: "[::]:5", Peer: "[2001:db8::9]:53"},
 		socket{Protocol: udp, Address: "192.0.2.1:6", Device: "v1"},
 	)
-	unlisted, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) // bound, but doesn't listen
+	// bound, but doesn't listen
+	unlisted, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +92,10 @@ func TestForms(t *testing.T) {
 	}
 	for _, l := range got {
 		if len(l.Owners) != 1 || l.Owners[0].PID != os.Getpid() || !slices.Equal(l.Owners[0].PIDs, []int{os.Getpid()}) || l.Owners[0].Executable != executable ||
-			l.Unowned != "" || l.User != "root" || !l.Namespace.Current || l.Namespace.Host {
+			l.Unowned != "" ||
+			l.User != "root" ||
+			!l.Namespace.Current ||
+			l.Namespace.Host {
 			t.Errorf("%+v", l)
 		}
 		if want := l.Port == 5353; l.Multicast() != want {
@@ -90,7 +107,8 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// Go's own listeners, which are MPTCP where the kernel has it: the TCP socket that does the work has the inode that the process holds.
+// Go's own listeners, which are MPTCP where the kernel has it: the TCP socket that does the work
+// has the inode that the process holds.
 func TestMultipathTCP(t *testing.T) {
 	isolate(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -99,7 +117,8 @@ func TestMultipathTCP(t *testing.T) {
 	}
 	defer l.Close()
 	got := read(t).Current()
-	if len(got) != 1 || got[0].Unowned != "" || len(got[0].Owners) != 1 || got[0].Owners[0].PID != os.Getpid() {
+	if len(got) != 1 || got[0].Unowned != "" || len(got[0].Owners) != 1 ||
+		got[0].Owners[0].PID != os.Getpid() {
 		t.Errorf("%+v", got)
 	}
 }
@@ -134,18 +153,29 @@ func TestSharedPort(t *testing.T) {
 		}
 	}
 	slices.Sort(pids)
-	if want := slices.Sorted(slices.Values([]int{os.Getpid(), first, second})); !slices.Equal(pids, want) {
+	if want := slices.Sorted(slices.Values([]int{os.Getpid(), first, second})); !slices.Equal(
+		pids,
+		want,
+	) {
 		t.Errorf("held by %v, want %v", pids, want)
 	}
 }
 
-// Namespaces of other processes, of threads, of descriptors and of mounts: each is found once, with its sockets and their owner, and
-// the reader stays where it was.
+// Namespaces of other processes, of threads, of descriptors and of mounts: each is found once, with
+// its sockets and their owner, and the reader stays where it was.
 func TestOtherNamespaces(t *testing.T) {
 	isolate(t)
 	here := link(t, "/proc/thread-self/ns/net")
-	pid := start(t, job{Hold: []socket{{Protocol: tcp, Address: "0.0.0.0:1001"}, {Protocol: udp, Address: "[::]:1002"}}},
-		syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET})
+	pid := start(
+		t,
+		job{
+			Hold: []socket{
+				{Protocol: tcp, Address: "0.0.0.0:1001"},
+				{Protocol: udp, Address: "[::]:1002"},
+			},
+		},
+		syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET},
+	)
 	at := map[string]uint16{link(t, fmt.Sprintf("/proc/%d/ns/net", pid)): 1001}
 	// A thread of this process elsewhere; it makes a socket there.
 	release := make(chan struct{})
@@ -192,8 +222,11 @@ func TestOtherNamespaces(t *testing.T) {
 		namespace        uint16 // by the first port there
 	}{1001: {pid, 1, 1001}, 1002: {pid, 1, 1001}, 1003: {os.Getpid(), 1, 1003}, 1004: {os.Getpid(), 0, 1004}} {
 		l, found := byPort[port]
-		if !found || len(l.Owners) != 1 || l.Owners[0].PID != want.owner || l.Unowned != "" || l.Namespace.Processes != want.processes ||
-			l.Namespace.Current || l.Namespace.Host || at[fmt.Sprintf("net:[%d]", l.Namespace.Inode)] != want.namespace {
+		if !found || len(l.Owners) != 1 || l.Owners[0].PID != want.owner || l.Unowned != "" ||
+			l.Namespace.Processes != want.processes ||
+			l.Namespace.Current ||
+			l.Namespace.Host ||
+			at[fmt.Sprintf("net:[%d]", l.Namespace.Inode)] != want.namespace {
 			t.Errorf("port %d: %v, %+v; want %+v", port, found, l, want)
 		}
 	}
@@ -201,13 +234,14 @@ func TestOtherNamespaces(t *testing.T) {
 	for _, n := range s.Namespaces {
 		inodes = append(inodes, n.Inode)
 	}
-	if !s.Namespaces[0].Current || len(slices.Compact(slices.Sorted(slices.Values(inodes)))) != len(inodes) {
+	if !s.Namespaces[0].Current ||
+		len(slices.Compact(slices.Sorted(slices.Values(inodes)))) != len(inodes) {
 		t.Errorf("namespaces %+v", s.Namespaces)
 	}
 }
 
-// elsewhere makes a namespace and a socket in it on a thread of its own and runs meanwhile there before it returns. Then the thread runs
-// after, and ends.
+// elsewhere makes a namespace and a socket in it on a thread of its own and runs meanwhile there
+// before it returns. Then the thread runs after, and ends.
 func elsewhere(t *testing.T, s socket, meanwhile, after func()) {
 	t.Helper()
 	ready := make(chan error)
@@ -244,7 +278,12 @@ func TestMountedNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	var there *os.File
-	elsewhere(t, socket{Protocol: udp, Address: "0.0.0.0:1004"}, func() { there, _ = os.Open("/proc/thread-self/ns/net") }, func() {})
+	elsewhere(
+		t,
+		socket{Protocol: udp, Address: "0.0.0.0:1004"},
+		func() { there, _ = os.Open("/proc/thread-self/ns/net") },
+		func() {},
+	)
 	// The mount is this thread's alone.
 	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", there.Fd()), at, "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
@@ -253,7 +292,10 @@ func TestMountedNamespace(t *testing.T) {
 	_ = there.Close()
 	find := func() (Snapshot, int) {
 		s := read(t)
-		return s, slices.IndexFunc(s.Listeners, func(l Listener) bool { return l.Namespace.Name == name })
+		return s, slices.IndexFunc(
+			s.Listeners,
+			func(l Listener) bool { return l.Namespace.Name == name },
+		)
 	}
 	s, i := find()
 	for range 100 { // the thread that was there ends when it likes
@@ -263,18 +305,25 @@ func TestMountedNamespace(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 		s, i = find()
 	}
-	if i < 0 || s.Listeners[i].Port != 1004 || s.Listeners[i].Namespace.Processes != 0 || s.Listeners[i].Namespace.String() != name ||
-		len(s.Listeners[i].Owners) != 1 || s.Listeners[i].Owners[0].PID != os.Getpid() {
+	if i < 0 || s.Listeners[i].Port != 1004 || s.Listeners[i].Namespace.Processes != 0 ||
+		s.Listeners[i].Namespace.String() != name ||
+		len(s.Listeners[i].Owners) != 1 ||
+		s.Listeners[i].Owners[0].PID != os.Getpid() {
 		t.Errorf("%d, %+v", i, s.Listeners)
 	}
 }
 
-// A user without rights sees the sockets of his namespace, his own processes behind them, and is told what he can't see.
+// A user without rights sees the sockets of his namespace, his own processes behind them, and is
+// told what he can't see.
 func TestWithoutRights(t *testing.T) {
 	isolate(t)
 	open(t, socket{Protocol: tcp, Address: "0.0.0.0:80"})
 	nobody := syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	cmd := command(t, job{Read: true, Hold: []socket{{Protocol: udp, Address: "0.0.0.0:5000"}}}, nobody)
+	cmd := command(
+		t,
+		job{Read: true, Hold: []socket{{Protocol: udp, Address: "0.0.0.0:5000"}}},
+		nobody,
+	)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -283,7 +332,10 @@ func TestWithoutRights(t *testing.T) {
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatal(err)
 	}
-	got.Listeners = slices.DeleteFunc(got.Listeners, func(l Listener) bool { return !l.Namespace.Current })
+	got.Listeners = slices.DeleteFunc(
+		got.Listeners,
+		func(l Listener) bool { return !l.Namespace.Current },
+	)
 	if diff := cmp.Diff([]string{"tcp 0.0.0.0:80", "udp 0.0.0.0:5000"}, lines(got.Listeners)); diff != "" {
 		t.Fatalf("(-want +got):\n%s", diff)
 	}
@@ -291,7 +343,8 @@ func TestWithoutRights(t *testing.T) {
 	if len(mine.Owners) != 1 || mine.Unowned != "" || mine.User != mine.Owners[0].User {
 		t.Errorf("one's own: %+v", mine)
 	}
-	if len(others.Owners) != 0 || !strings.Contains(others.Unowned, "CAP_SYS_PTRACE") || others.User != "root" {
+	if len(others.Owners) != 0 || !strings.Contains(others.Unowned, "CAP_SYS_PTRACE") ||
+		others.User != "root" {
 		t.Errorf("another's: %+v", others)
 	}
 	if !got.Denied {

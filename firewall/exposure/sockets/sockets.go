@@ -19,19 +19,21 @@ import (
 type Snapshot struct {
 	// Listeners in the order of their namespaces, then by protocol, port, address and interface.
 	Listeners []Listener
-	// Namespaces that were looked at, also those in which nothing listens: the current one first, then the host's, then by inode.
+	// Namespaces that were looked at, also those in which nothing listens: the current one first,
+	// then the host's, then by inode.
 	Namespaces []Namespace
 	// Addresses of the namespaces, by inode; of the current one, only if something listens there.
 	Addresses map[uint64][]netip.Addr
-	// Unread says what could not be read, so that more may listen than is listed, or owners may be missing. Missing rights are
-	// firewall.ErrPermission.
+	// Unread says what could not be read, so that more may listen than is listed, or owners may be
+	// missing. Missing rights are firewall.ErrPermission.
 	Unread []error
 
 	host   host
 	places map[uint64]*place
 }
 
-// Open opens a namespace by its inode. It fails for one that has ended, and with firewall.ErrPermission.
+// Open opens a namespace by its inode. It fails for one that has ended, and with
+// firewall.ErrPermission.
 func (s Snapshot) Open(inode uint64) (*os.File, error) {
 	p := s.places[inode]
 	if p == nil {
@@ -42,13 +44,18 @@ func (s Snapshot) Open(inode uint64) (*os.File, error) {
 
 // Current are the listeners of the reader's own namespace.
 func (s Snapshot) Current() []Listener {
-	return slices.DeleteFunc(slices.Clone(s.Listeners), func(l Listener) bool { return !l.Namespace.Current })
+	return slices.DeleteFunc(
+		slices.Clone(s.Listeners),
+		func(l Listener) bool { return !l.Namespace.Current },
+	)
 }
 
-// Read looks at the network namespace of the calling thread and at every other that can be found on the host. Without rights it
-// tells what it can: the sockets of the current namespace, whose owners are known as far as they are the reader's own processes.
+// Read looks at the network namespace of the calling thread and at every other that can be found on
+// the host. Without rights it tells what it can: the sockets of the current namespace, whose owners
+// are known as far as they are the reader's own processes.
 //
-// It fails if not even the current namespace can be read, or the context ends. Anything less is in Snapshot.Unread.
+// It fails if not even the current namespace can be read, or the context ends. Anything less is in
+// Snapshot.Unread.
 func Read(ctx context.Context) (Snapshot, error) {
 	users := map[string]string{} // each is looked up once
 	return host{
@@ -77,7 +84,10 @@ func (h host) read(ctx context.Context) (Snapshot, error) {
 	proc, seen := h.processes.Proc, newCensus()
 	errs := seen.homes(ctx, proc)
 	if mounts, err := fs.ReadFile(proc, "thread-self/mountinfo"); err != nil {
-		s.Unread = append(s.Unread, fmt.Errorf("network namespaces that only a mount keeps are not looked for: %w", err))
+		s.Unread = append(
+			s.Unread,
+			fmt.Errorf("network namespaces that only a mount keeps are not looked for: %w", err),
+		)
 	} else {
 		seen.mounted(namespaceMounts(string(mounts)))
 	}
@@ -105,7 +115,8 @@ func (h host) read(ctx context.Context) (Snapshot, error) {
 	if err := look(); err != nil {
 		return Snapshot{}, err
 	}
-	// Who holds the sockets is asked after they were listed, so that none is too new to have an owner.
+	// Who holds the sockets is asked after they were listed, so that none is too new to have an
+	// owner.
 	if errs == nil {
 		errs = seen.holdings(ctx, proc)
 	}
@@ -158,7 +169,13 @@ func (h host) lookInto(
 	current, first uint64,
 ) (all []found, denied []error, err error) {
 	for _, p := range places {
-		n := Namespace{Inode: p.inode, Current: p.inode == current, Host: p.inode == first && first != 0, Name: p.name, Processes: p.processes}
+		n := Namespace{
+			Inode:     p.inode,
+			Current:   p.inode == current,
+			Host:      p.inode == first && first != 0,
+			Name:      p.name,
+			Processes: p.processes,
+		}
 		if p.first != 0 && !n.Host {
 			n.Container = h.processes.Look(p.first).Container
 		}
@@ -207,7 +224,8 @@ func (h host) neighbour(ctx context.Context, p *place) bool {
 // errGone: a namespace ended while the host was looked at.
 var errGone = errors.New("the network namespace has ended")
 
-// open opens a namespace by the first way that still leads there. It is errGone if all ways were processes and have ended.
+// open opens a namespace by the first way that still leads there. It is errGone if all ways were
+// processes and have ended.
 func (h host) open(p *place) (*os.File, error) {
 	var errs []error
 	gone := p.name == "" && len(p.ways) < maxWays // else there may be more ways

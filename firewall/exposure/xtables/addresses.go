@@ -13,8 +13,23 @@ type fieldsOf struct {
 	source, dest, origSource, origDest, replySource, replyDest exposure.Field
 }
 
-var fields4 = fieldsOf{exposure.FieldSource4, exposure.FieldDest4, exposure.FieldCTOrigSource4, exposure.FieldCTOrigDest4, exposure.FieldCTReplySource4, exposure.FieldCTReplyDest4}
-var fields6 = fieldsOf{exposure.FieldSource6, exposure.FieldDest6, exposure.FieldCTOrigSource6, exposure.FieldCTOrigDest6, exposure.FieldCTReplySource6, exposure.FieldCTReplyDest6}
+var fields4 = fieldsOf{
+	exposure.FieldSource4,
+	exposure.FieldDest4,
+	exposure.FieldCTOrigSource4,
+	exposure.FieldCTOrigDest4,
+	exposure.FieldCTReplySource4,
+	exposure.FieldCTReplyDest4,
+}
+
+var fields6 = fieldsOf{
+	exposure.FieldSource6,
+	exposure.FieldDest6,
+	exposure.FieldCTOrigSource6,
+	exposure.FieldCTOrigDest6,
+	exposure.FieldCTReplySource6,
+	exposure.FieldCTReplyDest6,
+}
 
 func fieldsFor(f exposure.Family) *fieldsOf {
 	if f == exposure.FamilyIPv6 {

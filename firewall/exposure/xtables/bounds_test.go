@@ -10,7 +10,10 @@ import (
 // What is more than fits into memory is refused, and the error says what to do.
 func TestTooManyRules(t *testing.T) {
 	text := "*filter\n:INPUT ACCEPT [0:0]\n" +
-		strings.Repeat("-A INPUT -p tcp --dport 22 -j ACCEPT\n", exposure.MaxFileRules+1) + "COMMIT\n"
+		strings.Repeat(
+			"-A INPUT -p tcp --dport 22 -j ACCEPT\n",
+			exposure.MaxFileRules+1,
+		) + "COMMIT\n"
 	err := ReadSave("x", exposure.FamilyIPv4, strings.NewReader(text), nil, &exposure.Ruleset{})
 	if err == nil || !strings.HasPrefix(err.Error(), "x:100003:1: more than 100000 rules: ") {
 		t.Error(err)
@@ -40,7 +43,8 @@ COMMIT
 	if !match(2, 1).Not || match(1, 1).Not {
 		t.Error("a match and its negation are mixed up")
 	}
-	if match(3, 0).Key[0].Field != exposure.FieldMark || match(4, 0).Key[0].Field != exposure.FieldCTMark {
+	if match(3, 0).Key[0].Field != exposure.FieldMark ||
+		match(4, 0).Key[0].Field != exposure.FieldCTMark {
 		t.Error("the marks of packet and connection are mixed up")
 	}
 }

@@ -9,11 +9,27 @@ import (
 )
 
 // ctStates are what --ctstate takes.
-var ctStates = map[string]uint64{"INVALID": xtmatch.StateInvalid, "ESTABLISHED": xtmatch.StateEstablished, "RELATED": xtmatch.StateRelated, "NEW": xtmatch.StateNew,
-	"UNTRACKED": xtmatch.StateUntracked, "SNAT": xtmatch.StateSNAT, "DNAT": xtmatch.StateDNAT}
+var ctStates = map[string]uint64{
+	"INVALID":     xtmatch.StateInvalid,
+	"ESTABLISHED": xtmatch.StateEstablished,
+	"RELATED":     xtmatch.StateRelated,
+	"NEW":         xtmatch.StateNew,
+	"UNTRACKED":   xtmatch.StateUntracked,
+	"SNAT":        xtmatch.StateSNAT,
+	"DNAT":        xtmatch.StateDNAT,
+}
 
-// ctStatuses are enum ip_conntrack_status (include/uapi/linux/netfilter/nf_conntrack_common.h). NONE is no bit at all, so that it never holds.
-var ctStatuses = map[string]uint64{"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED": 8, "SNAT": 16, "DNAT": 32}
+// ctStatuses are enum ip_conntrack_status (include/uapi/linux/netfilter/nf_conntrack_common.h).
+// NONE is no bit at all, so that it never holds.
+var ctStatuses = map[string]uint64{
+	"NONE":       0,
+	"EXPECTED":   1,
+	"SEEN_REPLY": 2,
+	"ASSURED":    4,
+	"CONFIRMED":  8,
+	"SNAT":       16,
+	"DNAT":       32,
+}
 
 func parseBits(s string, names map[string]uint64) (uint64, bool) {
 	var bits uint64
@@ -27,7 +43,8 @@ func parseBits(s string, names map[string]uint64) (uint64, bool) {
 	return bits, true
 }
 
-// conntrack translates conntrack, and state, which is its --ctstate: how the options go together is xtmatch.Conntrack's.
+// conntrack translates conntrack, and state, which is its --ctstate: how the options go together is
+// xtmatch.Conntrack's.
 func (x *translator) conntrack(e iptsave.Extension) []exposure.Statement {
 	ct := xtmatch.Conntrack{OptionsText: e.String()}
 	for _, o := range e.Options {
@@ -76,7 +93,11 @@ func (x *translator) ctOption(o iptsave.Option) exposure.Statement {
 	case "--ctdir":
 		for direction, name := range []string{"ORIGINAL", "REPLY"} {
 			if strings.EqualFold(o.Value(), name) {
-				return is(exposure.Of(exposure.FieldCTDirection), o.Not, exposure.One(exposure.Number(uint64(direction))))
+				return is(
+					exposure.Of(exposure.FieldCTDirection),
+					o.Not,
+					exposure.One(exposure.Number(uint64(direction))),
+				)
 			}
 		}
 	case "--ctstatus":
@@ -89,7 +110,8 @@ func (x *translator) ctOption(o iptsave.Option) exposure.Statement {
 	return unknown(o) // --ctexpire: how long the connection's timer still runs
 }
 
-// ctAddress compares an address of the connection; unlike in the header, 0.0.0.0/0 asks for there to be a connection.
+// ctAddress compares an address of the connection; unlike in the header, 0.0.0.0/0 asks for there
+// to be a connection.
 func (x *translator) ctAddress(field exposure.Field, o iptsave.Option) exposure.Statement {
 	m, ok := parseMasked(x.family, o.Value())
 	if !ok {

@@ -15,10 +15,14 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/exposuretest"
 )
 
-var update = flag.Bool("update", false, "record testdata/*.save with the real programs (as root), and write *.golden anew: read the difference")
+var update = flag.Bool(
+	"update",
+	false,
+	"record testdata/*.save with the real programs (as root), and write *.golden anew: read the difference",
+)
 
-// corpora are rulesets as the programs that they are named for write them: *.rules is what was loaded, *.save what iptables-save made of it,
-// *.golden what we make of that.
+// corpora are rulesets as the programs that they are named for write them: *.rules is what was
+// loaded, *.save what iptables-save made of it, *.golden what we make of that.
 func corpora(t testing.TB) []string {
 	files, err := filepath.Glob("testdata/*.rules")
 	if err != nil || len(files) == 0 {
@@ -73,7 +77,8 @@ func TestCorpora(t *testing.T) {
 
 var volatile = regexp.MustCompile(`(?m)^#.*\n|\[\d+:\d+\]`)
 
-// The recorded files are what the real programs print, and both variants print what comes to the same statements.
+// The recorded files are what the real programs print, and both variants print what comes to the
+// same statements.
 func TestCorporaAreRealOutput(t *testing.T) {
 	for _, corpus := range corpora(t) {
 		for _, variant := range []string{"nft", "legacy"} {
@@ -96,7 +101,8 @@ func TestCorporaAreRealOutput(t *testing.T) {
 				}
 				// The variants list tables in different orders.
 				want := read(t, corpus+".save")
-				if variant == "legacy" && volatile.ReplaceAllString(out, "") != volatile.ReplaceAllString(want, "") {
+				if variant == "legacy" &&
+					volatile.ReplaceAllString(out, "") != volatile.ReplaceAllString(want, "") {
 					t.Errorf("%s.save differs from what %s-save prints:\n%s", corpus, program, out)
 				}
 				a, b := tables(t, corpus, out), tables(t, corpus, want)

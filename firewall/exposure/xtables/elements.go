@@ -19,7 +19,8 @@ import (
 // millions are read, so it is small.
 type element struct {
 	at int32 // its box, in ipset.keys
-	// lengths are the prefix lengths of its nets, one for each: the kernel looks at the longest first.
+	// lengths are the prefix lengths of its nets, one for each: the kernel looks at the longest
+	// first.
 	lengths [2]uint8
 	nomatch bool
 	note    *exposure.Note // nil for most
@@ -77,7 +78,11 @@ func (s *ipset) parseElement(value, options string, now time.Time) error {
 				}
 			case "comment":
 				note.Comment = argument
-			case "packets", "bytes", "skbmark", "skbprio", "skbqueue": // nothing that a look-up asks for
+			case "packets",
+				"bytes",
+				"skbmark",
+				"skbprio",
+				"skbqueue": // nothing that a look-up asks for
 			default:
 				return fmt.Errorf("option %q has no model", words[i].Text)
 			}
@@ -85,7 +90,8 @@ func (s *ipset) parseElement(value, options string, now time.Time) error {
 		}
 	}
 	parts := strings.Split(value, ",")
-	if len(parts) > len(s.dimensions) || len(parts) < len(s.dimensions) && s.kind != "bitmap:ip,mac" {
+	if len(parts) > len(s.dimensions) ||
+		len(parts) < len(s.dimensions) && s.kind != "bitmap:ip,mac" {
 		return fmt.Errorf("%d parts, where %s has %d", len(parts), s.kind, len(s.dimensions))
 	}
 	var all [][]choice
@@ -211,7 +217,11 @@ func (s *ipset) parseNet(part string) ([]choice, error) {
 		}
 		out = append(
 			out,
-			choice{ranges: []exposure.Range{exposure.Prefix(p)}, net: true, length: uint8(p.Bits())},
+			choice{
+				ranges: []exposure.Range{exposure.Prefix(p)},
+				net:    true,
+				length: uint8(p.Bits()),
+			},
 		)
 	}
 	if len(out) == 0 {

@@ -8,8 +8,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
-// FamilyOf tells iptables-save's output from ip6tables-save's: by the comment that they begin with, or else by addresses and words that occur in one of
-// them only. False if nothing tells, or if it has both kinds.
+// FamilyOf tells iptables-save's output from ip6tables-save's: by the comment that they begin with,
+// or else by addresses and words that occur in one of them only. False if nothing tells, or if it
+// has both kinds.
 func FamilyOf(text []byte) (exposure.Family, bool) {
 	var found [2]bool // IPv4, IPv6
 	for line := range strings.Lines(exposure.StringOf(text)) {
@@ -57,13 +58,34 @@ func FamilyOf(text []byte) (exposure.Family, bool) {
 }
 
 // hasAddress are options whose argument begins with an address.
-var hasAddress = map[string]bool{"-s": true, "-d": true, "--src-range": true, "--dst-range": true, "--to-destination": true, "--to-source": true,
-	"--to": true, "--on-ip": true, "--ctorigsrc": true, "--ctorigdst": true, "--ctreplsrc": true, "--ctrepldst": true, "--gateway": true}
+var hasAddress = map[string]bool{
+	"-s":               true,
+	"-d":               true,
+	"--src-range":      true,
+	"--dst-range":      true,
+	"--to-destination": true,
+	"--to-source":      true,
+	"--to":             true,
+	"--on-ip":          true,
+	"--ctorigsrc":      true,
+	"--ctorigdst":      true,
+	"--ctreplsrc":      true,
+	"--ctrepldst":      true,
+	"--gateway":        true,
+}
 
 // only4 and only6 are what the programs print with an option for one IP version only.
 var (
-	only4 = map[string][]string{"-m": {"icmp", "ttl", "realm"}, "-j": {"TTL"}, "--reject-with": {"icmp-"}}
-	only6 = map[string][]string{"-m": {"icmp6", "hl", "rt", "ipv6header", "eui64", "frag", "hbh", "dst"}, "-j": {"HL"}, "--reject-with": {"icmp6-"}}
+	only4 = map[string][]string{
+		"-m":            {"icmp", "ttl", "realm"},
+		"-j":            {"TTL"},
+		"--reject-with": {"icmp-"},
+	}
+	only6 = map[string][]string{
+		"-m":            {"icmp6", "hl", "rt", "ipv6header", "eui64", "frag", "hbh", "dst"},
+		"-j":            {"HL"},
+		"--reject-with": {"icmp6-"},
+	}
 )
 
 func has(table map[string][]string, option, value string) bool {
@@ -75,7 +97,8 @@ func has(table map[string][]string, option, value string) bool {
 	return false
 }
 
-// FamilyOfProgram is the IP version of what a program has printed; FamilyUnspec for arptables and ebtables.
+// FamilyOfProgram is the IP version of what a program has printed; FamilyUnspec for arptables and
+// ebtables.
 func FamilyOfProgram(p iptsave.Program) exposure.Family {
 	switch f, _ := p.Family(); f {
 	case address.IPv4:

@@ -31,7 +31,11 @@ func (x *translator) header(o iptsave.Option) exposure.Statement {
 		case !ok || n == 0: // "! -p all" is refused by iptables, and what "hopopt" means to ip6tables is not "all"
 			return unknown(o)
 		}
-		return is(exposure.Of(exposure.FieldProtocol), o.Not, exposure.One(exposure.Number(uint64(n))))
+		return is(
+			exposure.Of(exposure.FieldProtocol),
+			o.Not,
+			exposure.One(exposure.Number(uint64(n))),
+		)
 	case "-f":
 		return is(exposure.Of(exposure.FieldFragment), o.Not, exposure.One(exposure.Number(1)))
 	}

@@ -18,7 +18,8 @@ import (
 // ipset is one set of the kernel's.
 type ipset struct {
 	name, kind string
-	dimensions []string        // "ip", "net", "port", "mac", "mark", "iface", "set": the type's words behind its method
+	// "ip", "net", "port", "mac", "mark", "iface", "set": the type's words behind its method
+	dimensions []string
 	bitmap     bool            // bitmap:port has no protocol
 	family     exposure.Family // FamilyIPv4 or FamilyIPv6; FamilyUnspec takes packets of both
 	netmask    int             // elements stand for networks of that length; 0: they don't
@@ -49,8 +50,11 @@ func readSets(src source, text []byte, now time.Time, into map[string]*ipset) er
 			return nil
 		case last == nil || last.name != l.Set:
 			if last = into[l.Set]; last == nil {
-				return fmt.Errorf("an element of set %s, which no line before it creates: give the whole "+
-					"output of `ipset save`", l.Set)
+				return fmt.Errorf(
+					"an element of set %s, which no line before it creates: give the whole "+
+						"output of `ipset save`",
+					l.Set,
+				)
 			}
 		}
 		if last.add(l.Text, now); last.wrong != "" {
@@ -70,11 +74,34 @@ func readSets(src source, text []byte, now time.Time, into map[string]*ipset) er
 }
 
 // kinds are the types of sets that there are (ipset(8)).
-var kinds = []string{"hash:ip", "hash:mac", "hash:ip,mac", "hash:net", "hash:net,net", "hash:ip,port", "hash:net,port", "hash:ip,port,ip", "hash:ip,port,net",
-	"hash:net,port,net", "hash:ip,mark", "hash:net,iface", "bitmap:ip", "bitmap:ip,mac", "bitmap:port", "list:set"}
+var kinds = []string{
+	"hash:ip",
+	"hash:mac",
+	"hash:ip,mac",
+	"hash:net",
+	"hash:net,net",
+	"hash:ip,port",
+	"hash:net,port",
+	"hash:ip,port,ip",
+	"hash:ip,port,net",
+	"hash:net,port,net",
+	"hash:ip,mark",
+	"hash:net,iface",
+	"bitmap:ip",
+	"bitmap:ip,mac",
+	"bitmap:port",
+	"list:set",
+}
 
 // columnOf are the dimensions that we know, and how nft calls their columns.
-var columnOf = map[string]string{"ip": "addr", "net": "addr", "port": "inet_service", "mac": "ether_addr", "mark": "mark", "iface": "ifname"}
+var columnOf = map[string]string{
+	"ip":    "addr",
+	"net":   "addr",
+	"port":  "inet_service",
+	"mac":   "ether_addr",
+	"mark":  "mark",
+	"iface": "ifname",
+}
 
 func newIPSet(name string, header []string) *ipset {
 	s := &ipset{name: name, bitmask: exposure.Ones(128), markmask: 0xffffffff}
@@ -126,7 +153,12 @@ func newIPSet(name string, header []string) *ipset {
 			ok = false
 		}
 		if !ok {
-			s.unknown = fmt.Sprintf("ipset %s was created with %s %s, which has no model", name, header[i], value)
+			s.unknown = fmt.Sprintf(
+				"ipset %s was created with %s %s, which has no model",
+				name,
+				header[i],
+				value,
+			)
 			break
 		}
 		i++
@@ -183,7 +215,13 @@ func (s *ipset) add(text string, now time.Time) {
 
 // finish makes the model's set of the elements.
 func (s *ipset) finish(src source) {
-	s.set = &exposure.Set{Name: s.name, Size: s.maxelem, Unknown: s.unknown, Columns: s.columns, Width: len(s.columns)}
+	s.set = &exposure.Set{
+		Name:    s.name,
+		Size:    s.maxelem,
+		Unknown: s.unknown,
+		Columns: s.columns,
+		Width:   len(s.columns),
+	}
 	if src.file != "" {
 		s.set.Origin = exposure.Origin{File: src.file, Line: s.line}
 	}
@@ -205,8 +243,9 @@ func (s *ipset) finish(src source) {
 	s.elements, s.keys = nil, nil
 }
 
-// key is what of a packet is looked up, given --match-set's directions ("src,dst"), one for each dimension. False if the kernel would not look
-// at all: fewer directions than dimensions, or another IP version (ip_set_test in net/netfilter/ipset/ip_set_core.c).
+// key is what of a packet is looked up, given --match-set's directions ("src,dst"), one for each
+// dimension. False if the kernel would not look at all: fewer directions than dimensions, or
+// another IP version (ip_set_test in net/netfilter/ipset/ip_set_core.c).
 func (s *ipset) key(family exposure.Family, source []bool) ([]exposure.Operand, bool) {
 	if len(source) < len(s.dimensions) || s.family != exposure.FamilyUnspec && s.family != family {
 		return nil, false
@@ -242,7 +281,8 @@ func (s *ipset) key(family exposure.Family, source []bool) ([]exposure.Operand, 
 	return key, true
 }
 
-// Read reads `ipset save` output. now is when it was taken, for elements with a timeout; the zero Time if nobody knows.
+// Read reads `ipset save` output. now is when it was taken, for elements with a timeout; the zero
+// Time if nobody knows.
 func (s *Sets) Read(name string, r io.Reader, now time.Time) error {
 	text, err := exposure.ReadText(name, r, lessText)
 	if err != nil {

@@ -68,7 +68,8 @@ func TestSets(t *testing.T) {
 		}
 		if strings.Contains(c.add, "comment") {
 			n := sets["s"].set.Notes[0]
-			if n.Comment != "a b" || !n.Expires.Equal(now.Add(5*time.Second)) || sets["s"].set.Size != 0 {
+			if n.Comment != "a b" || !n.Expires.Equal(now.Add(5*time.Second)) ||
+				sets["s"].set.Size != 0 {
 				t.Errorf("%+v", n)
 			}
 		}
@@ -87,12 +88,14 @@ func TestSetErrorsSayWhere(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	if err := NewSets().Read("f", endless{}, time.Time{}); err == nil || !strings.Contains(err.Error(), "more than 64 MiB") {
+	if err := NewSets().Read("f", endless{}, time.Time{}); err == nil ||
+		!strings.Contains(err.Error(), "more than 64 MiB") {
 		t.Error(err)
 	}
 }
 
-// Random sets of nets within nets, in the kernel and in the model: both say the same of every address asked about.
+// Random sets of nets within nets, in the kernel and in the model: both say the same of every
+// address asked about.
 func TestNomatchAgainstTheKernel(t *testing.T) {
 	backendtest.Isolate(t)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -194,7 +197,8 @@ func FuzzReadSets(f *testing.F) {
 		for name, s := range sets.sets {
 			for _, directions := range []string{"src", "src,dst", "dst,src,src"} {
 				m, ok := sets.Match(exposure.FamilyIPv4, name, directions)
-				if !ok || len(m.Key) != m.In.Width || m.In.Width > 0 && len(m.In.Keys)%m.In.Width != 0 {
+				if !ok || len(m.Key) != m.In.Width ||
+					m.In.Width > 0 && len(m.In.Keys)%m.In.Width != 0 {
 					t.Fatalf("%s %s: %+v", name, s.kind, m)
 				}
 			}

@@ -19,7 +19,8 @@ import (
 // standard error.
 type Run func(ctx context.Context, name string, args ...string) ([]byte, error)
 
-// LiveSets are the host's ipsets, asked for with `ipset save` when a rule first names one, and not otherwise.
+// LiveSets are the host's ipsets, asked for with `ipset save` when a rule first names one, and not
+// otherwise.
 func LiveSets(ctx context.Context, run Run, now time.Time) *Sets {
 	s := NewSets()
 	s.why = "ipset %s isn't there, though a rule names it"

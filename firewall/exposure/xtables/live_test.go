@@ -37,13 +37,42 @@ func TestReadLegacyFromTheKernel(t *testing.T) {
 		return nil, errors.New("forbidden")
 	}
 	rs := &exposure.Ruleset{}
-	if err := ReadLegacy(t.Context(), proc, forbidden, LiveSets(t.Context(), forbidden, time.Time{}), rs); err != nil || len(rs.Tables)+len(rs.Missing) != 0 {
+	if err := ReadLegacy(t.Context(), proc, forbidden, LiveSets(t.Context(), forbidden, time.Time{}), rs); err != nil ||
+		len(rs.Tables)+len(rs.Missing) != 0 {
 		t.Fatalf("a fresh namespace: %v, %+v", err, rs)
 	}
 	backendtest.Program(t, "create s hash:ip\nadd s 192.0.2.1\n", "ipset", "restore")
-	backendtest.Program(t, "", "iptables-legacy", "-A", "INPUT", "-m", "set", "--match-set", "s", "src", "-j", "DROP")
-	backendtest.Program(t, "", "ip6tables-legacy", "-t", "mangle", "-A", "PREROUTING", "-s", "2001:db8::1", "-j", "MARK", "--set-mark", "1")
-	backendtest.Program(t, "", "iptables-nft", "-t", "raw", "-A", "PREROUTING", "-j", "DROP") // none of our business
+	backendtest.Program(
+		t,
+		"",
+		"iptables-legacy",
+		"-A",
+		"INPUT",
+		"-m",
+		"set",
+		"--match-set",
+		"s",
+		"src",
+		"-j",
+		"DROP",
+	)
+	backendtest.Program(
+		t,
+		"",
+		"ip6tables-legacy",
+		"-t",
+		"mangle",
+		"-A",
+		"PREROUTING",
+		"-s",
+		"2001:db8::1",
+		"-j",
+		"MARK",
+		"--set-mark",
+		"1",
+	)
+	// none of our business
+	backendtest.Program(t, "", "iptables-nft", "-t", "raw", "-A", "PREROUTING", "-j", "DROP")
 	if err := ReadLegacy(t.Context(), proc, execute, LiveSets(t.Context(), execute, time.Time{}), rs); err != nil {
 		t.Fatal(err)
 	}
@@ -96,12 +125,20 @@ func TestReadLegacyWithoutItsPrograms(t *testing.T) {
 		"cut off":      {func(string) ([]byte, error) { return []byte("*filter\n"), nil }, 0, "", "iptables-legacy-save -t filter:2:1: it ends in the middle"},
 	} {
 		rs := &exposure.Ruleset{}
-		err := ReadLegacy(t.Context(), proc, func(_ context.Context, name string, _ ...string) ([]byte, error) { return c.run(name) }, nil, rs)
-		if len(rs.Tables) != c.tables || (c.missing == "") != (len(rs.Missing) == 0) || (err == nil) != (c.err == "") {
+		err := ReadLegacy(
+			t.Context(),
+			proc,
+			func(_ context.Context, name string, _ ...string) ([]byte, error) { return c.run(name) },
+			nil,
+			rs,
+		)
+		if len(rs.Tables) != c.tables || (c.missing == "") != (len(rs.Missing) == 0) ||
+			(err == nil) != (c.err == "") {
 			t.Errorf("%s: %+v, %v", name, rs, err)
 			continue
 		}
-		if c.missing != "" && !strings.Contains(rs.Missing[0].Why, c.missing) || err != nil && !strings.Contains(err.Error(), c.err) {
+		if c.missing != "" && !strings.Contains(rs.Missing[0].Why, c.missing) ||
+			err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %+v, %v", name, rs.Missing, err)
 		}
 	}
@@ -118,7 +155,14 @@ func TestSetsAreAskedForOnceAndOnlyIfNamed(t *testing.T) {
 	if asked != 0 {
 		t.Error("ipset was run for nothing")
 	}
-	r := readRules(t, exposure.FamilyIPv4, "filter", sets, "-A INPUT -m set --match-set s src", "-A INPUT -m set --match-set r src")
+	r := readRules(
+		t,
+		exposure.FamilyIPv4,
+		"filter",
+		sets,
+		"-A INPUT -m set --match-set s src",
+		"-A INPUT -m set --match-set r src",
+	)
 	m := r[0].Statements[0].(exposure.Match)
 	if asked != 1 || m.In.Unknown != "ipset save: 100%s wrong (ipset s)" {
 		t.Errorf("asked %d times, %+v", asked, m.In)

@@ -9,8 +9,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Sets are the host's ipsets, by name. Rules of any table, and of any reader, refer to them; so one Sets goes with one Ruleset.
-// It is not safe for use by several goroutines.
+// Sets are the host's ipsets, by name. Rules of any table, and of any reader, refer to them; so one
+// Sets goes with one Ruleset. It is not safe for use by several goroutines.
 type Sets struct {
 	sets map[string]*ipset
 	// load fills sets at the first look-up; nil if there is nothing to load.
@@ -25,8 +25,12 @@ type Sets struct {
 
 // NewSets is empty: Read fills it. A set that isn't in it has unknown contents.
 func NewSets() *Sets {
-	return &Sets{sets: map[string]*ipset{}, unknown: map[string]*exposure.Set{}, lists: map[string]list{},
-		why: "the contents of ipset %s weren't given: give the output of `ipset save` too"}
+	return &Sets{
+		sets:    map[string]*ipset{},
+		unknown: map[string]*exposure.Set{},
+		lists:   map[string]list{},
+		why:     "the contents of ipset %s weren't given: give the output of `ipset save` too",
+	}
 }
 
 // list is a list:set as one rule looks it up: its members in one set.
@@ -36,8 +40,9 @@ type list struct {
 	members []*exposure.Set
 }
 
-// Match looks a set up as --match-set NAME DIRECTIONS does: directions are "src" and "dst", separated by commas, at most six. False for other
-// directions. A set that isn't there or has no model is one of which nothing is known; one that the kernel wouldn't look at is empty.
+// Match looks a set up as --match-set NAME DIRECTIONS does: directions are "src" and "dst",
+// separated by commas, at most six. False for other directions. A set that isn't there or has no
+// model is one of which nothing is known; one that the kernel wouldn't look at is empty.
 func (s *Sets) Match(family exposure.Family, name, directions string) (exposure.Match, bool) {
 	source, ok := parseDirections(directions)
 	if !ok {
@@ -50,7 +55,10 @@ func (s *Sets) Match(family exposure.Family, name, directions string) (exposure.
 	case i.kind == "list:set":
 		l, ok := s.list(i, family, source)
 		if !ok {
-			return s.unknownMatch(name, &ipset{unknown: "ipset " + name + " lists sets that have no model together"}), true
+			return s.unknownMatch(
+				name,
+				&ipset{unknown: "ipset " + name + " lists sets that have no model together"},
+			), true
 		}
 		return exposure.Match{Key: l.key, In: l.set}, true
 	}
@@ -61,8 +69,13 @@ func (s *Sets) Match(family exposure.Family, name, directions string) (exposure.
 	return exposure.Match{Key: key, In: i.set}, true
 }
 
-// Update adds to a set or takes from it, as the target SET does. A list passes it on to its members: to which, their contents decide.
-func (s *Sets) Update(family exposure.Family, name, directions string, op exposure.SetOp) ([]exposure.Statement, bool) {
+// Update adds to a set or takes from it, as the target SET does. A list passes it on to its
+// members: to which, their contents decide.
+func (s *Sets) Update(
+	family exposure.Family,
+	name, directions string,
+	op exposure.SetOp,
+) ([]exposure.Statement, bool) {
 	source, ok := parseDirections(directions)
 	if !ok {
 		return nil, false
@@ -127,7 +140,10 @@ func (s *Sets) unknownMatch(name string, i *ipset) exposure.Match {
 		u = &exposure.Set{Name: name, Width: 1, Unknown: why}
 		s.unknown[name] = u
 	}
-	return exposure.Match{Key: []exposure.Operand{{Field: exposure.FieldUnknown, Text: "ipset " + name}}, In: u}
+	return exposure.Match{
+		Key: []exposure.Operand{{Field: exposure.FieldUnknown, Text: "ipset " + name}},
+		In:  u,
+	}
 }
 
 // warnings names the sets of which nothing is known, each once.
@@ -142,11 +158,15 @@ func (s *Sets) warnings() []string {
 
 // never is a look-up that fails whatever the packet.
 func never(name string) exposure.Match {
-	return exposure.Match{Key: []exposure.Operand{exposure.Const(exposure.Value{})}, In: &exposure.Set{Name: name, Width: 1}}
+	return exposure.Match{
+		Key: []exposure.Operand{exposure.Const(exposure.Value{})},
+		In:  &exposure.Set{Name: name, Width: 1},
+	}
 }
 
-// list makes one set of a list's members: those that the kernel would look at (list_set_ktest in net/netfilter/ipset/ip_set_list_set.c). Members whose
-// columns differ share a set that has them all, each "anything" in the others'.
+// list makes one set of a list's members: those that the kernel would look at (list_set_ktest in
+// net/netfilter/ipset/ip_set_list_set.c). Members whose columns differ share a set that has them
+// all, each "anything" in the others'.
 func (s *Sets) list(i *ipset, family exposure.Family, source []bool) (list, bool) {
 	id := fmt.Sprint(i.name, family, source)
 	if l, ok := s.lists[id]; ok {
@@ -168,7 +188,8 @@ func (s *Sets) list(i *ipset, family exposure.Family, source []bool) (list, bool
 			if !slices.Contains(l.key, o) {
 				l.key = append(l.key, o)
 			}
-			optional = optional || o.Field == exposure.FieldSourceMAC || o.Field == exposure.FieldDestMAC
+			optional = optional || o.Field == exposure.FieldSourceMAC ||
+				o.Field == exposure.FieldDestMAC
 		}
 		keys = append(keys, key)
 		l.members = append(l.members, m.set)
@@ -204,7 +225,8 @@ func (l *list) append(key []exposure.Operand, m *exposure.Set) {
 	}
 }
 
-// settle hands on to lists what rules do to their members. It is to be called after Ruleset.MarkDynamic.
+// settle hands on to lists what rules do to their members. It is to be called after
+// Ruleset.MarkDynamic.
 func (s *Sets) settle() {
 	for _, l := range s.lists {
 		for _, m := range l.members {
@@ -217,7 +239,8 @@ func (s *Sets) settle() {
 	}
 }
 
-// Named is the contents of a set by its name, for rules that were read elsewhere; nil if it isn't there, can't be read, or has no model of its own, as lists of sets.
+// Named is the contents of a set by its name, for rules that were read elsewhere; nil if it isn't
+// there, can't be read, or has no model of its own, as lists of sets.
 func (s *Sets) Named(name string) *exposure.Set {
 	if i := s.find(name); i != nil && i.unknown == "" {
 		return i.set

@@ -6,7 +6,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
-// markChange reads the ways to write a mark that MARK and CONNMARK have in common (libxt_MARK.c, libxt_CONNMARK.c), as --set-xmark's value and mask.
+// markChange reads the ways to write a mark that MARK and CONNMARK have in common (libxt_MARK.c,
+// libxt_CONNMARK.c), as --set-xmark's value and mask.
 func markChange(o iptsave.Option) (value, mask uint32, ok bool) {
 	v, m, ok := parseMark(o.Value())
 	value, mask = uint32(v), uint32(m)

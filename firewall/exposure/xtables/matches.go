@@ -28,8 +28,8 @@ func (x *translator) match(e iptsave.Extension) []exposure.Statement {
 	}
 	translate, ok := x.option(e.Name)
 	if !ok {
-		// Known to depend on what can't be known (limit, hashlimit, recent, quota, time, string, owner,
-		// statistic, …), or never heard of: the same.
+		// Known to depend on what can't be known (limit, hashlimit, recent, quota, time, string,
+		// owner, statistic, …), or never heard of: the same.
 		return []exposure.Statement{
 			exposure.Unknown{
 				Text:     e.String(),
@@ -61,9 +61,15 @@ func (x *translator) option(match string) (func(iptsave.Option) exposure.Stateme
 	case "multiport":
 		return known(match, multiport), true
 	case "icmp":
-		return known(match, func(o iptsave.Option) exposure.Statement { return icmp(o, iana.ICMP) }), true
+		return known(
+			match,
+			func(o iptsave.Option) exposure.Statement { return icmp(o, iana.ICMP) },
+		), true
 	case "icmp6":
-		return known(match, func(o iptsave.Option) exposure.Statement { return icmp(o, iana.ICMPv6) }), true
+		return known(
+			match,
+			func(o iptsave.Option) exposure.Statement { return icmp(o, iana.ICMPv6) },
+		), true
 	case "mark":
 		return known(
 			match,
@@ -255,7 +261,13 @@ func physdev(o iptsave.Option) exposure.Statement {
 
 // pkttype: PACKET_* (include/uapi/linux/if_packet.h), the names of libxt_pkttype.
 func pkttype(o iptsave.Option) exposure.Statement {
-	names := map[string]uint64{"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2, "otherhost": 3}
+	names := map[string]uint64{
+		"unicast":   0,
+		"host":      0,
+		"broadcast": 1,
+		"multicast": 2,
+		"otherhost": 3,
+	}
 	n, ok := names[strings.ToLower(o.Value())]
 	if !ok {
 		return unknown(o)
@@ -305,7 +317,11 @@ func (x *translator) addrtype(e iptsave.Extension) []exposure.Statement {
 	return list
 }
 
-func (x *translator) addressType(o iptsave.Option, side xtmatch.Side, in, out bool) []exposure.Statement {
+func (x *translator) addressType(
+	o iptsave.Option,
+	side xtmatch.Side,
+	in, out bool,
+) []exposure.Statement {
 	var types uint16
 	for name := range strings.SplitSeq(o.Value(), ",") {
 		t, ok := addressTypes[strings.ToUpper(name)]
@@ -355,8 +371,10 @@ func socket(e iptsave.Extension) []exposure.Statement {
 
 func assignUnknown(to exposure.Field, text string) exposure.Assign {
 	return exposure.Assign{
-		To:    to,
-		Value: []exposure.Operand{{Field: exposure.FieldUnknown, Text: text, Max: exposure.Ones(32)}},
+		To: to,
+		Value: []exposure.Operand{
+			{Field: exposure.FieldUnknown, Text: text, Max: exposure.Ones(32)},
+		},
 	}
 }
 

@@ -7,7 +7,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
-// nat translates the targets of the table nat: net/netfilter/xt_nat.c, xt_MASQUERADE.c, xt_REDIRECT.c, xt_NETMAP.c.
+// nat translates the targets of the table nat: net/netfilter/xt_nat.c, xt_MASQUERADE.c,
+// xt_REDIRECT.c, xt_NETMAP.c.
 func (x *translator) nat(e iptsave.Extension) []exposure.Statement {
 	n := exposure.NAT{Family: x.family}
 	switch e.Name {
@@ -46,8 +47,8 @@ func (x *translator) nat(e iptsave.Extension) []exposure.Statement {
 	return []exposure.Statement{n}
 }
 
-// natRange reads "[address[-address]][:port[-port[/base]]]"; IPv6 addresses with ports stand in brackets, both in one pair
-// (parse_to in libxt_NAT.c).
+// natRange reads "[address[-address]][:port[-port[/base]]]"; IPv6 addresses with ports stand in
+// brackets, both in one pair (parse_to in libxt_NAT.c).
 func (x *translator) natRange(n *exposure.NAT, s string) bool {
 	addresses, ports, withPorts := s, "", false
 	switch {
@@ -109,8 +110,9 @@ func constant(v exposure.Value) *exposure.Operand {
 	return &o
 }
 
-// netmap keeps the host part of an address and replaces the network. In prerouting and output that is the destination, in input and
-// postrouting the source; a user chain has the hook of whoever jumps to it, so which it is shows when the table is complete: see settle.
+// netmap keeps the host part of an address and replaces the network. In prerouting and output that
+// is the destination, in input and postrouting the source; a user chain has the hook of whoever
+// jumps to it, so which it is shows when the table is complete: see settle.
 func (x *translator) netmap(e iptsave.Extension) []exposure.Statement {
 	if len(e.Options) != 1 || e.Options[0].Name != "--to" {
 		return effect(e)
@@ -143,8 +145,8 @@ func (p *pendingNetmap) of(kind exposure.NATKind) exposure.NAT {
 	return exposure.NAT{Kind: kind, Family: p.family, Addr: &a, Text: "netmap"}
 }
 
-// settle gives NETMAPs their direction, by the hooks from which their chains are reached. One that is reached from both kinds is
-// an Unknown effect.
+// settle gives NETMAPs their direction, by the hooks from which their chains are reached. One that
+// is reached from both kinds is an Unknown effect.
 func settle(t *exposure.Table, pending []*pendingNetmap) {
 	if len(pending) == 0 {
 		return

@@ -7,14 +7,16 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// A set of nets is looked up by the longest prefix first, and the first element found decides (mtype_test_cidrs in
-// net/netfilter/ipset/ip_set_hash_gen.h). Where all elements say "in", that is the union. Two things make more of it:
+// A set of nets is looked up by the longest prefix first, and the first element found decides
+// (mtype_test_cidrs in net/netfilter/ipset/ip_set_hash_gen.h). Where all elements say "in", that is
+// the union. Two things make more of it:
 //
 //   - an element with nomatch says "out", for all that is not in a longer prefix;
 //   - in hash:net,iface a net that is there with another interface ends the search too (hash_netiface4_data_equal counts
 //     it in *multi), so that 10.1.0.0/16,eth1 hides 10.0.0.0/8,eth0 from what comes from 10.1.0.0/16.
 //
-// Both are written out here: from the shortest prefix to the longest, each element takes away what it decides anew and adds what it lets in.
+// Both are written out here: from the shortest prefix to the longest, each element takes away what
+// it decides anew and adds what it lets in.
 
 // flat reports whether the elements are simply their union.
 func (s *ipset) flat() bool {
@@ -31,7 +33,8 @@ func (s *ipset) hasInterface() bool { return slices.Contains(s.dimensions, "ifac
 // mostBoxes bounds the work of resolve: boxes in hand times elements that cut into them.
 const mostBoxes = 50_000_000
 
-// resolve writes the elements out as disjoint boxes. What the elements have noted is lost; a condition makes the set unknown.
+// resolve writes the elements out as disjoint boxes. What the elements have noted is lost; a
+// condition makes the set unknown.
 func (s *ipset) resolve() {
 	for _, e := range s.elements {
 		if e.note != nil && e.note.Condition != "" {
@@ -40,7 +43,10 @@ func (s *ipset) resolve() {
 		}
 	}
 	slices.SortStableFunc(s.elements, func(a, b element) int {
-		return cmp.Or(cmp.Compare(a.lengths[0], b.lengths[0]), cmp.Compare(a.lengths[1], b.lengths[1]))
+		return cmp.Or(
+			cmp.Compare(a.lengths[0], b.lengths[0]),
+			cmp.Compare(a.lengths[1], b.lengths[1]),
+		)
 	})
 	if len(s.dimensions) == 1 {
 		s.resolveNets()
@@ -81,7 +87,8 @@ func (s *ipset) resolve() {
 	}
 }
 
-// levels cuts sorted elements into runs of equal prefix lengths, in which nets are disjoint or equal.
+// levels cuts sorted elements into runs of equal prefix lengths, in which nets are disjoint or
+// equal.
 func levels(list []element) [][]element {
 	var out [][]element
 	for i, e := range list {
@@ -93,11 +100,13 @@ func levels(list []element) [][]element {
 	return out
 }
 
-// overlaps reports whether another element has the same net and shares interfaces: which of the two is found first nobody can tell.
+// overlaps reports whether another element has the same net and shares interfaces: which of the two
+// is found first nobody can tell.
 func (s *ipset) overlaps(e element, level []element) bool {
 	for _, o := range level {
 		a, b := s.box(o), s.box(e)
-		if !o.nomatch && a[0] == b[0] && a[1].From.Compare(b[1].To) <= 0 && b[1].From.Compare(a[1].To) <= 0 {
+		if !o.nomatch && a[0] == b[0] && a[1].From.Compare(b[1].To) <= 0 &&
+			b[1].From.Compare(a[1].To) <= 0 {
 			return true
 		}
 	}

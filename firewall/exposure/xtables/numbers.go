@@ -26,8 +26,8 @@ func parsePort(s string) (uint64, bool) {
 	return uint64(n), ok
 }
 
-// parsePorts reads one port or a range with the separator, whose ends may be left out: "80", "domain",
-// "80:90", ":1023", "1024:". A name may hold the separator itself: "ftp-data".
+// parsePorts reads one port or a range with the separator, whose ends may be left out: "80",
+// "domain", "80:90", ":1023", "1024:". A name may hold the separator itself: "ftp-data".
 func parsePorts(s, separator string) (exposure.Range, bool) {
 	if n, ok := parsePort(s); ok {
 		return exposure.One(exposure.Number(n)), true

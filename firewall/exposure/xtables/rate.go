@@ -29,7 +29,11 @@ func rateOf(e iptsave.Extension) exposure.Rate {
 		return packetRate(rate, burst, exposure.Rate{Shared: true})
 	case "hashlimit":
 		_, over := options["--hashlimit-above"]
-		rate := cmp.Or(options["--hashlimit-above"], options["--hashlimit-upto"], options["--hashlimit"])
+		rate := cmp.Or(
+			options["--hashlimit-above"],
+			options["--hashlimit-upto"],
+			options["--hashlimit"],
+		)
 		modes := strings.Split(options["--hashlimit-mode"], ",")
 		return packetRate(rate, options["--hashlimit-burst"], exposure.Rate{
 			Over:   over,

@@ -14,8 +14,8 @@ type translator struct {
 	sets    *Sets
 	chain   func(name string) bool // whether the table has a chain of that name
 	comment string
-	// known are statements that other rules have too, by the option as it was written: most rules ask
-	// for one of a few protocols and ports. nil keeps none.
+	// known are statements that other rules have too, by the option as it was written: most rules
+	// ask for one of a few protocols and ports. nil keeps none.
 	known   map[string]exposure.Statement
 	pending *pendingNetmap // the rule's NETMAP, if it has one
 	wrong   *iptsave.Error // an option with an impossible value
@@ -33,7 +33,10 @@ func (x *translator) version() address.Family {
 const maxKnown = 4096
 
 // once translates an option, the first time that it comes.
-func (x *translator) once(o iptsave.Option, translate func(iptsave.Option) exposure.Statement) exposure.Statement {
+func (x *translator) once(
+	o iptsave.Option,
+	translate func(iptsave.Option) exposure.Statement,
+) exposure.Statement {
 	if s, ok := x.known[o.Text]; ok {
 		return s
 	}
@@ -44,12 +47,13 @@ func (x *translator) once(o iptsave.Option, translate func(iptsave.Option) expos
 	return s
 }
 
-// rule translates: what the header asks for, the matches in their order, what the target does. False for a rule that is not for the
-// family ("-4", "-6" in files for both).
+// rule translates: what the header asks for, the matches in their order, what the target does.
+// False for a rule that is not for the family ("-4", "-6" in files for both).
 func (x *translator) rule(r iptsave.Rule) ([]exposure.Statement, bool) {
 	var out []exposure.Statement
 	for _, o := range r.Header {
-		if o.Name == "-4" && x.family == exposure.FamilyIPv6 || o.Name == "-6" && x.family == exposure.FamilyIPv4 {
+		if o.Name == "-4" && x.family == exposure.FamilyIPv6 ||
+			o.Name == "-6" && x.family == exposure.FamilyIPv4 {
 			return nil, false
 		}
 		if s := x.once(o, x.header); s != nil {

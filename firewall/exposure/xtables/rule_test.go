@@ -10,7 +10,13 @@ import (
 )
 
 // readRules reads rules of one table in which every built-in chain and the chain "user" exist.
-func readRules(t *testing.T, family exposure.Family, table string, sets *Sets, rules ...string) []*exposure.Rule {
+func readRules(
+	t *testing.T,
+	family exposure.Family,
+	table string,
+	sets *Sets,
+	rules ...string,
+) []*exposure.Rule {
 	t.Helper()
 	text := "*" + table + "\n"
 	for _, c := range []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"} {
@@ -209,7 +215,11 @@ func TestComments(t *testing.T) {
 }
 
 func TestRulesForOneVersionOnly(t *testing.T) {
-	rules := []string{"-A INPUT -4 -s 10.0.0.1 -j DROP", "-A INPUT -6 -s ::1 -j DROP", "-A INPUT -j ACCEPT"}
+	rules := []string{
+		"-A INPUT -4 -s 10.0.0.1 -j DROP",
+		"-A INPUT -6 -s ::1 -j DROP",
+		"-A INPUT -j ACCEPT",
+	}
 	r := readRules(t, exposure.FamilyIPv6, "filter", nil, rules...)
 	if len(r) != 2 || r[0].Text != rules[1] || r[1].Number != 2 {
 		t.Errorf("%+v", r)
@@ -330,7 +340,14 @@ func TestListsGrowWithTheirMembers(t *testing.T) {
 	if err := sets.Read("sets", strings.NewReader(testSets), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
-	r := readRules(t, exposure.FamilyIPv4, "filter", sets, "-A INPUT -m set --match-set all src -j DROP", "-A INPUT -j SET --add-set hosts src")
+	r := readRules(
+		t,
+		exposure.FamilyIPv4,
+		"filter",
+		sets,
+		"-A INPUT -m set --match-set all src -j DROP",
+		"-A INPUT -j SET --add-set hosts src",
+	)
 	if m := r[0].Statements[0].(exposure.Match); !m.In.Grows || m.In.Shrinks {
 		t.Errorf("%+v", m.In)
 	}

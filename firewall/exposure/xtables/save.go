@@ -108,7 +108,8 @@ type saveReader struct {
 
 	table   *exposure.Table // the one that is open
 	pending []*pendingNetmap
-	// undeclared are built-in chains of the open table that rules have named, and no line ":CHAIN …".
+	// undeclared are built-in chains of the open table that rules have named, and no line ":CHAIN
+	// …".
 	undeclared map[string]bool
 	moved      int
 }
@@ -134,12 +135,16 @@ func (s *saveReader) line(l *iptsave.Line) error {
 	return nil
 }
 
-// remark reads what the programs say in comments: which of them it is, and what they couldn't print.
+// remark reads what the programs say in comments: which of them it is, and what they couldn't
+// print.
 func (s *saveReader) remark(line string) error {
 	if program, ok := iptsave.GeneratedBy(line); ok {
 		if s.family = FamilyOfProgram(program); s.family == exposure.FamilyUnspec {
-			return fmt.Errorf("this is the output of %s-save, which rules over no IP packets: give "+
-				"iptables-save's or ip6tables-save's", program.Name)
+			return fmt.Errorf(
+				"this is the output of %s-save, which rules over no IP packets: give "+
+					"iptables-save's or ip6tables-save's",
+				program.Name,
+			)
 		}
 	}
 	if table, ok := iptsave.Incompatible(line); ok {
@@ -175,8 +180,12 @@ func (s *saveReader) policy(l *iptsave.Line) error {
 		return exposure.XTablesBase(s.table.Name, chain, exposure.VerdictAccept) != nil
 	}
 	if base("OUTPUT") && !base(l.Chain) {
-		return fmt.Errorf("chain %s isn't in table %s: keep the command lines (`iptables -t … -S`) "+
-			"between the listings, or use iptables-save", firewall.Excerpt(l.Chain), s.table.Name)
+		return fmt.Errorf(
+			"chain %s isn't in table %s: keep the command lines (`iptables -t … -S`) "+
+				"between the listings, or use iptables-save",
+			firewall.Excerpt(l.Chain),
+			s.table.Name,
+		)
 	}
 	return s.chain(l)
 }
@@ -238,8 +247,8 @@ func (s *saveReader) addChain(l *iptsave.Line) *exposure.Chain {
 	c := &exposure.Chain{Name: l.Chain, Origin: s.origin(l.Number)}
 	c.Base = exposure.XTablesBase(s.table.Name, l.Chain, exposure.VerdictAccept)
 	if c.Base != nil {
-		// Later chains were registered earlier or later, nobody knows: as the model wants it, backwards
-		// from the order of the dump.
+		// Later chains were registered earlier or later, nobody knows: as the model wants it,
+		// backwards from the order of the dump.
 		c.Base.Rank = -s.base
 		s.base++
 	}
@@ -319,8 +328,11 @@ func (s *saveReader) checkTarget(e *iptsave.Extension, line int, words []iptsave
 	}
 	if e.Goto || len(e.Options) == 0 && !maybeExtension(e.Name) {
 		at := slices.IndexFunc(words, func(w iptsave.Word) bool { return w.Text == e.Name })
-		return &iptsave.Error{Column: words[at].Column, Err: fmt.Errorf("chain %s isn't in table %s: "+
-			"give the whole output of iptables-save", firewall.Excerpt(e.Name), s.table.Name)}
+		return &iptsave.Error{
+			Column: words[at].Column,
+			Err: fmt.Errorf("chain %s isn't in table %s: "+
+				"give the whole output of iptables-save", firewall.Excerpt(e.Name), s.table.Name),
+		}
 	}
 	s.partly(fmt.Sprintf(
 		"%s:%d: %s is neither a chain of table %s nor a known target, so what it does is undecided",

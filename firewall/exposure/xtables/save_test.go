@@ -31,11 +31,15 @@ func TestWhereThingsStand(t *testing.T) {
 	table := rs.Tables[0]
 	input := table.Chain("INPUT")
 	r := input.Rules[0]
-	if table.System != exposure.XTables || table.Family != exposure.FamilyIPv4 || input.Base.Policy != exposure.VerdictDrop || input.Base.Hook != exposure.HookInput ||
-		table.Chain("f2b-sshd").Base != nil || len(rs.Missing) != 0 {
+	if table.System != exposure.XTables || table.Family != exposure.FamilyIPv4 ||
+		input.Base.Policy != exposure.VerdictDrop ||
+		input.Base.Hook != exposure.HookInput ||
+		table.Chain("f2b-sshd").Base != nil ||
+		len(rs.Missing) != 0 {
 		t.Errorf("%+v", table)
 	}
-	if r.Text != "-A INPUT -p tcp -m tcp --dport 22 -j f2b-sshd" || r.Number != 1 || r.Origin != (exposure.Origin{File: "rules.v4", Line: 7}) {
+	if r.Text != "-A INPUT -p tcp -m tcp --dport 22 -j f2b-sshd" || r.Number != 1 ||
+		r.Origin != (exposure.Origin{File: "rules.v4", Line: 7}) {
 		t.Errorf("%+v", r)
 	}
 	if r.Where() != "ip filter INPUT rule 1 (rules.v4:7)" || r.Owner() != "fail2ban" {
@@ -110,7 +114,11 @@ func TestWhatTheDumpLeavesOutIsMissing(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		}
-		if len(rs.Missing) != 1 || !strings.HasPrefix(rs.Missing[0].Family.String()+" "+rs.Missing[0].What+": "+rs.Missing[0].Why, want) {
+		if len(rs.Missing) != 1 ||
+			!strings.HasPrefix(
+				rs.Missing[0].Family.String()+" "+rs.Missing[0].What+": "+rs.Missing[0].Why,
+				want,
+			) {
 			t.Errorf("%s: %+v, %v", want, rs.Missing, err)
 		}
 	}
@@ -160,7 +168,8 @@ func FuzzReadSave(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, family := range []exposure.Family{exposure.FamilyUnspec, exposure.FamilyIPv4, exposure.FamilyIPv6} {
 			rs := &exposure.Ruleset{}
-			if err := ReadSave("f", family, strings.NewReader(text), nil, rs); err != nil && len(rs.Tables) > 0 {
+			if err := ReadSave("f", family, strings.NewReader(text), nil, rs); err != nil &&
+				len(rs.Tables) > 0 {
 				t.Error("an error, and tables")
 			}
 			for _, v := range []exposure.Hook{exposure.HookPrerouting, exposure.HookInput} {
@@ -174,7 +183,13 @@ func BenchmarkReadSave(b *testing.B) {
 	var text strings.Builder
 	text.WriteString("*filter\n:INPUT DROP [0:0]\n")
 	for i := range 10000 {
-		text.WriteString("-A INPUT -s 10." + itoa(i/256) + "." + itoa(i%256) + ".0/24 -p tcp -m tcp --dport 22 -m conntrack --ctstate NEW -m comment --comment \"a rule\" -j ACCEPT\n")
+		text.WriteString(
+			"-A INPUT -s 10." + itoa(
+				i/256,
+			) + "." + itoa(
+				i%256,
+			) + ".0/24 -p tcp -m tcp --dport 22 -m conntrack --ctstate NEW -m comment --comment \"a rule\" -j ACCEPT\n",
+		)
 	}
 	text.WriteString("COMMIT\n")
 	b.SetBytes(int64(text.Len()))

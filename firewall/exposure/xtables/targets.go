@@ -9,18 +9,20 @@ import (
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
-// noEffect are the targets that let the packet go on as it is, or change what doesn't decide where it goes: its TOS, TTL, MSS.
+// noEffect are the targets that let the packet go on as it is, or change what doesn't decide where
+// it goes: its TOS, TTL, MSS.
 var noEffect = map[string]bool{
 	"LOG": true, "NFLOG": true, "ULOG": true, "AUDIT": true, "TRACE": true, "TEE": true, "TCPMSS": true, "TCPOPTSTRIP": true, "CHECKSUM": true,
 	"DSCP": true, "TOS": true, "TTL": true, "HL": true, "ECN": true, "CLASSIFY": true, "IDLETIMER": true, "LED": true, "RATEEST": true,
 	"SECMARK": true, "CONNSECMARK": true,
 }
 
-// NoEffect reports whether a target lets every packet go on as it is, as far as it decides where the packet goes: "LOG", "TCPMSS". Readers of
-// nf_tables ask it about iptables-nft's targets.
+// NoEffect reports whether a target lets every packet go on as it is, as far as it decides where
+// the packet goes: "LOG", "TCPMSS". Readers of nf_tables ask it about iptables-nft's targets.
 func NoEffect(target string) bool { return noEffect[target] }
 
-// target translates -j and -g with what belongs to them. nil is a rule without a target, which does nothing but count.
+// target translates -j and -g with what belongs to them. nil is a rule without a target, which does
+// nothing but count.
 func (x *translator) target(e *iptsave.Extension) []exposure.Statement {
 	if e == nil {
 		return nil
@@ -69,10 +71,29 @@ func (x *translator) target(e *iptsave.Extension) []exposure.Statement {
 // isKnownTarget reports whether target has a meaning for a name that is no chain's.
 func isKnownTarget(name string) bool {
 	switch name {
-	case "ACCEPT", "DROP", "RETURN", "REJECT", "QUEUE", "NFQUEUE", "MARK", "CONNMARK", "DNAT", "SNAT",
-		"MASQUERADE", "REDIRECT", "NETMAP", "TPROXY", "CT", "NOTRACK", "SET", "HMARK",
+	case "ACCEPT",
+		"DROP",
+		"RETURN",
+		"REJECT",
+		"QUEUE",
+		"NFQUEUE",
+		"MARK",
+		"CONNMARK",
+		"DNAT",
+		"SNAT",
+		"MASQUERADE",
+		"REDIRECT",
+		"NETMAP",
+		"TPROXY",
+		"CT",
+		"NOTRACK",
+		"SET",
+		"HMARK",
 		// These are known to have any effect.
-		"SYNPROXY", "CLUSTERIP", "DNPT", "SNPT":
+		"SYNPROXY",
+		"CLUSTERIP",
+		"DNPT",
+		"SNPT":
 		return true
 	}
 	return noEffect[name]
@@ -80,7 +101,8 @@ func isKnownTarget(name string) bool {
 
 func one(s exposure.Statement) []exposure.Statement { return []exposure.Statement{s} }
 
-// effect is a target of which nothing is known. SYNPROXY, CLUSTERIP, DNPT and the like end here too.
+// effect is a target of which nothing is known. SYNPROXY, CLUSTERIP, DNPT and the like end here
+// too.
 func effect(e iptsave.Extension) []exposure.Statement {
 	return one(exposure.Unknown{Text: e.String(), Effect: true})
 }
@@ -103,7 +125,8 @@ func reject(e *iptsave.Extension) exposure.Statement {
 	return v
 }
 
-// tproxy: net/netfilter/xt_TPROXY.c. Port 0 is the packet's own, the address of zeros the interface's.
+// tproxy: net/netfilter/xt_TPROXY.c. Port 0 is the packet's own, the address of zeros the
+// interface's.
 func (x *translator) tproxy(e iptsave.Extension) []exposure.Statement {
 	var port, value, mask uint64
 	var address netip.Addr
@@ -126,8 +149,9 @@ func (x *translator) tproxy(e iptsave.Extension) []exposure.Statement {
 	return xtmatch.TProxy(x.version(), address, uint16(port), uint32(value), uint32(mask))
 }
 
-// ct is the targets CT and NOTRACK: net/netfilter/xt_CT.c. Whatever else CT sets, it attaches a connection template with a zone, 0 if none is
-// given; a packet that has one is not marked untracked by a later rule. So the zone is assigned in every case.
+// ct is the targets CT and NOTRACK: net/netfilter/xt_CT.c. Whatever else CT sets, it attaches a
+// connection template with a zone, 0 if none is given; a packet that has one is not marked
+// untracked by a later rule. So the zone is assigned in every case.
 func ct(e iptsave.Extension) []exposure.Statement {
 	if e.Name == "NOTRACK" {
 		return one(exposure.NoTrack{})

@@ -105,7 +105,10 @@ func icmp(o iptsave.Option, names map[string]iana.Message) exposure.Statement {
 		return unknown(o)
 	}
 	return exposure.Match{
-		Key: []exposure.Operand{exposure.Of(exposure.FieldICMPType), exposure.Of(exposure.FieldICMPCode)},
+		Key: []exposure.Operand{
+			exposure.Of(exposure.FieldICMPType),
+			exposure.Of(exposure.FieldICMPCode),
+		},
 		In: &exposure.Set{
 			Width: 2,
 			Keys:  []exposure.Range{typ, exposure.Numbers(uint64(m.First), uint64(m.Last))},

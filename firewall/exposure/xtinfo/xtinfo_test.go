@@ -89,7 +89,10 @@ func TestSizes(t *testing.T) {
 	for _, family := range []address.Family{address.IPv4, address.IPv6} {
 		c := Context{Family: family}
 		for k, l := range matches {
-			if got, _ := Match(c, Info{k.name, k.revision, make([]byte, l.size-1)}); len(got) != 1 || reflect.TypeOf(got[0]) != reflect.TypeFor[exposure.Unknown]() {
+			if got, _ := Match(c, Info{k.name, k.revision, make([]byte, l.size-1)}); len(
+				got,
+			) != 1 ||
+				reflect.TypeOf(got[0]) != reflect.TypeFor[exposure.Unknown]() {
 				t.Errorf("%v cut short: %+v", k, got)
 			}
 			Match(c, Info{k.name, k.revision, make([]byte, l.size)})
@@ -97,7 +100,10 @@ func TestSizes(t *testing.T) {
 		}
 		for k, l := range targets {
 			if l.size > 0 {
-				if got := Target(c, Info{k.name, k.revision, make([]byte, l.size-1)}); len(got) != 1 || got[0] != (exposure.Statement)(exposure.Unknown{Text: unknownText("target", Info{k.name, k.revision, nil}), Effect: true}) {
+				if got := Target(c, Info{k.name, k.revision, make([]byte, l.size-1)}); len(
+					got,
+				) != 1 ||
+					got[0] != (exposure.Statement)(exposure.Unknown{Text: unknownText("target", Info{k.name, k.revision, nil}), Effect: true}) {
 					t.Errorf("%v cut short: %+v", k, got)
 				}
 			}

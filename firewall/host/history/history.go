@@ -35,8 +35,8 @@ import (
 const (
 	// Keep is how many generations are kept.
 	Keep = 50
-	// keepBytes is how large they may be together with their sets, since a million sources take 8 MB
-	// of IPv4, or 32 of IPv6; the newest keepLeast are kept however large they are.
+	// keepBytes is how large they may be together with their sets, since a million sources take 8
+	// MB of IPv4, or 32 of IPv6; the newest keepLeast are kept however large they are.
 	keepBytes = 256 << 20
 	keepLeast = 5
 )

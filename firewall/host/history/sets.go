@@ -229,7 +229,8 @@ func (s *Store) derive(set address.Set, last *Generation, own storedSets) (store
 			add, remove := address.Diff(set, x.set)
 			x.added = x.added.Minus(remove).Union(add)
 			x.removed = x.removed.Union(remove).Minus(x.added)
-			if changed := x.changed(); changed > x.size/maxChanged || found && changed >= best.changed() {
+			if changed := x.changed(); changed > x.size/maxChanged ||
+				found && changed >= best.changed() {
 				continue
 			}
 			x.set = set

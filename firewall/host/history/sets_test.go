@@ -286,8 +286,8 @@ func TestOldGenerationsStayReadable(t *testing.T) {
 	holds(t, s, 1, g.State.Services[0].Sources)
 }
 
-// TestWithAnEqualState checks that a generation takes over the sets of an equal State, and that what
-// follows still builds on the same base.
+// TestWithAnEqualState checks that a generation takes over the sets of an equal State, and that
+// what follows still builds on the same base.
 func TestWithAnEqualState(t *testing.T) {
 	s := open(t)
 	g := letting("x", many(20_000))

@@ -29,6 +29,9 @@ func UntilNoneRepeats(pause func(time.Duration) error, read func() (twice bool, 
 			return err
 		}
 	}
-	return fmt.Errorf("elements came twice, %d times in a row: the kernel has not finished sorting "+
-		"them; try again", maxReadings)
+	return fmt.Errorf(
+		"elements came twice, %d times in a row: the kernel has not finished sorting "+
+			"them; try again",
+		maxReadings,
+	)
 }

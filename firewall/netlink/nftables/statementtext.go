@@ -478,7 +478,12 @@ var (
 		9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited"}
 	unreachable6 = []string{0: "no-route", 1: "admin-prohibited", 3: "addr-unreachable",
 		4: "port-unreachable", 5: "policy-fail", 6: "reject-route"}
-	unreachableAny = []string{"no-route", "port-unreachable", "host-unreachable", "admin-prohibited"}
+	unreachableAny = []string{
+		"no-route",
+		"port-unreachable",
+		"host-unreachable",
+		"admin-prohibited",
+	}
 )
 
 // reject is what is answered. nft leaves out that a port is unreachable, where both IP versions get

@@ -36,8 +36,8 @@ type clause struct {
 	ensure context
 }
 
-// Naming tells a rule's text what the rule itself doesn't say. Without it, an interface is written by
-// its index, and a set of the rule's own as "{ … }".
+// Naming tells a rule's text what the rule itself doesn't say. Without it, an interface is written
+// by its index, and a set of the rule's own as "{ … }".
 type Naming struct {
 	Interface func(index uint64) string // "": there is none
 	Set       func(name string) string  // the elements of a set of the rule's own: "{ 22, 80 }"
