@@ -89,7 +89,7 @@ func TestSetErrorsSayWhere(t *testing.T) {
 		}
 	}
 	if err := NewSets().Read("f", endless{}, time.Time{}); err == nil ||
-		!strings.Contains(err.Error(), "more than 64 MiB") {
+		!strings.Contains(err.Error(), "more than 40 MiB") {
 		t.Error(err)
 	}
 }

@@ -150,7 +150,7 @@ func TestVariantOf(t *testing.T) {
 
 func TestTooMuchIsRefused(t *testing.T) {
 	err := ReadSave("f", exposure.FamilyIPv4, endless{}, nil, &exposure.Ruleset{})
-	if err == nil || !strings.Contains(err.Error(), "more than 64 MiB") {
+	if err == nil || !strings.Contains(err.Error(), "more than 40 MiB") {
 		t.Error(err)
 	}
 }
