@@ -204,10 +204,10 @@ func (v *value) setBits() (bits, mask string, ok bool) {
 		}
 		kept[i] |= v.xor[i]
 	}
-	if mask = string(kept); strings.Trim(mask, "\xff") == "" {
-		mask = ""
+	if bits, isPrefix := PrefixBits(string(kept)); isPrefix && bits == 8*len(kept) {
+		return v.xor, "", true // nothing is cleared
 	}
-	return v.xor, mask, true
+	return v.xor, string(kept), true
 }
 
 // write is a value of the same kind.
