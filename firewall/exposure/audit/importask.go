@@ -28,8 +28,8 @@ type survey struct {
 	destinations map[netip.Addr]bool
 	// mayRefuse are the rules that refuse sources which can't be known.
 	mayRefuse sync.Map
-	// added are the rules that add to a set, by setKey.
-	added sync.Map
+	// users are the rules that update a set, by the set's name.
+	users sync.Map
 	// tooManyPorts: the rules distinguish too many ports to ask about all of them.
 	tooManyPorts bool
 	// defaults are the profiles of most ports, by protocol and interface.

@@ -51,7 +51,11 @@ func (s *survey) banRate(
 				m.Key[0] != exposure.Of(exposure.FieldSource6) {
 			return exposure.Rate{}, nil, false
 		}
-		for _, r := range s.adders(looks.Chain.Table, m.In.Name) {
+		found, same := s.adders(m)
+		if !same {
+			return exposure.Rate{}, nil, false
+		}
+		for _, r := range found {
 			over := overRate(r)
 			if !over.Known() || !about(r, ports) {
 				return exposure.Rate{}, nil, false
@@ -65,48 +69,53 @@ func (s *survey) banRate(
 	return rate, adders, rate.Known()
 }
 
-// setKey is a set's place: sets of one name in a table are one.
-type setKey struct {
-	system exposure.System
-	family exposure.Family
-	table  string
-	set    string
+// adders are the rules that add to the set of a look-up, without those that only renew an element.
+// The rules of all tables count: an ipset belongs to none. same is false if a rule may add
+// something else than what is looked up.
+func (s *survey) adders(looks exposure.Match) (rules []*exposure.Rule, same bool) {
+	for _, c := range s.setUsers(looks.In.Name) {
+		adds, renews := false, false
+		for _, st := range c.Statements {
+			switch st := st.(type) {
+			case exposure.SetUpdate:
+				if st.Set == nil || st.Set.Name != looks.In.Name || st.Op != exposure.SetAdd {
+					continue
+				}
+				// A set of another table may have the same name; then this one's rate says nothing.
+				if st.Set != looks.In || !slices.Equal(st.Key, looks.Key) {
+					return nil, false
+				}
+				adds = true
+			case exposure.Match:
+				renews = renews || st.In == looks.In && !st.Not && slices.Equal(st.Key, looks.Key)
+			}
+		}
+		if adds && !renews {
+			rules = append(rules, c)
+		}
+	}
+	return rules, true
 }
 
-// adders are the rules of a table that add to a set, without those that only renew an element.
-func (s *survey) adders(t *exposure.Table, set string) []*exposure.Rule {
-	k := setKey{t.System, t.Family, t.Name, set}
-	if known, ok := s.added.Load(k); ok {
+// setUsers are the rules that update a set of a name.
+func (s *survey) setUsers(name string) []*exposure.Rule {
+	if known, ok := s.users.Load(name); ok {
 		return known.([]*exposure.Rule)
 	}
-	out := s.findAdders(t, set)
-	s.added.Store(k, out)
-	return out
-}
-
-func (s *survey) findAdders(t *exposure.Table, set string) (out []*exposure.Rule) {
-	named := func(in *exposure.Set) bool { return in != nil && in.Name == set }
-	for _, x := range s.Rules.Tables {
-		if x.Family != t.Family || x.Name != t.Name || x.System != t.System {
-			continue
-		}
-		for _, c := range x.Chains {
+	var out []*exposure.Rule
+	for _, t := range s.Rules.Tables {
+		for _, c := range t.Chains {
 			for _, r := range c.Rules {
-				adds, looks := false, false
-				for _, st := range r.Statements {
-					switch st := st.(type) {
-					case exposure.SetUpdate:
-						adds = adds || named(st.Set) && st.Op == exposure.SetAdd
-					case exposure.Match:
-						looks = looks || named(st.In) && !st.Not
-					}
-				}
-				if adds && !looks {
+				if slices.ContainsFunc(r.Statements, func(st exposure.Statement) bool {
+					u, is := st.(exposure.SetUpdate)
+					return is && u.Set != nil && u.Set.Name == name
+				}) {
 					out = append(out, r)
 				}
 			}
 		}
 	}
+	s.users.Store(name, out)
 	return out
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/nfttext"
+	"github.com/portgrave/portgrave/firewall/exposure/xtables"
 )
 
 // A set of bans that packets fill when they are too fast becomes a rate, on the ports that fill it.
@@ -28,6 +29,10 @@ func TestImportRatesBans(t *testing.T) {
 		{"renews", "  tcp dport 22 ip saddr @bans update @bans { ip saddr } drop\n  " + add + "\n", everyone, everyone, minute},
 		{"bars from other ports too", "  ip saddr @bans drop\n  " + add + "\n", everyone, address.Set{}, minute},
 		{"another rule adds", "  tcp dport 22 ip saddr @bans drop\n  tcp dport 23 add @bans { ip saddr }\n  " + add + "\n",
+			address.Set{}, everyone, nil},
+		{"adds the destination", "  tcp dport 22 ip saddr @bans drop\n  tcp dport 22 ct state new limit rate over 10/minute add @bans { ip daddr }\n",
+			address.Set{}, everyone, nil},
+		{"another rule adds by another key", "  tcp dport 22 ip saddr @bans drop\n  tcp dport 23 ip saddr @bans add @bans { ip daddr }\n  " + add + "\n",
 			address.Set{}, everyone, nil},
 		{"knocking", "  tcp dport 22 ip saddr != @bans drop\n  " + add + "\n", address.Set{}, everyone, nil},
 	} {
@@ -75,6 +80,54 @@ func TestImportRatesBans(t *testing.T) {
 		if tt.rate != nil &&
 			!strings.Contains(strings.Join(ssh.Rated, "\n"), "limit rate over 10/minute") {
 			t.Errorf("%s: rated %q", tt.name, ssh.Rated)
+		}
+	}
+}
+
+// An ipset belongs to no table: rules of any table may add to it.
+func TestImportBansOfIpsets(t *testing.T) {
+	const (
+		filter = "*filter\n:INPUT DROP [0:0]\n" +
+			"-A INPUT -p tcp -m tcp --dport 22 -m set --match-set bans src -j DROP\n" +
+			"-A INPUT -p tcp -m tcp --dport 22 -m hashlimit --hashlimit-above 10/minute " +
+			"--hashlimit-burst 5 --hashlimit-mode srcip --hashlimit-name ssh " +
+			"-j SET --add-set bans src\n" +
+			"-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\nCOMMIT\n"
+		honeypot = "*mangle\n:PREROUTING ACCEPT [0:0]\n" +
+			"-A PREROUTING -p tcp -m tcp --dport 23 -j SET --add-set bans src\nCOMMIT\n"
+	)
+	for name, tt := range map[string]struct {
+		rules string
+		want  address.Set
+		rated bool
+	}{
+		"a rate":     {filter, address.Must("0.0.0.0/0"), true},
+		"a honeypot": {honeypot + filter, address.Set{}, false},
+	} {
+		rs, sets := &exposure.Ruleset{}, xtables.NewSets()
+		ipset := "create bans hash:ip family inet hashsize 1024 maxelem 65536 timeout 300\n"
+		if err := sets.Read("s", strings.NewReader(ipset), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		err := xtables.ReadSave("f", exposure.FamilyIPv4, strings.NewReader(tt.rules), sets, rs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rs.MarkDynamic()
+		in := Input{
+			Rules:   rs,
+			Host:    world(),
+			Sockets: listening("sshd 0.0.0.0:22"),
+			Now:     time.Now(),
+		}
+		out, err := Import(context.Background(), in, ImportOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ssh := serviceFor(out, firewall.TCP, 22)
+		if ssh == nil || !ssh.Sources.Intersect(address.Must("0.0.0.0/0")).Equal(tt.want) ||
+			(ssh.Rate != nil) != tt.rated {
+			t.Errorf("%s: %+v", name, ssh)
 		}
 	}
 }
