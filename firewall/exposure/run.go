@@ -87,15 +87,18 @@ func (w *walk) runPlainRules(c *chain, i int, k *cursor, f *flow, back *[]flow) 
 	}
 	plains := w.plains(c)
 	var held []int // with few sources each: a sweep over a long list takes longer than a merge
+	ranges := 0     // of these
 	flush := func() {
 		if len(held) >= minRun {
+			w.spendRanges(ranges)
+			w.spend(stepsPerSwept * ranges)
 			*f = w.applyRun(c, newRun(plains, held, maxNamedAmongOthers), *f, back)
 			held = nil
 		}
 		for _, i := range held {
 			w.applyPlain(c, i, f, back)
 		}
-		held = held[:0]
+		held, ranges = held[:0], 0
 	}
 	done := false
 	for {
@@ -111,7 +114,9 @@ func (w *walk) runPlainRules(c *chain, i int, k *cursor, f *flow, back *[]flow) 
 		done = true
 		if t == Yes {
 			if p.in.Len() <= maxSwept {
-				held = append(held, i)
+				if held, ranges = append(held, i), ranges+p.in.Len(); ranges >= maxHeldRanges {
+					flush()
+				}
 			} else {
 				flush()
 				w.applyPlain(c, i, f, back)
