@@ -87,7 +87,7 @@ func (w *walk) runPlainRules(c *chain, i int, k *cursor, f *flow, back *[]flow) 
 	}
 	plains := w.plains(c)
 	var held []int // with few sources each: a sweep over a long list takes longer than a merge
-	ranges := 0     // of these
+	ranges := 0    // of these
 	flush := func() {
 		if len(held) >= minRun {
 			w.spendRanges(ranges)

@@ -82,6 +82,9 @@ func (c *compiler) condition(when pipeline.Condition) (out forms) {
 		b.l4proto(byte(x))
 	case pipeline.Carries:
 		b.l4proto(byte(x))
+		if f, one := pipeline.VersionOf(firewall.Protocol(x)); one {
+			b.family(f)
+		}
 	case pipeline.Message:
 		b.icmpType(x.Family, x.Type)
 	case pipeline.UDP:

@@ -123,7 +123,7 @@ func Essential(s firewall.State) (rules []Rule) {
 		rules = append(rules, If(Message(m)).Accept())
 	}
 	if s.Essentials.Has(firewall.EssentialMulticastMembership) {
-		rules = append(rules, If(Only(address.IPv4), Carries(firewall.IGMP)).Accept())
+		rules = append(rules, If(Carries(firewall.IGMP)).Accept())
 	}
 	if s.Essentials.Has(firewall.EssentialDHCP) {
 		rules = append(rules,

@@ -109,7 +109,7 @@ func TestUnlisted(t *testing.T) {
 	got := rulesText(append(Essential(all), Announced()...))
 	for _, rule := range []string{
 		"  ipv4 destination-unreachable → accept\n", "  ipv6 nd-neighbor-solicit → accept\n",
-		"  ipv4 echo-request → accept\n", "  ipv4, carries igmp → accept\n",
+		"  ipv4 echo-request → accept\n", "  carries igmp → accept\n",
 	} {
 		if !strings.Contains(got, rule) {
 			t.Errorf("no %q in\n%s", rule, got)
@@ -284,6 +284,24 @@ func TestRenderersKnowEveryWord(t *testing.T) {
 			handled := regexp.MustCompile(`(case |, |\t)pipeline\.` + w + `\b[:,]`)
 			if w != "Other" && !handled.Match(code) {
 				t.Errorf("%s doesn't render %s", backend, w)
+			}
+		}
+	}
+}
+
+// A rule has a copy for each form of its action, and each copy its end. So what is done in several
+// steps, as a record is, doesn't end.
+func TestRecordsDontEnd(t *testing.T) {
+	svc := firewall.Service{Name: "a"}
+	for _, how := range []firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject} {
+		chains := []Chain{
+			SpoofedChain(), DirectRefusal(how), UnlistedRefusal(how), Refusal(svc, how), AllowChain(svc),
+		}
+		for _, c := range chains {
+			for _, r := range c.Rules {
+				if _, records := r.Do.(Record); records && r.End != (End{}) {
+					t.Errorf("%s", text(c))
+				}
 			}
 		}
 	}

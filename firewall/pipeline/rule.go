@@ -169,11 +169,11 @@ type (
 	DialledAt firewall.Service
 	// Listed is a protocol that services list as a whole.
 	Listed firewall.Protocol
-	// Carries is any other protocol. ICMP, IGMP and ICMPv6 belong to one IP version each.
+	// Carries is any other protocol, in the IP version that it belongs to: see VersionOf.
 	Carries firewall.Protocol
 	// Message is an ICMP message.
 	Message firewall.ICMPMessage
-	// UDP has these ports; 0 is any.
+	// UDP has these ports; Source 0 is any.
 	UDP struct{ Source, Destination uint16 }
 	// Note is for people who read the rules of an engine that has comments: it always holds.
 	Note string
@@ -199,8 +199,20 @@ func (UDP) condition()            {}
 func (Note) condition()           {}
 func (OverRate) condition()       {}
 
+// VersionOf is the one IP version that a protocol belongs to; false if both carry it.
+func VersionOf(p firewall.Protocol) (address.Family, bool) {
+	switch p {
+	case firewall.ICMP, firewall.IGMP:
+		return address.IPv4, true
+	case firewall.ICMPv6:
+		return address.IPv6, true
+	}
+	return 0, false
+}
+
 // Forms are the words of a rule in an engine, but for its end: one list for each way to combine the
-// forms of its conditions and of its action. A condition without a form leaves none.
+// forms of its conditions and of its action. A condition without a form leaves none. Each list gets
+// the rule's end, so an action of a rule that ends has forms of which a packet meets one.
 func Forms[W any](r Rule, condition func(Condition) [][]W, action func(Action) [][]W) [][]W {
 	all := [][]W{nil}
 	add := func(forms [][]W) {

@@ -145,17 +145,21 @@ func (c *compiler) listed(p firewall.Protocol) forms {
 	return words("-p", number(p))
 }
 
-// carries matches a protocol by the name that iptables prints.
+// carries matches a protocol by the name that iptables prints, and IGMP by its number.
 func (c *compiler) carries(p firewall.Protocol) forms {
+	name := p.String()
 	switch p {
 	case firewall.ICMP:
-		return c.only(address.IPv4, "-p", "icmp")
-	case firewall.IGMP:
-		return c.only(address.IPv4, "-p", number(p))
+		name = "icmp"
 	case firewall.ICMPv6:
-		return c.only(address.IPv6, "-p", "ipv6-icmp")
+		name = "ipv6-icmp"
+	case firewall.IGMP:
+		name = number(p)
 	}
-	return words("-p", p.String())
+	if f, one := pipeline.VersionOf(p); one {
+		return c.only(f, "-p", name)
+	}
+	return words("-p", name)
 }
 
 // number is how a protocol is named to iptables: not every host has an /etc/protocols to look names
