@@ -45,7 +45,7 @@ func (p portRule) rule() int { return int(p & math.MaxUint32) }
 // ofPort returns the rules that name a port, from a rule on.
 func (c *prepared) ofPort(port uint16, from int) []portRule {
 	first, _ := slices.BinarySearch(c.byPort, portRuleOf(port, from))
-	end, _ := slices.BinarySearch(c.byPort, portRuleOf(port, math.MaxUint32))
+	end, _ := slices.BinarySearch(c.byPort, portRule(port)<<32|math.MaxUint32)
 	return c.byPort[first:end]
 }
 

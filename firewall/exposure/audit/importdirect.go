@@ -155,8 +155,8 @@ func (n *forwarding) ask(
 		return
 	}
 	answer, err := n.evaluator.EvaluateWithin(q, &n.budget)
-	if err != nil {
-		return
+	if n.tooMuch = err != nil || n.budget.Cut > 0; n.tooMuch {
+		return // of an answer in part, nothing is known
 	}
 	for _, p := range answer.Pieces {
 		sources := p.Sources.Minus(n.unroutable[slot(q.Family)]).Minus(behind)

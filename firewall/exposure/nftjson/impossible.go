@@ -125,10 +125,14 @@ const maxAbsent = 16
 func (d *Document) warn(t *table, names []string) {
 	for _, name := range names {
 		what := Place{t.Family.String(), t.Name, name}
-		if d.absent[what] || len(d.absent) == maxAbsent {
+		if d.absent[what] || len(d.absent) > maxAbsent {
 			continue
 		}
 		d.absent[what] = true
+		if len(d.absent) > maxAbsent {
+			d.warnings = append(d.warnings, d.name+": more sets are missing than are named here")
+			continue
+		}
 		d.warnings = append(d.warnings, fmt.Sprintf(
 			"%s: set %s isn't in table %s %s, and rules that look it up are undecided: give the "+
 				"whole output of `nft list ruleset`", d.name, firewall.Excerpt(name), t.Family, t.Name,

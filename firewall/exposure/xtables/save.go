@@ -290,11 +290,13 @@ func (s *saveReader) rule(l *iptsave.Line) error {
 	if !ours {
 		return nil
 	}
-	if x.wrong != nil {
-		return x.wrong
-	}
-	if err := s.checkTarget(parts.Target, l.Number, words); err != nil {
-		return err
+	if live := s.source.file == ""; !live { // the kernel has taken what it holds
+		if x.wrong != nil {
+			return x.wrong
+		}
+		if err := s.checkTarget(parts.Target, l.Number, words); err != nil {
+			return err
+		}
 	}
 	if s.rules++; s.rules > exposure.MaxFileRules && s.source.file != "" {
 		return errors.New(exposure.TooManyRules)

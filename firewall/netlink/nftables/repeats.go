@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Bounds of UntilNoneRepeats: a second in all.
+// Bounds of UntilNoneRepeats: a second of pauses.
 const (
 	maxReadings  = 100
 	readingPause = 10 * time.Millisecond
