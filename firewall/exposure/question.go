@@ -35,7 +35,8 @@ type Question struct {
 	Elsewhere bool
 	Port      uint16
 	// NoExtensions: the packet has no IPv6 extension headers. Ordinary clients send none. Otherwise
-	// the sender chooses, so rules that look for them, or at the next header, are maybes.
+	// the sender chooses, so rules that look at their fields, or at the next header, are maybes. A
+	// rule that asks whether there is a header ("exthdr frag exists") is a maybe in either case.
 	NoExtensions bool
 	// ICMPType is the ICMPv6 message asked about, with the protocol Ping; 0: an echo request. It
 	// must be one of neighbour discovery or MLD, which conntrack doesn't track
