@@ -388,6 +388,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb("boot", "put in force what was last confirmed, when the system starts", "", boot),
 			verb("schema", "print the JSON Schema of the policy, for editors", "", printSchema),
+			verb("version", "print which version of portgrave this is", "", printVersion),
 			verb(
 				"completion",
 				"print the script that completes these verbs in a shell",
