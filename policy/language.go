@@ -22,7 +22,10 @@ const languageDoc = "Which ports of a Linux host may open to which networks. A p
 // listDoc and selectDoc describe lists in editors and the manual.
 const (
 	listDoc = "What follows # or ; is a comment. Of CSV and TSV the first column is read; a " +
-		"first line with the names of columns is passed over. The list may be packed with gzip. " +
+		"first line with the names of columns is passed over. A line with another address, a " +
+		"mask or a length in a later column is refused, unless the first column's CIDR or range " +
+		"has that address, or the first line calls the first column ip, cidr, network, prefix " +
+		"or address. The list may be packed with gzip. " +
 		"It may have 64 MiB, or 64 bytes for each of max entries, also when unpacked, and 64 KiB " +
 		"in a line."
 	selectDoc = "The document may be one of JSON, or JSON lines: one a line. Everything selected " +

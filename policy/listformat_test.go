@@ -56,6 +56,10 @@ func encodeUTF16(text string, big bool) string {
 	return string(b)
 }
 
+// oneALine ends messages about lines with two entries.
+const oneALine = "; write one entry a line, a range as FIRST-LAST, and delete other columns with " +
+	"addresses"
+
 // formatCases are lists in common formats, with or without a select, and the expected result.
 var formatCases = []struct{ name, content, path, want string }{
 	{
@@ -103,20 +107,17 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"semicolons", "\"IP range\";\"x\"\n\"192.0.2.0/24\";\"US\"\n192.0.3.0/24;192 hosts;\n", "",
 		"192.0.2.0/23"},
 	{"two columns with semicolons", "192.0.2.0;192.0.2.255;US\n192.0.3.0 ; 192.0.2.1\n", "",
-		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line; write a range as ` +
-			`192.0.2.0-192.0.2.255, and two entries in two lines`},
+		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line` + oneALine},
 	{"empty column", "192.0.2.0\n,US\n", "", `list:2:1: "" is not an address or CIDR`},
 	{"names of columns, again", "192.0.2.0/24,1\nnetwork,id\n", "",
 		`list:2:1: "network" is not an address or CIDR`},
 	{"a range in CSV", "192.0.2.10-192.0.2.11,x", "", "192.0.2.10/31"},
 	{"two columns", "192.0.2.0,192.0.2.255,US\n", "",
-		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line; write a range as ` +
-			`192.0.2.0-192.0.2.255, and two entries in two lines`},
+		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line` + oneALine},
 	{"two quoted columns", "\"2001:db8::\",\"2001:db8::ff\",US\n", "",
-		`list:1:2: "2001:db8::" and "2001:db8::ff" stand in one line; write a range as ` +
-			`2001:db8::-2001:db8::ff, and two entries in two lines`},
+		`list:1:2: "2001:db8::" and "2001:db8::ff" stand in one line` + oneALine},
 	{"several", "192.0.2.0/24, 192.0.3.0/24\n", "",
-		`list:1:1: "192.0.2.0/24" and "192.0.3.0/24" stand in one line; write one entry a line`},
+		`list:1:1: "192.0.2.0/24" and "192.0.3.0/24" stand in one line` + oneALine},
 	{"mask in a column", "192.0.2.0\t255.255.255.0\n", "",
 		`list:1:1: "192.0.2.0" and "255.255.255.0" stand in one line; write 192.0.2.0/24`},
 	{"length in a column", "192.0.2.0,/24\n", "",
@@ -137,14 +138,13 @@ var formatCases = []struct{ name, content, path, want string }{
 		"192.0.2.5/32 192.0.2.6/32 192.0.2.8/31",
 	},
 	{"a range around a country", "192.0.2.0,US,192.0.2.255\n", "",
-		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line; write a range as ` +
-			`192.0.2.0-192.0.2.255, and two entries in two lines`},
+		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line` + oneALine},
 	{"a mask behind a country", "192.0.2.0;x;255.255.255.0\n10.0.0.1;255.0.0.0\n", "",
 		`list:1:1: "192.0.2.0" and "255.255.255.0" stand in one line; write 192.0.2.0/24` + "\n" +
 			`list:2:1: "10.0.0.1" and "255.0.0.0" stand in one line; write 10.0.0.0/8 for the network, ` +
 			`or 10.0.0.1 for the one address`},
 	{"a range and an address", "192.0.2.10-192.0.2.11,192.0.2.5", "",
-		`list:1:1: "192.0.2.10-192.0.2.11" and "192.0.2.5" stand in one line; write one entry a line`},
+		`list:1:1: "192.0.2.10-192.0.2.11" and "192.0.2.5" stand in one line` + oneALine},
 	{"geofeed", "192.0.2.0/24,US,US-TX,Richardson,75080\n192.0.3.0/24,US,,,24\n192.0.4.0/23,,,,\n" +
 		"2001:db8::/32,DE,DE-BE,\"Berlin, 10.0.0.1\",10115\n192.0.6.7,24,,,\n", "",
 		"192.0.2.0/23 192.0.4.0/23 192.0.6.7/32 2001:db8::/32"},
@@ -158,6 +158,51 @@ var formatCases = []struct{ name, content, path, want string }{
 		`list:2:1: "of" is not an address or CIDR`},
 	{"a heading alone", "# x\nnetwork,country\n", "",
 		"list:2:1: this names columns and no entry follows; if it shall be an empty list, write # before it"},
+	{"two entries", "192.0.2.1, 203.0.113.9\n192.0.2.1,2026-01-01,203.0.113.9\n", "",
+		`list:1:1: "192.0.2.1" and "203.0.113.9" stand in one line` + oneALine + "\n" +
+			`list:2:1: "192.0.2.1" and "203.0.113.9" stand in one line` + oneALine},
+	{"an entry and a range", "192.0.2.0/24,198.51.100.1-198.51.100.9\n", "",
+		`list:1:1: "192.0.2.0/24" and "198.51.100.1-198.51.100.9" stand in one line` + oneALine},
+	{"CIDRs and their ends",
+		"192.0.2.0/24,192.0.2.0,192.0.2.255\n192.0.3.0/24,255.255.255.0,US\n" +
+			"2001:db8::/32,2001:db8::,2001:db8:ffff:ffff:ffff:ffff:ffff:ffff\n" +
+			"192.0.4.8-192.0.4.9,192.0.4.8,192.0.4.9\n192.0.6.1,192.0.6.1\n", "",
+		"192.0.2.0/23 192.0.4.8/31 192.0.6.1/32 2001:db8::/32"},
+	{"CIDRs and other addresses", "192.0.2.0/24,203.0.113.9\n192.0.3.0/24,255.255.0.0\n", "",
+		`list:1:1: "192.0.2.0/24" and "203.0.113.9" stand in one line` + oneALine + "\n" +
+			`list:2:1: "192.0.3.0/24" and "255.255.0.0" stand in one line` + oneALine},
+	{"named CIDRs and other addresses",
+		"network,gateway\n192.0.2.0/24,203.0.113.9\n192.0.3.9,203.0.113.9\n", "",
+		"192.0.2.0/24 192.0.3.9/32"},
+	{"named addresses", "\"IP Address\";via;seen\n192.0.2.1;192.0.2.0/24;2026-01-01\n", "",
+		"192.0.2.1/32"},
+	{"a name with a digit", "ipv4_prefix,asn\n192.0.2.0/24,64496\n", "", "192.0.2.0/24"},
+	{"named masks", "network,netmask\n192.0.2.0,255.255.255.0\n192.0.3.0,0.0.0.255\n", "",
+		`list:2:1: "192.0.2.0" and "255.255.255.0" stand in one line; write 192.0.2.0/24` + "\n" +
+			`list:3:1: "192.0.3.0" and "0.0.0.255" stand in one line` + oneALine},
+	{"masks without a name", "ip,x\n192.0.3.0,0.0.0.255\n", "",
+		`list:2:1: "192.0.3.0" and "0.0.0.255" stand in one line` + oneALine},
+	{"named lengths", "prefix,as,length\n192.0.2.0,1,24\n192.0.3.5,1,24\n192.0.4.5,1,32\n", "",
+		`list:2:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
+			`list:3:1: "192.0.3.5" and "24" stand in one line` + oneALine},
+	{"a named broadcast", "network,broadcast\n192.0.2.0/24,192.0.2.255\n192.0.3.0,192.0.3.255\n",
+		"",
+		`list:3:1: "192.0.3.0" and "192.0.3.255" stand in one line` + oneALine},
+	{"named ranges", "start,end\n192.0.2.0,192.0.2.255\n192.0.3.9,192.0.3.1\n192.0.3.1,\n", "",
+		`list:2:1: "192.0.2.0" and "192.0.2.255" stand in one line; write the range as ` +
+			"192.0.2.0-192.0.2.255\n" +
+			`list:3:1: "192.0.3.9" and "192.0.3.1" stand in one line` + oneALine},
+	{"named ranges of IPv6", "First IP\tcountry\tLast IP\n2001:db8::\tDE\t2001:db8::ff\n", "",
+		`list:2:1: "2001:db8::" and "2001:db8::ff" stand in one line; write the range as ` +
+			"2001:db8::-2001:db8::ff"},
+	{"named ranges, the other way", "end,start\n192.0.2.0,192.0.2.255\n", "",
+		`list:2:1: "192.0.2.0" and "192.0.2.255" stand in one line` + oneALine},
+	{"a log", "from_ip,to_ip\n192.0.2.1,192.0.2.1\n", "", "192.0.2.1/32"},
+	{"dates first", "\"2026-01-01\",\"192.0.2.1\"\n2026-01-01,192.0.2.1-192.0.2.9\n", "",
+		`list:1:2: "2026-01-01" is not an address or CIDR, and "192.0.2.1" in column 2 is: make that ` +
+			"the first column\n" +
+			`list:2:1: "2026-01-01" is not an address or CIDR, and "192.0.2.1-192.0.2.9" in column 2 ` +
+			"is: make that the first column"},
 	{"bad column", "192.0.2.1/24,US", "", `list:1:1: "192.0.2.1/24" has host bits set; ` +
 		`write 192.0.2.0/24 for the network, or 192.0.2.1 for the one address`},
 
