@@ -288,3 +288,36 @@ func interfaceHint(text string) string {
 	}
 	return "; write [" + yamlScalars(splitTrimmed(text)) + "]"
 }
+
+// verdicts are words of other firewalls for what becomes of a packet.
+var verdicts = map[string]string{
+	"accept": "allow", "allow": "allow", "open": "allow", "pass": "allow", "permit": "allow",
+	"block": "drop", "blocked": "drop", "closed": "drop", "denied": "drop", "deny": "drop",
+	"drop": "drop", "dropped": "drop", "refuse": "drop", "refused": "drop",
+	"reject": "reject", "rejected": "reject",
+}
+
+// unlistedHint says what to write for a verdict in unlisted.
+func unlistedHint(text string) string {
+	switch verdict := verdicts[strings.ToLower(text)]; {
+	case strings.EqualFold(text, "deny"), verdict == "":
+		return ""
+	case verdict == "allow":
+		return "; with ignore, portgrave leaves unlisted ports alone, and lets nothing in that " +
+			"others refuse"
+	default:
+		return "; write unlisted: deny and refuse: " + verdict
+	}
+}
+
+// expectHint says what to write for a verdict in a test.
+func expectHint(text string) string {
+	switch verdicts[strings.ToLower(text)] {
+	case "":
+		return ""
+	case "allow":
+		return "; write allow"
+	default:
+		return "; write deny"
+	}
+}

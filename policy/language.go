@@ -316,7 +316,7 @@ var testShape = mapping{
 		},
 		{
 			name:     "expect",
-			shape:    choice{"allow", "deny"},
+			shape:    hintedChoice{choice{"allow", "deny"}, expectHint},
 			doc:      "what must become of it",
 			required: true,
 		},
@@ -384,7 +384,7 @@ var policyShape = mapping{words: "a policy", keyHint: policyKeyHint, keys: []key
 	versionKey,
 	{
 		name:  "unlisted",
-		shape: choice{"ignore", "deny"},
+		shape: hintedChoice{choice{"ignore", "deny"}, unlistedHint},
 		doc:   "ports that no service lists: left alone, or refused",
 		more: "With ignore, portgrave concerns itself with listed ports alone. With deny, the " +
 			"host is closed but for its services, replies to what it started itself, and " +
