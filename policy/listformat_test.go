@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"fmt"
 	"net/http"
 	"os"
@@ -54,6 +55,20 @@ func encodeUTF16(text string, big bool) string {
 		}
 	}
 	return string(b)
+}
+
+// encodeUTF32 returns text in UTF-32.
+func encodeUTF32(text string, order binary.AppendByteOrder) string {
+	var b []byte
+	for _, r := range text {
+		b = order.AppendUint32(b, uint32(r))
+	}
+	return string(b)
+}
+
+// wide is the message about a list with wide characters.
+func wide(encoding string) string {
+	return "this is " + encoding + ": convert it to UTF-8 with iconv -f " + encoding + " -t UTF-8"
 }
 
 // oneALine ends messages about lines with two entries.
@@ -269,6 +284,17 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"plain with select", "192.0.2.1\n", "$.a",
 		"list:1:1: this is not JSON, and select is for JSON alone: leave select out"},
 
+	{"strings, one a line", "\"192.0.2.1\"\n\"192.0.2.\\u0033\"\n", "$", "192.0.2.1/32 192.0.2.3/32"},
+	{"strings, one a line, as text", "\"192.0.2.1\"\n\"192.0.2.3\"\n", "", "192.0.2.1/32 192.0.2.3/32"},
+	{"strings, one a line, with a path", "\"192.0.2.1\"\n\"192.0.2.3\"\n", "$[*]",
+		"list:1:1: these are strings, one a line: write select: $"},
+	{"JSON behind a comment", "# x\n\n// y\n[\"192.0.2.1\"]\n", "",
+		"list:1:1: this is JSON behind comments, which JSON does not have: delete the lines before " +
+			`it, and add select: "$[*]"`},
+	{"JSON behind a comment, with a select", "# x\n{\"a\": \"192.0.2.1\"}\n", "$.a",
+		"list:1:1: this is JSON behind comments, which JSON does not have: delete the lines before it"},
+	{"an address in brackets behind a comment", "# x\n[2001:db8::1]\n", "",
+		`list:2:1: "[2001:db8::1]" is not an address or CIDR; write "2001:db8::1" without the brackets`},
 	{"JSON lines without select", "{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"SBL1\"}\n", "",
 		"list:1:1: this is JSON lines: add select: $.cidr"},
 	{
@@ -288,15 +314,21 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"HTML with select", "<html><body>", "$.a", "list:1:1: " + htmlMessage},
 	{"XML", "<?xml version=\"1.0\"?>\n<list>", "",
 		"list:1:1: this is XML: write its addresses into a text file, one a line"},
-	{"UTF-16", encodeUTF16("\ufeff192.0.2.1\r\n", false), "",
-		"list:1:1: this is UTF-16: convert it to UTF-8 with iconv -f UTF-16 -t UTF-8"},
-	{
-		"UTF-16, big endian",
-		encodeUTF16("\ufeff192.0.2.1\r\n", true),
-		"",
-		"list:1:1: " + utf16Message,
-	},
-	{"UTF-16 without a mark", encodeUTF16("192.0.2.1\r\n", false), "", "list:1:1: " + utf16Message},
+	{"UTF-16", encodeUTF16("\ufeff192.0.2.1\r\n", false), "", "list:1:1: " + wide("UTF-16")},
+	{"UTF-16, big endian", encodeUTF16("\ufeff192.0.2.1\r\n", true), "",
+		"list:1:1: " + wide("UTF-16")},
+	{"UTF-16 without a mark", encodeUTF16("192.0.2.1\r\n", false), "",
+		"list:1:1: " + wide("UTF-16LE")},
+	{"UTF-16 without a mark, big endian", encodeUTF16("192.0.2.1\r\n", true), "",
+		"list:1:1: " + wide("UTF-16BE")},
+	{"UTF-32", encodeUTF32("\ufeff192.0.2.1\r\n", binary.LittleEndian), "",
+		"list:1:1: " + wide("UTF-32")},
+	{"UTF-32, big endian", encodeUTF32("\ufeff192.0.2.1\r\n", binary.BigEndian), "$.a",
+		"list:1:1: " + wide("UTF-32")},
+	{"UTF-32 without a mark", encodeUTF32("192.0.2.1\r\n", binary.LittleEndian), "",
+		"list:1:1: " + wide("UTF-32LE")},
+	{"UTF-32 without a mark, big endian", encodeUTF32("192.0.2.1\r\n", binary.BigEndian), "",
+		"list:1:1: " + wide("UTF-32BE")},
 	{"zeros", strings.Repeat("\x00", 100), "",
 		"list:1:1: this is not text: a list has one address or CIDR a line"},
 	{"PDF", "%PDF-1.7\n", "",
@@ -336,11 +368,7 @@ func TestListFormats(t *testing.T) {
 	for _, f := range formatCases {
 		t.Run(f.name, func(t *testing.T) {
 			expect(t, "the list", readText(t, f.content, f.path), f.want)
-			want := f.want
-			if strings.HasPrefix(f.name, "UTF-16") { // the same without gzip
-				want = "list:1:1: " + utf16Message
-			}
-			expect(t, "the packed list", readText(t, gzipped(t, f.content), f.path), want)
+			expect(t, "the packed list", readText(t, gzipped(t, f.content), f.path), f.want)
 		})
 	}
 }
@@ -470,6 +498,12 @@ func TestBadSelects(t *testing.T) {
 		".prefixes[].ip":                `".prefixes[].ip" is not a JSON path (unexpected '.' at position 1); write "$.prefixes[*].ip"`,
 		"prefixes[*].ip":                `"prefixes[*].ip" is not a JSON path (unexpected identifier at position 1); write "$.prefixes[*].ip"`,
 		"cidr":                          `"cidr" is not a JSON path (unexpected identifier at position 1); write $.cidr`,
+		"$.ip-list[*]":                  `"$.ip-list[*]" is not a JSON path (invalid number literal at position 5); write "$['ip-list'][*]"`,
+		".ip-list[].x":                  `".ip-list[].x" is not a JSON path (unexpected '.' at position 1); write "$['ip-list'][*].x"`,
+		`."ip list"[]`:                  `".\"ip list\"[]" is not a JSON path (unexpected '.' at position 1); write "$['ip list'][*]"`,
+		"$.a.2024[*]":                   `"$.a.2024[*]" is not a JSON path (unexpected integer at position 5); write "$.a['2024'][*]"`,
+		"$.a['b.c-d'].e-f":              `"$.a['b.c-d'].e-f" is not a JSON path (invalid number literal at position 15)`,
+		"$.a[?@.b=='c.d-e'].f-g":        `"$.a[?@.b=='c.d-e'].f-g" is not a JSON path (invalid number literal at position 21)`,
 		"$.a[":                          `"$.a[" is not a JSON path (unexpected eof at position 5)`,
 		"$.a[?@.b==$.c].d":              "a filter looks at the entry alone: write @ instead of $ in it",
 		"$..a..b":                       "a JSON path may have one .. in it: write out more of the path",

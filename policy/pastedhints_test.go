@@ -152,6 +152,10 @@ func TestHintsCanBePasted(t *testing.T) {
 			network(`a: {file: x, select: ".a[].ip"}`), `"$.a[*].ip"`,
 			network(`a: {file: x, select: §}`),
 		},
+		{
+			network(`a: {file: x, select: "$.ip-list[*]"}`), `"$['ip-list'][*]"`,
+			network(`a: {file: x, select: §}`),
+		},
 		{"services:\n", `[]`, "services: §\n"},
 		{"daemon:\n", `{}`, "daemon: §\n"},
 		{"unlisted: drop\n", `unlisted: deny and refuse: drop`, "§\n"},

@@ -30,6 +30,15 @@ func (l *listing) missingSelectHint(text []byte) string {
 		what, yamlScalar(paths[0]), strings.Join(paths[1:], " and "))
 }
 
+// selectFor says what select to add for a document; "" if there is one.
+func (l *listing) selectFor(document []byte) string {
+	if l.selects != nil {
+		return ""
+	}
+	_, add, _ := strings.Cut(l.missingSelectHint(document), ": ")
+	return ", and " + add
+}
+
 // otherPathsHint says where a document has addresses that select does not find.
 func (l *listing) otherPathsHint(head []byte) string {
 	paths := addressPaths(head)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/theory/jsonpath"
 	"github.com/theory/jsonpath/spec"
+
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // selectPath is a JSON path (RFC 9535) that selects the strings of a list.
@@ -60,6 +62,9 @@ func (p *selectPath) check(rest []*spec.Segment) error {
 	}
 	return nil
 }
+
+// isWhole reports whether the path selects the document itself.
+func (p *selectPath) isWhole() bool { return len(p.steps) == 0 && p.rest == nil }
 
 // outsideQuotes returns a path without its quoted names and strings.
 func outsideQuotes(path string) string {
@@ -122,9 +127,18 @@ func matchesStep(s *spec.Segment, at place) bool {
 	return false
 }
 
-// selectHint returns the JSON path for a path in the syntax of jq.
+// shorthand matches names behind a dot that need brackets and quotes instead: those with a dash, or
+// a digit in front, and those in quotes, as in jq.
+var shorthand = pattern.New(`\.("[^"'\\]+"|[A-Za-z0-9_-]+)`)
+
+// selectHint returns the JSON path for a path in the syntax of jq, or with names that need quotes.
 func selectHint(text string) string {
 	path := strings.ReplaceAll(text, "[]", "[*]")
+	if !strings.ContainsAny(path, "'?") { // text in quotes may look like a name
+		path = shorthand.Regexp().ReplaceAllStringFunc(path, func(name string) string {
+			return keyInPath(strings.Trim(name[1:], `"`))
+		})
+	}
 	switch {
 	case strings.HasPrefix(path, "$"):
 	case strings.HasPrefix(path, ".") || strings.HasPrefix(path, "["):
