@@ -132,6 +132,10 @@ func splitTrimmed(s string) (parts []string) {
 	return parts
 }
 
+// minMaskBits is the least length of a mask in a hint: 128.0.0.0 may as well be an address, and
+// 0.0.0.0 would be everyone.
+const minMaskBits = 8
+
 // maskHint returns the CIDR for an address and its mask, in bits or as an address; "" if there is
 // none.
 func maskHint(address, mask string) string {
@@ -141,11 +145,11 @@ func maskHint(address, mask string) string {
 	}
 	if m, err := netip.ParseAddr(mask); err == nil {
 		bits, ok := maskBits(m)
-		if !ok || m.BitLen() != a.BitLen() {
+		if !ok || m.BitLen() != a.BitLen() || bits < minMaskBits {
 			return ""
 		}
 		mask = fmt.Sprint(bits)
-		if whole := netip.PrefixFrom(a, bits).Masked(); whole.Addr() != a && bits > 0 {
+		if whole := netip.PrefixFrom(a, bits).Masked(); whole.Addr() != a {
 			return fmt.Sprintf("; write %s for the network, or %s for the one address",
 				yamlScalar(whole.String()), yamlScalar(a.String()))
 		}

@@ -279,7 +279,7 @@ func misspell(t *rapid.T, p netip.Prefix) string {
 	return rapid.SampledFrom([]string{
 		" " + s, s + " ", "- " + s, "-" + s, address + " /" + length, address + "/ " + length,
 		"[" + s + "]", "[" + address + "]", "!" + s, s + ",", address + ":22", "[" + address + "]:22",
-		s + "-" + s, address + "-" + address, address + " 255.255.255.255",
+		s + "-" + s, address + "-" + address, address + " 255.255.255.255", address + " 128.0.0.0", address + "/0.0.0.0",
 		address + "/255.255.255.255",
 		address + "/" + length + "0", s + " any",
 		address + "." + length, strings.TrimRight(s, "0123456789"),

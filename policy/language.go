@@ -32,7 +32,7 @@ const (
 		"has to be an address, a CIDR or a range, and something has to be. The list may have 256 " +
 		"bytes for each of max entries. It is read as a stream; at most 4 MiB of it are held at " +
 		"once: what a filter judges, or all below a .., which a path may have once. A filter " +
-		"looks at the entry alone, with @."
+		"looks at the entry alone, with @: $[?@.ip!=null].ip passes over null."
 )
 
 // Shapes that occur in several places.

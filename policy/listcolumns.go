@@ -82,9 +82,9 @@ type heading struct {
 var (
 	entryNames = strings.Fields("ip ips cidr cidrs network networks net nets prefix prefixes " +
 		"address addresses addr addrs subnet subnets range ranges ipv4 ipv6")
-	extentNames = strings.Fields("end last to stop high broadcast mask netmask subnetmask " +
-		"wildcard wildcardmask hostmask length len prefixlength prefixlen masklength masklen bits " +
-		"prefix cidr")
+	endNames    = strings.Fields("end last to stop high broadcast")
+	lengthNames = strings.Fields("mask netmask subnetmask wildcard wildcardmask hostmask length " +
+		"len prefixlength prefixlen masklength masklen bits prefix cidr")
 	rangeNames = map[string]string{
 		"start": "end", "begin": "end", "first": "last", "from": "to", "low": "high",
 	}
@@ -104,7 +104,7 @@ func readHeading(first, rest []byte, line int) (h heading, ok bool) {
 		switch other := plainName(text); {
 		case h.last == 0 && other != "" && other == rangeNames[name]:
 			h.last = number
-		case slices.Contains(extentNames, other):
+		case slices.Contains(endNames, other), slices.Contains(lengthNames, other):
 			h.extents = append(h.extents, number)
 		}
 	}
@@ -187,9 +187,9 @@ func (h heading) misread(first, rest []byte) error {
 		if bare && number == h.last && !bytes.Equal(first, text) {
 			hint = cmp.Or(hint, rangeOfColumns(first, text))
 		}
-		enlarges = enlarges && bytes.IndexByte(text, '/') < 0 || bare && isMask(string(text))
-		named := h.entries && !enlarges
-		if hint == "" && (named || entry && repeats(first, text)) {
+		masks := bare && isMask(string(text))
+		named := h.entries && !(enlarges && bytes.IndexByte(text, '/') < 0)
+		if hint == "" && !masks && (named || entry && repeats(first, text)) {
 			continue
 		}
 		return twoInOneLine(first, text, hint)

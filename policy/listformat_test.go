@@ -71,6 +71,17 @@ func wide(encoding string) string {
 	return "this is " + encoding + ": convert it to UTF-8 with iconv -f " + encoding + " -t UTF-8"
 }
 
+// besideOthers and standsApart are messages about JSON that no select can read.
+func besideOthers(path string) string {
+	return "list:1:1: this is JSON, and has other values beside the addresses at " + path +
+		": write its addresses into a text file, one a line"
+}
+
+func standsApart(paths string) string {
+	return "list:1:1: this is JSON, and what is one CIDR or range stands apart in it, at " + paths +
+		": write its CIDRs and ranges into a text file, one a line"
+}
+
 // oneALine ends messages about lines with two entries.
 const oneALine = "; write one entry a line, a range as FIRST-LAST, and delete other columns with " +
 	"addresses"
@@ -176,6 +187,9 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"two entries", "192.0.2.1, 203.0.113.9\n192.0.2.1,2026-01-01,203.0.113.9\n", "",
 		`list:1:1: "192.0.2.1" and "203.0.113.9" stand in one line` + oneALine + "\n" +
 			`list:2:1: "192.0.2.1" and "203.0.113.9" stand in one line` + oneALine},
+	{"two entries, one like a mask", "192.0.2.1,128.0.0.0\n0.0.0.0,0.0.0.0\n", "",
+		`list:1:1: "192.0.2.1" and "128.0.0.0" stand in one line` + oneALine + "\n" +
+			`list:2:1: "0.0.0.0" and "0.0.0.0" stand in one line` + oneALine},
 	{"an entry and a range", "192.0.2.0/24,198.51.100.1-198.51.100.9\n", "",
 		`list:1:1: "192.0.2.0/24" and "198.51.100.1-198.51.100.9" stand in one line` + oneALine},
 	{"CIDRs and their ends",
@@ -307,6 +321,60 @@ var formatCases = []struct{ name, content, path, want string }{
 		`list:1:1: this is JSON: add select: "$.a[*].ipv4Prefix" (it has addresses at $.a[*].ipv6Prefix, too)`},
 	{"odd key", `{"a-b": ["8.8.4.0/24"]}`, "", `list:1:1: this is JSON: add select: "$['a-b'][*]"`},
 	{"array", "[\n  \"192.0.2.1\"\n]\n", "", `list:1:1: this is JSON: add select: "$[*]"`},
+	{"rows", `[["192.0.2.1","DE"],["192.0.2.3","US",1]]`, "", "list:1:1: this is JSON: add select: " +
+		`"$[*][0]"`},
+	{"rows of lines", "[\"DE\",\"192.0.2.1\"]\n[\"US\",\"192.0.2.3\"]\n", "",
+		`list:1:1: this is JSON: add select: "$[1]"`},
+	{"lists of addresses", `[["192.0.2.1"],["192.0.2.3","192.0.2.5"]]`, "",
+		`list:1:1: this is JSON: add select: "$[*][*]"`},
+	{"rows with other text", `[["192.0.2.1","DE"],["x","192.0.2.3"]]`, "", besideOthers("$[*][*]")},
+	{"an array with other text", `["192.0.2.1","x"]`, "", besideOthers("$[*]")},
+	{"a null", `[{"ip":"192.0.2.1"},{"ip":null}]`, "",
+		`list:1:1: this is JSON: add select: "$[?@.ip!=null].ip"`},
+	{"a null that select finds", `[{"ip":"192.0.2.1"},{"ip":null}]`, "$[*].ip",
+		`list:1:27: $[1]['ip']: null is not an address, a CIDR or a range; select: ` +
+			`"$[?@.ip!=null].ip" passes over it`},
+	{"a null that a filter passes over", `[{"ip":"192.0.2.1"},{"ip":null},{}]`, "$[?@.ip!=null].ip",
+		"192.0.2.1/32"},
+	{"nulls in an array", `{"a-b":["192.0.2.1",null]}`, "$['a-b'][*]",
+		`list:1:21: $['a-b'][1]: null is not an address, a CIDR or a range; select: ` +
+			`"$['a-b'][?@!=null]" passes over it`},
+	{"nulls in an array, passed over", `{"a-b":["192.0.2.1",null]}`, "$['a-b'][?@!=null]",
+		"192.0.2.1/32"},
+	{"nulls deep below", `[{"a":{"ip":null}},{"a":{"ip":"192.0.2.1"}}]`, "",
+		`list:1:1: this is JSON: add select: "$[?@.a.ip!=null].a.ip"`},
+	{"nulls at two keys", `[{"a":null,"b":"192.0.2.1"}]`, "$[*]['a','b']",
+		`list:1:7: $[0]['a']: null is not an address, a CIDR or a range`},
+	{"nulls in lines", "{\"ip\":\"192.0.2.1\"}\n{\"ip\":null}\n", "",
+		strings.Replace(besideOthers("$.ip"), "JSON", "JSON lines", 1)},
+	{"empty texts", `[{"ip":"192.0.2.1"},{"ip":""}]`, "", besideOthers("$[*].ip")},
+	{"lengths apart", `[{"prefix":"192.0.2.0","length":24}]`, "",
+		standsApart("$[*].prefix and $[*].length")},
+	{"lengths apart, of two kinds",
+		`[{"x":"192.0.2.1","v4":"192.0.2.0","mask-length":24},{"v6":"2001:db8::","Prefix_Len":"32"}]`,
+		"", standsApart("$[*].x and $[*].v4 and $[*]['mask-length']")},
+	{"masks apart", `{"net":{"ip":"192.0.2.0","netmask":"255.255.255.0"}}`, "",
+		standsApart("$.net.ip and $.net.netmask")},
+	{"ends apart", `{"a":[{"start_ip":"192.0.2.0","end_ip":"192.0.2.255"}]}`, "",
+		standsApart("$.a[*].start_ip and $.a[*].end_ip")},
+	{"ends beside a CIDR", `[{"cidr":"192.0.2.0/24","first":"192.0.2.0","last":"192.0.2.255"}]`, "",
+		`list:1:1: this is JSON: add select: "$[*].cidr"`},
+	{"lengths in rows", `[["192.0.2.0",24]]`, "", standsApart("$[*][0] and $[*][1]")},
+	{"masks in rows", `[["192.0.2.0","255.255.255.0"]]`, "", standsApart("$[*][0] and $[*][1]")},
+	{"whole lengths", `[{"ip":"192.0.2.1","length":32}]`, "",
+		`list:1:1: this is JSON: add select: "$[*].ip"`},
+	{"named hosts", `{"hosts":{"a":"192.0.2.1","b":"192.0.2.3"}}`, "",
+		`list:1:1: this is JSON: add select: "$.hosts.*"`},
+	{"named hosts with more", `{"hosts":{"a":{"ip":"192.0.2.1","os":"x"},"b":{"ip":"192.0.2.3"}}}`, "",
+		`list:1:1: this is JSON: add select: "$.hosts.*.ip"`},
+	{"named hosts with nulls", `{"hosts":{"a":"192.0.2.1","b":null,"c":"192.0.2.3"}}`, "",
+		`list:1:1: this is JSON: add select: "$.hosts[?@!=null]"`},
+	{"one named host", `{"hosts":{"a":"192.0.2.1"}}`, "",
+		`list:1:1: this is JSON: add select: $.hosts.a`},
+	{"names with a meaning", `{"eth0":{"ip":"192.0.2.1","gateway":"192.0.2.3"}}`, "",
+		`list:1:1: this is JSON: add select: $.eth0.ip (it has addresses at $.eth0.gateway, too)`},
+	{"a log", "{\"src\":\"192.0.2.1\",\"dst\":\"192.0.2.3\"}\n{\"src\":\"192.0.2.5\",\"dst\":\"192.0.2.3\"}\n",
+		"", `list:1:1: this is JSON lines: add select: $.src (it has addresses at $.dst, too)`},
 	{"no address", `{"a": 1}`, "", `list:1:1: this is JSON: add select: and the JSON path of its ` +
 		`addresses, such as "$.prefixes[*].cidr"`},
 

@@ -66,6 +66,29 @@ func (p *selectPath) check(rest []*spec.Segment) error {
 // isWhole reports whether the path selects the document itself.
 func (p *selectPath) isWhole() bool { return len(p.steps) == 0 && p.rest == nil }
 
+// withoutNulls returns a path that passes over null and else selects the same; "" if there is none.
+func (p *selectPath) withoutNulls() string {
+	var found addressPath
+	for _, s := range p.steps {
+		step := s.String()
+		if len(s.Selectors()) == 1 {
+			switch selector := s.Selectors()[0].(type) {
+			case spec.WildcardSelector:
+				step = "[*]"
+			case spec.Name:
+				step = keyInPath(string(selector))
+			}
+		}
+		found.steps = append(found.steps, step)
+	}
+	found.nulls = true
+	text, ok := found.text()
+	if !ok || p.rest != nil {
+		return ""
+	}
+	return text
+}
+
 // outsideQuotes returns a path without its quoted names and strings.
 func outsideQuotes(path string) string {
 	var out strings.Builder
