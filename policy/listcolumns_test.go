@@ -34,7 +34,8 @@ func TestColumnsAllowNoMore(t *testing.T) {
 			_ = addEntry(&written, []byte(part))
 		}
 		list, err := (listReader{name: "list", limit: 10}).read(strings.NewReader(line))
-		if err == nil && (!list.prefixes.Equal(first.Set()) || !list.prefixes.Equal(written.Set())) {
+		got := list.prefixes
+		if err == nil && (!got.Equal(first.Set()) || !got.Equal(written.Set())) {
 			t.Fatalf("%q is read as %v", line, list.prefixes)
 		}
 		for _, word := range words.FindAllString(offered.FindString(fmt.Sprint(err)), -1) {

@@ -19,8 +19,8 @@ func (l *listing) missingSelectHint(text []byte) string {
 	case l.hideText:
 		return what + ": add select: and the JSON path of its addresses"
 	case len(paths) == 0 && len(found.apart) > 0:
-		return fmt.Sprintf("%s, and what is one CIDR or range stands apart in it, at %s: write its "+
-			"CIDRs and ranges into a text file, one a line", what, found.apartText())
+		return fmt.Sprintf("%s, and what is one CIDR or range stands apart in it, at %s: write "+
+			"its CIDRs and ranges into a text file, one a line", what, found.apartText())
 	case len(paths) == 0 && len(found.mixed)+len(found.paths) > 0:
 		mixed := append(found.mixed, found.paths...)[0]
 		return fmt.Sprintf("%s, and has other values beside the addresses at $%s: write its "+
