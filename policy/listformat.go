@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -118,8 +119,8 @@ func (l *listing) unreadableFormat(head []byte) string {
 			l.selectFor(document)
 	case l.selects == nil && looksLikeJSON(text):
 		return l.missingSelectHint(text)
-	case isPath && text[0] == '"' && l.selects.isWhole(): // JSON lines of strings
-	case isPath && text[0] == '"':
+	case isPath && isJSONString(text) && l.selects.isWhole():
+	case isPath && isJSONString(text):
 		return "these are strings, one a line: write select: $"
 	case isPath:
 		return "this is not JSON, and select is for JSON alone: leave select out"
@@ -177,6 +178,13 @@ func pastComments(text []byte) (rest []byte, found bool) {
 		text, found = bytes.TrimLeft(text, " \t\r\n"), true
 	}
 	return text, found
+}
+
+// isJSONString reports whether the first line of a text is a string in JSON, and not the quoted
+// columns of CSV.
+func isJSONString(text []byte) bool {
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	return text[0] == '"' && json.Valid(line)
 }
 
 // looksLikeJSON reports whether text begins like a JSON object, or an array of objects, arrays or

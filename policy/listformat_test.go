@@ -302,6 +302,8 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"strings, one a line, as text", "\"192.0.2.1\"\n\"192.0.2.3\"\n", "", "192.0.2.1/32 192.0.2.3/32"},
 	{"strings, one a line, with a path", "\"192.0.2.1\"\n\"192.0.2.3\"\n", "$[*]",
 		"list:1:1: these are strings, one a line: write select: $"},
+	{"quoted columns with a path", "\"192.0.2.1\",\"US\"\n", "$",
+		"list:1:1: this is not JSON, and select is for JSON alone: leave select out"},
 	{"JSON behind a comment", "# x\n\n// y\n[\"192.0.2.1\"]\n", "",
 		"list:1:1: this is JSON behind comments, which JSON does not have: delete the lines before " +
 			`it, and add select: "$[*]"`},
