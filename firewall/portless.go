@@ -80,7 +80,8 @@ func parsePortless(s string) (Protocol, error) {
 			return p, nil
 		}
 	}
-	if p := map[string]Protocol{"icmp": ICMP, "icmpv6": ICMPv6, "ipv6-icmp": ICMPv6}[s]; p != 0 {
+	if p := map[string]Protocol{"icmp": ICMP, "icmp4": ICMP, "icmpv4": ICMP, "icmp6": ICMPv6,
+		"icmpv6": ICMPv6, "ipv6-icmp": ICMPv6}[s]; p != 0 {
 		return 0, fmt.Errorf("protocol %q: %s", s, notPortless[p])
 	}
 	digits := strings.TrimPrefix(s, "protocol-")

@@ -132,6 +132,10 @@ func splitTrimmed(s string) (parts []string) {
 	return parts
 }
 
+// minMaskBits is the least length of a mask in a hint: 128.0.0.0 may as well be an address, and
+// 0.0.0.0 would be everyone.
+const minMaskBits = 8
+
 // maskHint returns the CIDR for an address and its mask, in bits or as an address; "" if there is
 // none.
 func maskHint(address, mask string) string {
@@ -141,11 +145,11 @@ func maskHint(address, mask string) string {
 	}
 	if m, err := netip.ParseAddr(mask); err == nil {
 		bits, ok := maskBits(m)
-		if !ok || m.BitLen() != a.BitLen() {
+		if !ok || m.BitLen() != a.BitLen() || bits < minMaskBits {
 			return ""
 		}
 		mask = fmt.Sprint(bits)
-		if whole := netip.PrefixFrom(a, bits).Masked(); whole.Addr() != a && bits > 0 {
+		if whole := netip.PrefixFrom(a, bits).Masked(); whole.Addr() != a {
 			return fmt.Sprintf("; write %s for the network, or %s for the one address",
 				yamlScalar(whole.String()), yamlScalar(a.String()))
 		}
@@ -287,4 +291,37 @@ func interfaceHint(text string) string {
 		return ""
 	}
 	return "; write [" + yamlScalars(splitTrimmed(text)) + "]"
+}
+
+// verdicts are words of other firewalls for what becomes of a packet.
+var verdicts = map[string]string{
+	"accept": "allow", "allow": "allow", "open": "allow", "pass": "allow", "permit": "allow",
+	"block": "drop", "blocked": "drop", "closed": "drop", "denied": "drop", "deny": "drop",
+	"drop": "drop", "dropped": "drop", "refuse": "drop", "refused": "drop",
+	"reject": "reject", "rejected": "reject",
+}
+
+// unlistedHint says what to write for a verdict in unlisted.
+func unlistedHint(text string) string {
+	switch verdict := verdicts[strings.ToLower(text)]; {
+	case strings.EqualFold(text, "deny"), verdict == "":
+		return ""
+	case verdict == "allow":
+		return "; with ignore, portgrave leaves unlisted ports alone, and lets nothing in that " +
+			"others refuse"
+	default:
+		return "; write unlisted: deny and refuse: " + verdict
+	}
+}
+
+// expectHint says what to write for a verdict in a test.
+func expectHint(text string) string {
+	switch verdicts[strings.ToLower(text)] {
+	case "":
+		return ""
+	case "allow":
+		return "; write allow"
+	default:
+		return "; write deny"
+	}
 }

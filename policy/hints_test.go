@@ -113,10 +113,31 @@ func TestHintsInServices(t *testing.T) {
 		"port: [ssh, http]":      `3:24: "ssh"` + badPort + "; write 22\n" + `3:29: "http"` + badPort + "; write 80",
 		`port: ["80,443"]`:       `3:24: "80,443"` + badPort + `; write 80, 443`,
 		"port: any":              `3:23: "any"` + badPort + `; every port is written "1-65535"`,
+		"port: http/tcp":         `3:23: "http/tcp"` + badPort + `; write port: 80 and protocol: tcp`,
+		"port: tcp/http":         `3:23: "tcp/http"` + badPort + `; write port: 80 and protocol: tcp`,
+		"port: ntp/tcp":          `3:23: "ntp/tcp"` + badPort + `; write port: 123 and protocol: tcp`,
+		"port: TCP:22":           `3:23: "TCP:22"` + badPort + `; write port: 22 and protocol: tcp`,
+		"port: 22:tcp":           `3:23: "22:tcp"` + badPort + `; write port: 22 and protocol: tcp`,
+		"port: UDP:60000:61000":  `3:23: "UDP:60000:61000"` + badPort + `; write port: "60000-61000" and protocol: udp`,
+		"port: tcp 22":           `3:23: "tcp 22"` + badPort + `; write port: 22 and protocol: tcp`,
+		"port: nonsense/tcp":     `3:23: "nonsense/tcp"` + badPort,
+		"port: icmp":             `3:23: "icmp"` + badPort + `; ICMP has no ports: write protocol: ping, without port, for echo requests`,
+		"port: [ICMPv6]":         `3:24: "ICMPv6"` + badPort + `; ICMP has no ports: write protocol: ping, without port, for echo requests`,
+		"port: ping":             `3:23: "ping"` + badPort + `; ping has no ports: write protocol: ping, without port`,
+		"port: gre":              `3:23: "gre"` + badPort + `; gre has no ports: write protocol: gre, without port`,
+		"port: udp":              `3:23: "udp"` + badPort + `; write protocol: udp, and its ports in port`,
 		"port: nonsense":         `3:23: "nonsense"` + badPort,
 
 		"protocol: icmp": `3:27: protocol "icmp": write ping for echo requests; the other messages of ICMP ` +
 			`stay open or are closed with essentials`,
+		"protocol: ICMP": `3:27: protocol "icmp": write ping for echo requests; the other messages of ICMP ` +
+			`stay open or are closed with essentials`,
+		"protocol: icmp6": `3:27: protocol "icmp6": write ping for echo requests; the other messages of ` +
+			`ICMPv6 stay open or are closed with essentials`,
+		"protocol: dccp":      `3:27: "dccp" is not a protocol; its number, 33, lists all of it, whatever its ports`,
+		"protocol: ip":        `3:27: "ip" is not a protocol; name the protocols that the service speaks, such as [tcp, udp]`,
+		"protocol: rtp":       `3:27: "rtp" is not ` + protocolName{protocolNames()}.wants(),
+		"protocol: tpc":       `3:27: "tpc" is not ` + protocolName{protocolNames()}.wants() + ` (did you mean "tcp"?)`,
 		"protocol: all":       `3:27: "all" is not a protocol; name the protocols that the service speaks, such as [tcp, udp]`,
 		`protocol: "-1"`:      `3:27: "-1" is not a protocol; name the protocols that the service speaks, such as [tcp, udp]`,
 		"protocol: tcp/udp":   `3:27: "tcp/udp" is not a protocol; write [tcp, udp]`,
@@ -143,6 +164,16 @@ func TestHintsInServices(t *testing.T) {
 		"rate: 10/min":               `3:23: expected a rate (keys and values), not text "10/min"; write {per_source: 10/minute}`,
 		"rate: {per_source: 10/sec}": `3:36: "10/sec" is not a rate such as "20/second" (or /minute, /hour, /day); write 10/second`,
 		"dport: 22":                  `3:17: unknown key "dport" in a service; write port, the port that clients dial`,
+		"listen: 80":                 `3:17: unknown key "listen" in a service; write port, the port that clients dial`,
+		"listen: 192.0.2.1":          `3:17: unknown key "listen" in a service; write addresses, of this host`,
+		`listen: ["2001:db8::1"]`:    `3:17: unknown key "listen" in a service; write addresses, of this host`,
+		`listen: "192.0.2.1:80"`: `3:17: unknown key "listen" in a service; write port: 80 and ` +
+			`addresses: 192.0.2.1`,
+		`bind: "[2001:db8::1]:80"`: `3:17: unknown key "bind" in a service; write port: 80 and ` +
+			`addresses: "2001:db8::1"`,
+		`listen: "[::]:80"`: `3:17: unknown key "listen" in a service; write port: 80`,
+		`listen: "0.0.0.0:80"`: `3:17: unknown key "listen" in a service; write port: 80, and ` +
+			`sources of IPv4 alone in allow`,
 		"action: allow": `3:17: unknown key "action" in a service; leave it out: whom allow has is let in, ` +
 			`and everyone else is refused`,
 		"deny: [192.0.2.1]": `3:17: unknown key "deny" in a service; write except for sources that allow ` +
@@ -183,6 +214,15 @@ func TestHintsInBlocks(t *testing.T) {
 			`NAME: [192.0.2.0/24]`,
 		"networks: {a: {file: x, jsonpath: $.a}}\n": `2:25: unknown key "jsonpath" in a network; write ` +
 			`select, a JSON path`,
+		"networks: {a: {asn: 64496}}\n": "2:15: a network has exactly one of file, url, dns, not 0 of them\n" +
+			`2:16: unknown key "asn" in a network; write file or url, for a list of its prefixes`,
+		"unlisted: drop\n": `2:11: "drop" is not one of ignore, deny; write unlisted: deny and refuse: drop`,
+		"unlisted: REJECT\n": `2:11: "REJECT" is not one of ignore, deny; write unlisted: deny and ` +
+			`refuse: reject`,
+		"unlisted: accept\n": `2:11: "accept" is not one of ignore, deny; with ignore, portgrave leaves ` +
+			`unlisted ports alone, and lets nothing in that others refuse`,
+		"tests: [{from: 192.0.2.1, port: 22, expect: reject}]\n": `2:45: "reject" is not one of allow, ` +
+			`deny; write deny`,
 		"networks: {a: {file: x, select: .a}}\n": `2:33: ".a" is not a JSON path (unexpected '.' at position ` +
 			`1); write $.a`,
 		"networks: {a: {dns: example.com, select: $.a}}\n": `2:42: select has a meaning only for a network ` +
@@ -239,7 +279,7 @@ func misspell(t *rapid.T, p netip.Prefix) string {
 	return rapid.SampledFrom([]string{
 		" " + s, s + " ", "- " + s, "-" + s, address + " /" + length, address + "/ " + length,
 		"[" + s + "]", "[" + address + "]", "!" + s, s + ",", address + ":22", "[" + address + "]:22",
-		s + "-" + s, address + "-" + address, address + " 255.255.255.255",
+		s + "-" + s, address + "-" + address, address + " 255.255.255.255", address + " 128.0.0.0", address + "/0.0.0.0",
 		address + "/255.255.255.255",
 		address + "/" + length + "0", s + " any",
 		address + "." + length, strings.TrimRight(s, "0123456789"),

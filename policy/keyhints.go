@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -72,7 +73,35 @@ func serviceKeyHint(n *node, f field) string {
 		slices.Contains(protocolNames(), f.value.text) {
 		return "write protocol: " + f.value.text
 	}
+	if hint := listenHint(f); hint != "" {
+		return hint
+	}
 	return lookUpKeyHint(serviceKeyHints, f.key)
+}
+
+// listenHint says what to write for the addresses that a program listens on; "" if the key or its
+// value is something else.
+func listenHint(f field) string {
+	if !slices.Contains([]string{"listen", "bind", "listen_address"}, strings.ToLower(f.key)) {
+		return ""
+	}
+	items := itemsOf(f.value)
+	notAddress := func(n *node) bool { return n.kind != kindString || !isPrefix(n.text) }
+	if len(items) > 0 && !slices.ContainsFunc(items, notAddress) {
+		return "write addresses, of this host"
+	}
+	at, err := netip.ParseAddrPort(f.value.text)
+	if err != nil || at.Addr().Zone() != "" || at.Addr().Is4In6() || at.Port() == 0 {
+		return ""
+	}
+	switch at.Addr() {
+	case netip.IPv6Unspecified(): // of both families on Linux
+		return fmt.Sprintf("write port: %d", at.Port())
+	case netip.IPv4Unspecified():
+		return fmt.Sprintf("write port: %d, and sources of IPv4 alone in allow", at.Port())
+	}
+	return fmt.Sprintf("write port: %d and addresses: %s", at.Port(),
+		yamlScalar(at.Addr().String()))
 }
 
 // portsOfAWS says how to write from_port and to_port.
@@ -128,6 +157,8 @@ var networkKeyHints = []keyHint{
 	{"host hostname fqdn domain name", "write dns, for the addresses of a host name"},
 	{"jsonpath jq query json field key", "write select, a JSON path"},
 	{"interval ttl period every", "write refresh"},
+	{"asn asns as autonomoussystem country countries countrycode geoip",
+		"write file or url, for a list of its prefixes"},
 	{"format type", "leave it out: the content tells its format"},
 	{"checksum hash digest sha", "write sha256"},
 	{"maxentries limit maxelem", "write max"},

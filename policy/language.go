@@ -22,14 +22,17 @@ const languageDoc = "Which ports of a Linux host may open to which networks. A p
 // listDoc and selectDoc describe lists in editors and the manual.
 const (
 	listDoc = "What follows # or ; is a comment. Of CSV and TSV the first column is read; a " +
-		"first line with the names of columns is passed over. The list may be packed with gzip. " +
+		"first line with the names of columns is passed over. A line with another address, a " +
+		"mask or a length in a later column is refused, unless the first column's CIDR or range " +
+		"has that address, or the first line calls the first column ip, cidr, network, prefix " +
+		"or address. The list may be packed with gzip. " +
 		"It may have 64 MiB, or 64 bytes for each of max entries, also when unpacked, and 64 KiB " +
 		"in a line."
 	selectDoc = "The document may be one of JSON, or JSON lines: one a line. Everything selected " +
 		"has to be an address, a CIDR or a range, and something has to be. The list may have 256 " +
 		"bytes for each of max entries. It is read as a stream; at most 4 MiB of it are held at " +
 		"once: what a filter judges, or all below a .., which a path may have once. A filter " +
-		"looks at the entry alone, with @."
+		"looks at the entry alone, with @: $[?@.ip!=null].ip passes over null."
 )
 
 // Shapes that occur in several places.
@@ -313,7 +316,7 @@ var testShape = mapping{
 		},
 		{
 			name:     "expect",
-			shape:    choice{"allow", "deny"},
+			shape:    hintedChoice{choice{"allow", "deny"}, expectHint},
 			doc:      "what must become of it",
 			required: true,
 		},
@@ -381,7 +384,7 @@ var policyShape = mapping{words: "a policy", keyHint: policyKeyHint, keys: []key
 	versionKey,
 	{
 		name:  "unlisted",
-		shape: choice{"ignore", "deny"},
+		shape: hintedChoice{choice{"ignore", "deny"}, unlistedHint},
 		doc:   "ports that no service lists: left alone, or refused",
 		more: "With ignore, portgrave concerns itself with listed ports alone. With deny, the " +
 			"host is closed but for its services, replies to what it started itself, and " +

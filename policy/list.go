@@ -53,7 +53,7 @@ type listing struct {
 	content  listContent
 	prefixes address.Builder
 	report   reporter
-	heading  int // the number of the line with column names; 0 if there is none
+	heading  heading
 }
 
 // read reads a list. The error is either Problems, with every mistake, or the reader's.
@@ -130,8 +130,8 @@ func (l *listing) readLines(in *bufio.Reader) error {
 			break
 		}
 	}
-	if l.heading > 0 && l.content.entries == 0 { // an except list must not become empty by accident
-		l.report.at(Location{l.name, l.heading, 1},
+	if l.heading.line > 0 && l.content.entries == 0 { // an except list must not become empty by accident
+		l.report.at(Location{l.name, l.heading.line, 1},
 			"this names columns and no entry follows; if it shall be an empty list, write # "+
 				"before it")
 	}
@@ -150,16 +150,16 @@ func (l *listing) line(raw []byte, number int) bool {
 	if len(first) == 0 && !columns {
 		return true
 	}
-	if columns && l.content.entries == 0 && l.heading == 0 && isHeading(first) {
-		if _, column := addressColumn(rest); column == 0 {
-			l.heading = number
+	if columns && l.content.entries == 0 && l.heading.line == 0 {
+		if h, ok := readHeading(first, rest, number); ok {
+			l.heading = h
 			return true
 		}
 	}
 	if !l.count(at) {
 		return false
 	}
-	err := misreadColumn(first, rest)
+	err := l.heading.misread(first, rest)
 	if err == nil {
 		err = addEntry(&l.prefixes, first)
 	}

@@ -2,9 +2,7 @@ package policy
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
-	"iter"
 	"net/netip"
 	"strings"
 
@@ -76,82 +74,6 @@ func rangeHint(first, last string) string {
 	return nameHint(first + "-" + last)
 }
 
-// splitLine returns the first column of a line, the rest, and whether the line has several columns
-// and a comment. A line with one column is its own first column. A semicolon begins a comment if it
-// follows a space, and ends a column otherwise.
-func splitLine(line []byte) (first, rest []byte, columns, comment bool) {
-	for i, c := range line {
-		if c == '#' || c == ';' && (i == 0 || isSpace(line[i-1])) {
-			line, comment = line[:i], true
-			break
-		}
-	}
-	line = bytes.TrimSpace(line)
-	i := bytes.IndexAny(line, separators)
-	if i < 0 {
-		return column(line), nil, false, comment
-	}
-	return column(line[:i]), line[i+1:], true, comment
-}
-
-// separators end a column.
-const separators = ",\t;"
-
-// columnsOf yields the columns of a part of a line. Quoted columns may contain separators.
-func columnsOf(rest []byte) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for len(rest) > 0 {
-			from := 0
-			if text := bytes.TrimLeft(rest, " "); len(text) > 0 && text[0] == '"' {
-				begin := len(rest) - len(text) + 1
-				from = begin + max(bytes.IndexByte(rest[begin:], '"'), 0)
-			}
-			end := bytes.IndexAny(rest[from:], separators)
-			if end < 0 {
-				yield(column(rest))
-				return
-			}
-			if !yield(column(rest[:from+end])) {
-				return
-			}
-			rest = rest[from+end+1:]
-		}
-	}
-}
-
-// column returns a column without surrounding spaces and quotes.
-func column(s []byte) []byte {
-	s = bytes.TrimSpace(s)
-	if n := len(s); n >= 2 && s[0] == '"' && s[n-1] == '"' {
-		return bytes.TrimSpace(s[1 : n-1])
-	}
-	return s
-}
-
-// isHeading reports whether a first column is a column name, such as "network".
-func isHeading(first []byte) bool {
-	letters := false
-	for _, c := range first {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		if letters = letters || letter; !letter && c != '_' && c != ' ' && c != '-' {
-			return false
-		}
-	}
-	return letters
-}
-
-// addressColumn returns the first column in rest that is an address or CIDR, and its number in the
-// line. The number is 0 if there is none.
-func addressColumn(rest []byte) (text []byte, number int) {
-	number = 1
-	for text := range columnsOf(rest) {
-		if number++; isAddressOrCIDR(text) {
-			return text, number
-		}
-	}
-	return nil, 0
-}
-
 // isAddressOrCIDR is isPrefix without the check of host bits. It allocates nothing for other text.
 func isAddressOrCIDR(text []byte) bool {
 	address, _, _ := bytes.Cut(text, []byte("/"))
@@ -160,49 +82,6 @@ func isAddressOrCIDR(text []byte) bool {
 	}
 	_, err := netip.ParseAddr(string(address))
 	return err == nil
-}
-
-// misreadColumn refuses a line in which another column changes the meaning of the first: two
-// addresses are a range or two entries, and a length or a mask turns an address into a CIDR.
-func misreadColumn(first, rest []byte) error {
-	number := 1
-	for text := range columnsOf(rest) {
-		number++
-		length, slash := bytes.CutPrefix(text, []byte("/"))
-		bare := number == 2 && bytes.IndexByte(first, '/') < 0 && !isWholeLength(first, length)
-		if !isDigits(length) || !slash && !bare {
-			continue
-		}
-		if hint := maskHint(string(first), string(length)); hint != "" || slash {
-			return fmt.Errorf("%q and %q stand in one line%s", first, text,
-				cmp.Or(hint, "; write one entry a line"))
-		}
-	}
-	second, number := addressColumn(rest)
-	if number == 0 {
-		return nil
-	}
-	if hint := maskHint(string(first), string(second)); hint != "" {
-		return fmt.Errorf("%q and %q stand in one line%s", first, second, hint)
-	}
-	switch single := isAddressOrCIDR(first); {
-	case !single && bytes.IndexByte(first, '-') < 0:
-		return fmt.Errorf(
-			"%q is not an address or CIDR, and %q in column %d is: make that the first column",
-			first, second, number)
-	case single && bytes.IndexByte(first, '/') < 0 && bytes.IndexByte(second, '/') < 0:
-		return fmt.Errorf("%q and %q stand in one line; write a range as %s-%s, and two entries "+
-			"in two lines", first, second, first, second)
-	}
-	return fmt.Errorf("%q and %q stand in one line; write one entry a line", first, second)
-}
-
-// isWholeLength reports whether a prefix length covers just the one address.
-func isWholeLength(address, length []byte) bool {
-	if bytes.IndexByte(address, ':') >= 0 {
-		return string(length) == "128"
-	}
-	return string(length) == "32"
 }
 
 func isDigits(s []byte) bool {

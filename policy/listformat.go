@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 )
@@ -55,8 +57,6 @@ func (l *listing) reportUnpackError(err error) {
 
 // unreadableFormats lists formats that are not supported, by their first bytes.
 var unreadableFormats = []struct{ magic, message string }{
-	{"\xff\xfe", utf16Message},
-	{"\xfe\xff", utf16Message},
 	{"%PDF", "this is a PDF document: write its addresses into a text file, one a line"},
 	{"PK\x03\x04", "this is a zip archive" + unpackIt},
 	{"\xfd7zXZ\x00", "this is packed with xz" + unpackIt},
@@ -72,9 +72,8 @@ var unreadableFormats = []struct{ magic, message string }{
 }
 
 const (
-	unpackIt     = ": unpack it first; of packed lists only gzip is read"
-	utf16Message = "this is UTF-16: convert it to UTF-8 with iconv -f UTF-16 -t UTF-8"
-	htmlMessage  = "this is an HTML page, not a list: name the file that the page links to, " +
+	unpackIt    = ": unpack it first; of packed lists only gzip is read"
+	htmlMessage = "this is an HTML page, not a list: name the file that the page links to, " +
 		"or look at what the server wants first"
 	xmlMessage = "this is XML: write its addresses into a text file, one a line"
 )
@@ -88,6 +87,9 @@ const (
 // unreadableFormat says why the format of a list can't be read, and what to write; "" if it can be
 // read. head is the beginning of the list, after the byte order mark.
 func (l *listing) unreadableFormat(head []byte) string {
+	if encoding := wideEncoding(head); encoding != "" {
+		return fmt.Sprintf("this is %s: convert it to UTF-8 with iconv -f %[1]s -t UTF-8", encoding)
+	}
 	for _, f := range unreadableFormats {
 		if bytes.HasPrefix(head, []byte(f.magic)) {
 			return f.message
@@ -96,10 +98,7 @@ func (l *listing) unreadableFormat(head []byte) string {
 	if len(head) > tarMagicAt && bytes.HasPrefix(head[tarMagicAt:], []byte(tarMagic)) {
 		return "this is a tar archive" + unpackIt
 	}
-	if zero := bytes.IndexByte(head, 0); zero >= 0 {
-		if isUTF16(head) {
-			return utf16Message
-		}
+	if bytes.IndexByte(head, 0) >= 0 {
 		return "this is not text: a list has one address or CIDR a line"
 	}
 	text := bytes.TrimLeft(head, " \t\r\n")
@@ -111,28 +110,81 @@ func (l *listing) unreadableFormat(head []byte) string {
 		}
 		return xmlMessage
 	}
+	document, commented := pastComments(text)
+	isPath := l.selects != nil && len(text) > 0 && text[0] != '{' && text[0] != '['
 	switch {
+	case commented && (looksLikeJSON(document) ||
+		isPath && len(document) > 0 && (document[0] == '{' || document[0] == '[')):
+		return "this is JSON behind comments, which JSON does not have: delete the lines before it" +
+			l.selectFor(document)
 	case l.selects == nil && looksLikeJSON(text):
 		return l.missingSelectHint(text)
-	case l.selects != nil && len(text) > 0 && text[0] != '{' && text[0] != '[':
+	case isPath && isJSONString(text) && l.selects.isWhole():
+	case isPath && isJSONString(text):
+		return "these are strings, one a line: write select: $"
+	case isPath:
 		return "this is not JSON, and select is for JSON alone: leave select out"
 	}
 	return ""
 }
 
-// isUTF16 reports whether every other byte is zero, as in ASCII text encoded as UTF-16.
-func isUTF16(head []byte) bool {
-	n := min(len(head), 64) &^ 1
-	if n == 0 {
-		return false
-	}
-	var zeros [2]int
-	for i, c := range head[:n] {
-		if c == 0 {
-			zeros[i%2]++
+// byteOrderMarks begin text in encodings other than UTF-8, longer ones first: iconv takes the byte
+// order from the mark.
+var byteOrderMarks = []struct{ mark, encoding string }{
+	{"\xff\xfe\x00\x00", "UTF-32"},
+	{"\x00\x00\xfe\xff", "UTF-32"},
+	{"\xff\xfe", "UTF-16"},
+	{"\xfe\xff", "UTF-16"},
+}
+
+// wideEncoding is the name that iconv has for the encoding of text with two or four bytes a
+// character; "" if it is another, or no text.
+func wideEncoding(head []byte) string {
+	for _, m := range byteOrderMarks {
+		if bytes.HasPrefix(head, []byte(m.mark)) {
+			return m.encoding
 		}
 	}
-	return zeros[0] == 0 && zeros[1] == n/2 || zeros[1] == 0 && zeros[0] == n/2
+	switch {
+	case isWide(head, 4, 0):
+		return "UTF-32LE"
+	case isWide(head, 4, 3):
+		return "UTF-32BE"
+	case isWide(head, 2, 0):
+		return "UTF-16LE"
+	case isWide(head, 2, 1):
+		return "UTF-16BE"
+	}
+	return ""
+}
+
+// isWide reports whether text begins with ASCII characters of width bytes: all are zero but the one
+// at offset.
+func isWide(head []byte, width, offset int) bool {
+	n := min(len(head), 64) / width * width
+	for i, c := range head[:n] {
+		if (c != 0) != (i%width == offset) {
+			return false
+		}
+	}
+	return n > 0
+}
+
+// pastComments returns what follows the comments at the beginning of a list. found is false if it
+// has none.
+func pastComments(text []byte) (rest []byte, found bool) {
+	for len(text) > 0 && (text[0] == '#' || text[0] == ';' || bytes.HasPrefix(text, []byte("//"))) {
+		_, text, _ = bytes.Cut(text, []byte("\n"))
+		text, found = bytes.TrimLeft(text, " \t\r\n"), true
+	}
+	return text, found
+}
+
+// isJSONString reports whether the first line of a text is a string in JSON, and not the quoted
+// columns of CSV.
+func isJSONString(text []byte) bool {
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	return text[0] == '"' && json.Valid(line)
 }
 
 // looksLikeJSON reports whether text begins like a JSON object, or an array of objects, arrays or

@@ -3,6 +3,7 @@ package policy
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"fmt"
 	"net/http"
 	"os"
@@ -56,6 +57,35 @@ func encodeUTF16(text string, big bool) string {
 	return string(b)
 }
 
+// encodeUTF32 returns text in UTF-32.
+func encodeUTF32(text string, order binary.AppendByteOrder) string {
+	var b []byte
+	for _, r := range text {
+		b = order.AppendUint32(b, uint32(r))
+	}
+	return string(b)
+}
+
+// wide is the message about a list with wide characters.
+func wide(encoding string) string {
+	return "this is " + encoding + ": convert it to UTF-8 with iconv -f " + encoding + " -t UTF-8"
+}
+
+// besideOthers and standsApart are messages about JSON that no select can read.
+func besideOthers(path string) string {
+	return "list:1:1: this is JSON, and has other values beside the addresses at " + path +
+		": write its addresses into a text file, one a line"
+}
+
+func standsApart(paths string) string {
+	return "list:1:1: this is JSON, and what is one CIDR or range stands apart in it, at " + paths +
+		": write its CIDRs and ranges into a text file, one a line"
+}
+
+// oneALine ends messages about lines with two entries.
+const oneALine = "; write one entry a line, a range as FIRST-LAST, and delete other columns with " +
+	"addresses"
+
 // formatCases are lists in common formats, with or without a select, and the expected result.
 var formatCases = []struct{ name, content, path, want string }{
 	{
@@ -103,20 +133,17 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"semicolons", "\"IP range\";\"x\"\n\"192.0.2.0/24\";\"US\"\n192.0.3.0/24;192 hosts;\n", "",
 		"192.0.2.0/23"},
 	{"two columns with semicolons", "192.0.2.0;192.0.2.255;US\n192.0.3.0 ; 192.0.2.1\n", "",
-		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line; write a range as ` +
-			`192.0.2.0-192.0.2.255, and two entries in two lines`},
+		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line` + oneALine},
 	{"empty column", "192.0.2.0\n,US\n", "", `list:2:1: "" is not an address or CIDR`},
 	{"names of columns, again", "192.0.2.0/24,1\nnetwork,id\n", "",
 		`list:2:1: "network" is not an address or CIDR`},
 	{"a range in CSV", "192.0.2.10-192.0.2.11,x", "", "192.0.2.10/31"},
 	{"two columns", "192.0.2.0,192.0.2.255,US\n", "",
-		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line; write a range as ` +
-			`192.0.2.0-192.0.2.255, and two entries in two lines`},
+		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line` + oneALine},
 	{"two quoted columns", "\"2001:db8::\",\"2001:db8::ff\",US\n", "",
-		`list:1:2: "2001:db8::" and "2001:db8::ff" stand in one line; write a range as ` +
-			`2001:db8::-2001:db8::ff, and two entries in two lines`},
+		`list:1:2: "2001:db8::" and "2001:db8::ff" stand in one line` + oneALine},
 	{"several", "192.0.2.0/24, 192.0.3.0/24\n", "",
-		`list:1:1: "192.0.2.0/24" and "192.0.3.0/24" stand in one line; write one entry a line`},
+		`list:1:1: "192.0.2.0/24" and "192.0.3.0/24" stand in one line` + oneALine},
 	{"mask in a column", "192.0.2.0\t255.255.255.0\n", "",
 		`list:1:1: "192.0.2.0" and "255.255.255.0" stand in one line; write 192.0.2.0/24`},
 	{"length in a column", "192.0.2.0,/24\n", "",
@@ -137,14 +164,13 @@ var formatCases = []struct{ name, content, path, want string }{
 		"192.0.2.5/32 192.0.2.6/32 192.0.2.8/31",
 	},
 	{"a range around a country", "192.0.2.0,US,192.0.2.255\n", "",
-		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line; write a range as ` +
-			`192.0.2.0-192.0.2.255, and two entries in two lines`},
+		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line` + oneALine},
 	{"a mask behind a country", "192.0.2.0;x;255.255.255.0\n10.0.0.1;255.0.0.0\n", "",
 		`list:1:1: "192.0.2.0" and "255.255.255.0" stand in one line; write 192.0.2.0/24` + "\n" +
 			`list:2:1: "10.0.0.1" and "255.0.0.0" stand in one line; write 10.0.0.0/8 for the network, ` +
 			`or 10.0.0.1 for the one address`},
 	{"a range and an address", "192.0.2.10-192.0.2.11,192.0.2.5", "",
-		`list:1:1: "192.0.2.10-192.0.2.11" and "192.0.2.5" stand in one line; write one entry a line`},
+		`list:1:1: "192.0.2.10-192.0.2.11" and "192.0.2.5" stand in one line` + oneALine},
 	{"geofeed", "192.0.2.0/24,US,US-TX,Richardson,75080\n192.0.3.0/24,US,,,24\n192.0.4.0/23,,,,\n" +
 		"2001:db8::/32,DE,DE-BE,\"Berlin, 10.0.0.1\",10115\n192.0.6.7,24,,,\n", "",
 		"192.0.2.0/23 192.0.4.0/23 192.0.6.7/32 2001:db8::/32"},
@@ -158,6 +184,54 @@ var formatCases = []struct{ name, content, path, want string }{
 		`list:2:1: "of" is not an address or CIDR`},
 	{"a heading alone", "# x\nnetwork,country\n", "",
 		"list:2:1: this names columns and no entry follows; if it shall be an empty list, write # before it"},
+	{"two entries", "192.0.2.1, 203.0.113.9\n192.0.2.1,2026-01-01,203.0.113.9\n", "",
+		`list:1:1: "192.0.2.1" and "203.0.113.9" stand in one line` + oneALine + "\n" +
+			`list:2:1: "192.0.2.1" and "203.0.113.9" stand in one line` + oneALine},
+	{"two entries, one like a mask", "192.0.2.1,128.0.0.0\n0.0.0.0,0.0.0.0\n", "",
+		`list:1:1: "192.0.2.1" and "128.0.0.0" stand in one line` + oneALine + "\n" +
+			`list:2:1: "0.0.0.0" and "0.0.0.0" stand in one line` + oneALine},
+	{"an entry and a range", "192.0.2.0/24,198.51.100.1-198.51.100.9\n", "",
+		`list:1:1: "192.0.2.0/24" and "198.51.100.1-198.51.100.9" stand in one line` + oneALine},
+	{"CIDRs and their ends",
+		"192.0.2.0/24,192.0.2.0,192.0.2.255\n192.0.3.0/24,255.255.255.0,US\n" +
+			"2001:db8::/32,2001:db8::,2001:db8:ffff:ffff:ffff:ffff:ffff:ffff\n" +
+			"192.0.4.8-192.0.4.9,192.0.4.8,192.0.4.9\n192.0.6.1,192.0.6.1\n", "",
+		"192.0.2.0/23 192.0.4.8/31 192.0.6.1/32 2001:db8::/32"},
+	{"CIDRs and other addresses", "192.0.2.0/24,203.0.113.9\n192.0.3.0/24,255.255.0.0\n", "",
+		`list:1:1: "192.0.2.0/24" and "203.0.113.9" stand in one line` + oneALine + "\n" +
+			`list:2:1: "192.0.3.0/24" and "255.255.0.0" stand in one line` + oneALine},
+	{"named CIDRs and other addresses",
+		"network,gateway\n192.0.2.0/24,203.0.113.9\n192.0.3.9,203.0.113.9\n", "",
+		"192.0.2.0/24 192.0.3.9/32"},
+	{"named addresses", "\"IP Address\";via;seen\n192.0.2.1;192.0.2.0/24;2026-01-01\n", "",
+		"192.0.2.1/32"},
+	{"a name with a digit", "ipv4_prefix,asn\n192.0.2.0/24,64496\n", "", "192.0.2.0/24"},
+	{"named masks", "network,netmask\n192.0.2.0,255.255.255.0\n192.0.3.0,0.0.0.255\n", "",
+		`list:2:1: "192.0.2.0" and "255.255.255.0" stand in one line; write 192.0.2.0/24` + "\n" +
+			`list:3:1: "192.0.3.0" and "0.0.0.255" stand in one line` + oneALine},
+	{"masks without a name", "ip,x\n192.0.3.0,0.0.0.255\n", "",
+		`list:2:1: "192.0.3.0" and "0.0.0.255" stand in one line` + oneALine},
+	{"named lengths", "prefix,as,length\n192.0.2.0,1,24\n192.0.3.5,1,24\n192.0.4.5,1,32\n", "",
+		`list:2:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
+			`list:3:1: "192.0.3.5" and "24" stand in one line` + oneALine},
+	{"a named broadcast", "network,broadcast\n192.0.2.0/24,192.0.2.255\n192.0.3.0,192.0.3.255\n",
+		"",
+		`list:3:1: "192.0.3.0" and "192.0.3.255" stand in one line` + oneALine},
+	{"named ranges", "start,end\n192.0.2.0,192.0.2.255\n192.0.3.9,192.0.3.1\n192.0.3.1,\n", "",
+		`list:2:1: "192.0.2.0" and "192.0.2.255" stand in one line; write the range as ` +
+			"192.0.2.0-192.0.2.255\n" +
+			`list:3:1: "192.0.3.9" and "192.0.3.1" stand in one line` + oneALine},
+	{"named ranges of IPv6", "First IP\tcountry\tLast IP\n2001:db8::\tDE\t2001:db8::ff\n", "",
+		`list:2:1: "2001:db8::" and "2001:db8::ff" stand in one line; write the range as ` +
+			"2001:db8::-2001:db8::ff"},
+	{"named ranges, the other way", "end,start\n192.0.2.0,192.0.2.255\n", "",
+		`list:2:1: "192.0.2.0" and "192.0.2.255" stand in one line` + oneALine},
+	{"a log", "from_ip,to_ip\n192.0.2.1,192.0.2.1\n", "", "192.0.2.1/32"},
+	{"dates first", "\"2026-01-01\",\"192.0.2.1\"\n2026-01-01,192.0.2.1-192.0.2.9\n", "",
+		`list:1:2: "2026-01-01" is not an address or CIDR, and "192.0.2.1" in column 2 is: make that ` +
+			"the first column\n" +
+			`list:2:1: "2026-01-01" is not an address or CIDR, and "192.0.2.1-192.0.2.9" in column 2 ` +
+			"is: make that the first column"},
 	{"bad column", "192.0.2.1/24,US", "", `list:1:1: "192.0.2.1/24" has host bits set; ` +
 		`write 192.0.2.0/24 for the network, or 192.0.2.1 for the one address`},
 
@@ -224,6 +298,19 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"plain with select", "192.0.2.1\n", "$.a",
 		"list:1:1: this is not JSON, and select is for JSON alone: leave select out"},
 
+	{"strings, one a line", "\"192.0.2.1\"\n\"192.0.2.\\u0033\"\n", "$", "192.0.2.1/32 192.0.2.3/32"},
+	{"strings, one a line, as text", "\"192.0.2.1\"\n\"192.0.2.3\"\n", "", "192.0.2.1/32 192.0.2.3/32"},
+	{"strings, one a line, with a path", "\"192.0.2.1\"\n\"192.0.2.3\"\n", "$[*]",
+		"list:1:1: these are strings, one a line: write select: $"},
+	{"quoted columns with a path", "\"192.0.2.1\",\"US\"\n", "$",
+		"list:1:1: this is not JSON, and select is for JSON alone: leave select out"},
+	{"JSON behind a comment", "# x\n\n// y\n[\"192.0.2.1\"]\n", "",
+		"list:1:1: this is JSON behind comments, which JSON does not have: delete the lines before " +
+			`it, and add select: "$[*]"`},
+	{"JSON behind a comment, with a select", "# x\n{\"a\": \"192.0.2.1\"}\n", "$.a",
+		"list:1:1: this is JSON behind comments, which JSON does not have: delete the lines before it"},
+	{"an address in brackets behind a comment", "# x\n[2001:db8::1]\n", "",
+		`list:2:1: "[2001:db8::1]" is not an address or CIDR; write "2001:db8::1" without the brackets`},
 	{"JSON lines without select", "{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"SBL1\"}\n", "",
 		"list:1:1: this is JSON lines: add select: $.cidr"},
 	{
@@ -236,6 +323,60 @@ var formatCases = []struct{ name, content, path, want string }{
 		`list:1:1: this is JSON: add select: "$.a[*].ipv4Prefix" (it has addresses at $.a[*].ipv6Prefix, too)`},
 	{"odd key", `{"a-b": ["8.8.4.0/24"]}`, "", `list:1:1: this is JSON: add select: "$['a-b'][*]"`},
 	{"array", "[\n  \"192.0.2.1\"\n]\n", "", `list:1:1: this is JSON: add select: "$[*]"`},
+	{"rows", `[["192.0.2.1","DE"],["192.0.2.3","US",1]]`, "", "list:1:1: this is JSON: add select: " +
+		`"$[*][0]"`},
+	{"rows of lines", "[\"DE\",\"192.0.2.1\"]\n[\"US\",\"192.0.2.3\"]\n", "",
+		`list:1:1: this is JSON: add select: "$[1]"`},
+	{"lists of addresses", `[["192.0.2.1"],["192.0.2.3","192.0.2.5"]]`, "",
+		`list:1:1: this is JSON: add select: "$[*][*]"`},
+	{"rows with other text", `[["192.0.2.1","DE"],["x","192.0.2.3"]]`, "", besideOthers("$[*][*]")},
+	{"an array with other text", `["192.0.2.1","x"]`, "", besideOthers("$[*]")},
+	{"a null", `[{"ip":"192.0.2.1"},{"ip":null}]`, "",
+		`list:1:1: this is JSON: add select: "$[?@.ip!=null].ip"`},
+	{"a null that select finds", `[{"ip":"192.0.2.1"},{"ip":null}]`, "$[*].ip",
+		`list:1:27: $[1]['ip']: null is not an address, a CIDR or a range; select: ` +
+			`"$[?@.ip!=null].ip" passes over it`},
+	{"a null that a filter passes over", `[{"ip":"192.0.2.1"},{"ip":null},{}]`, "$[?@.ip!=null].ip",
+		"192.0.2.1/32"},
+	{"nulls in an array", `{"a-b":["192.0.2.1",null]}`, "$['a-b'][*]",
+		`list:1:21: $['a-b'][1]: null is not an address, a CIDR or a range; select: ` +
+			`"$['a-b'][?@!=null]" passes over it`},
+	{"nulls in an array, passed over", `{"a-b":["192.0.2.1",null]}`, "$['a-b'][?@!=null]",
+		"192.0.2.1/32"},
+	{"nulls deep below", `[{"a":{"ip":null}},{"a":{"ip":"192.0.2.1"}}]`, "",
+		`list:1:1: this is JSON: add select: "$[?@.a.ip!=null].a.ip"`},
+	{"nulls at two keys", `[{"a":null,"b":"192.0.2.1"}]`, "$[*]['a','b']",
+		`list:1:7: $[0]['a']: null is not an address, a CIDR or a range`},
+	{"nulls in lines", "{\"ip\":\"192.0.2.1\"}\n{\"ip\":null}\n", "",
+		strings.Replace(besideOthers("$.ip"), "JSON", "JSON lines", 1)},
+	{"empty texts", `[{"ip":"192.0.2.1"},{"ip":""}]`, "", besideOthers("$[*].ip")},
+	{"lengths apart", `[{"prefix":"192.0.2.0","length":24}]`, "",
+		standsApart("$[*].prefix and $[*].length")},
+	{"lengths apart, of two kinds",
+		`[{"x":"192.0.2.1","v4":"192.0.2.0","mask-length":24},{"v6":"2001:db8::","Prefix_Len":"32"}]`,
+		"", standsApart("$[*].x and $[*].v4 and $[*]['mask-length']")},
+	{"masks apart", `{"net":{"ip":"192.0.2.0","netmask":"255.255.255.0"}}`, "",
+		standsApart("$.net.ip and $.net.netmask")},
+	{"ends apart", `{"a":[{"start_ip":"192.0.2.0","end_ip":"192.0.2.255"}]}`, "",
+		standsApart("$.a[*].start_ip and $.a[*].end_ip")},
+	{"ends beside a CIDR", `[{"cidr":"192.0.2.0/24","first":"192.0.2.0","last":"192.0.2.255"}]`, "",
+		`list:1:1: this is JSON: add select: "$[*].cidr"`},
+	{"lengths in rows", `[["192.0.2.0",24]]`, "", standsApart("$[*][0] and $[*][1]")},
+	{"masks in rows", `[["192.0.2.0","255.255.255.0"]]`, "", standsApart("$[*][0] and $[*][1]")},
+	{"whole lengths", `[{"ip":"192.0.2.1","length":32}]`, "",
+		`list:1:1: this is JSON: add select: "$[*].ip"`},
+	{"named hosts", `{"hosts":{"a":"192.0.2.1","b":"192.0.2.3"}}`, "",
+		`list:1:1: this is JSON: add select: "$.hosts.*"`},
+	{"named hosts with more", `{"hosts":{"a":{"ip":"192.0.2.1","os":"x"},"b":{"ip":"192.0.2.3"}}}`, "",
+		`list:1:1: this is JSON: add select: "$.hosts.*.ip"`},
+	{"named hosts with nulls", `{"hosts":{"a":"192.0.2.1","b":null,"c":"192.0.2.3"}}`, "",
+		`list:1:1: this is JSON: add select: "$.hosts[?@!=null]"`},
+	{"one named host", `{"hosts":{"a":"192.0.2.1"}}`, "",
+		`list:1:1: this is JSON: add select: $.hosts.a`},
+	{"names with a meaning", `{"eth0":{"ip":"192.0.2.1","gateway":"192.0.2.3"}}`, "",
+		`list:1:1: this is JSON: add select: $.eth0.ip (it has addresses at $.eth0.gateway, too)`},
+	{"a log", "{\"src\":\"192.0.2.1\",\"dst\":\"192.0.2.3\"}\n{\"src\":\"192.0.2.5\",\"dst\":\"192.0.2.3\"}\n",
+		"", `list:1:1: this is JSON lines: add select: $.src (it has addresses at $.dst, too)`},
 	{"no address", `{"a": 1}`, "", `list:1:1: this is JSON: add select: and the JSON path of its ` +
 		`addresses, such as "$.prefixes[*].cidr"`},
 
@@ -243,15 +384,21 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"HTML with select", "<html><body>", "$.a", "list:1:1: " + htmlMessage},
 	{"XML", "<?xml version=\"1.0\"?>\n<list>", "",
 		"list:1:1: this is XML: write its addresses into a text file, one a line"},
-	{"UTF-16", encodeUTF16("\ufeff192.0.2.1\r\n", false), "",
-		"list:1:1: this is UTF-16: convert it to UTF-8 with iconv -f UTF-16 -t UTF-8"},
-	{
-		"UTF-16, big endian",
-		encodeUTF16("\ufeff192.0.2.1\r\n", true),
-		"",
-		"list:1:1: " + utf16Message,
-	},
-	{"UTF-16 without a mark", encodeUTF16("192.0.2.1\r\n", false), "", "list:1:1: " + utf16Message},
+	{"UTF-16", encodeUTF16("\ufeff192.0.2.1\r\n", false), "", "list:1:1: " + wide("UTF-16")},
+	{"UTF-16, big endian", encodeUTF16("\ufeff192.0.2.1\r\n", true), "",
+		"list:1:1: " + wide("UTF-16")},
+	{"UTF-16 without a mark", encodeUTF16("192.0.2.1\r\n", false), "",
+		"list:1:1: " + wide("UTF-16LE")},
+	{"UTF-16 without a mark, big endian", encodeUTF16("192.0.2.1\r\n", true), "",
+		"list:1:1: " + wide("UTF-16BE")},
+	{"UTF-32", encodeUTF32("\ufeff192.0.2.1\r\n", binary.LittleEndian), "",
+		"list:1:1: " + wide("UTF-32")},
+	{"UTF-32, big endian", encodeUTF32("\ufeff192.0.2.1\r\n", binary.BigEndian), "$.a",
+		"list:1:1: " + wide("UTF-32")},
+	{"UTF-32 without a mark", encodeUTF32("192.0.2.1\r\n", binary.LittleEndian), "",
+		"list:1:1: " + wide("UTF-32LE")},
+	{"UTF-32 without a mark, big endian", encodeUTF32("192.0.2.1\r\n", binary.BigEndian), "",
+		"list:1:1: " + wide("UTF-32BE")},
 	{"zeros", strings.Repeat("\x00", 100), "",
 		"list:1:1: this is not text: a list has one address or CIDR a line"},
 	{"PDF", "%PDF-1.7\n", "",
@@ -291,11 +438,7 @@ func TestListFormats(t *testing.T) {
 	for _, f := range formatCases {
 		t.Run(f.name, func(t *testing.T) {
 			expect(t, "the list", readText(t, f.content, f.path), f.want)
-			want := f.want
-			if strings.HasPrefix(f.name, "UTF-16") { // the same without gzip
-				want = "list:1:1: " + utf16Message
-			}
-			expect(t, "the packed list", readText(t, gzipped(t, f.content), f.path), want)
+			expect(t, "the packed list", readText(t, gzipped(t, f.content), f.path), f.want)
 		})
 	}
 }
@@ -425,6 +568,12 @@ func TestBadSelects(t *testing.T) {
 		".prefixes[].ip":                `".prefixes[].ip" is not a JSON path (unexpected '.' at position 1); write "$.prefixes[*].ip"`,
 		"prefixes[*].ip":                `"prefixes[*].ip" is not a JSON path (unexpected identifier at position 1); write "$.prefixes[*].ip"`,
 		"cidr":                          `"cidr" is not a JSON path (unexpected identifier at position 1); write $.cidr`,
+		"$.ip-list[*]":                  `"$.ip-list[*]" is not a JSON path (invalid number literal at position 5); write "$['ip-list'][*]"`,
+		".ip-list[].x":                  `".ip-list[].x" is not a JSON path (unexpected '.' at position 1); write "$['ip-list'][*].x"`,
+		`."ip list"[]`:                  `".\"ip list\"[]" is not a JSON path (unexpected '.' at position 1); write "$['ip list'][*]"`,
+		"$.a.2024[*]":                   `"$.a.2024[*]" is not a JSON path (unexpected integer at position 5); write "$.a['2024'][*]"`,
+		"$.a['b.c-d'].e-f":              `"$.a['b.c-d'].e-f" is not a JSON path (invalid number literal at position 15)`,
+		"$.a[?@.b=='c.d-e'].f-g":        `"$.a[?@.b=='c.d-e'].f-g" is not a JSON path (invalid number literal at position 21)`,
 		"$.a[":                          `"$.a[" is not a JSON path (unexpected eof at position 5)`,
 		"$.a[?@.b==$.c].d":              "a filter looks at the entry alone: write @ instead of $ in it",
 		"$..a..b":                       "a JSON path may have one .. in it: write out more of the path",

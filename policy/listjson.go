@@ -195,7 +195,13 @@ func (j *jsonList) refuse(what, where string) error {
 	if err := j.countEntry(); err != nil {
 		return err
 	}
-	j.reportEntry(where, fmt.Errorf("%.40s is not an address, a CIDR or a range", what))
+	hint := ""
+	if what == "null" && j.report.count() < maxProblems {
+		if path := j.selects.withoutNulls(); path != "" {
+			hint = "; select: " + yamlScalar(path) + " passes over it"
+		}
+	}
+	j.reportEntry(where, fmt.Errorf("%.40s is not an address, a CIDR or a range%s", what, hint))
 	return nil
 }
 

@@ -120,6 +120,14 @@ func TestHintsCanBePasted(t *testing.T) {
 
 		// Ports and protocols.
 		{bare(`port: 22/tcp`), `port: 22 and protocol: tcp`, bare(`§`)},
+		{bare(`port: http/tcp`), `port: 80 and protocol: tcp`, bare(`§`)},
+		{bare(`port: tcp:22`), `port: 22 and protocol: tcp`, bare(`§`)},
+		{bare(`port: icmp`), `protocol: ping`, bare(`§`)},
+		{bare(`port: esp`), `protocol: esp`, bare(`§`)},
+		{bare(`protocol: ICMP`), `ping`, bare(`protocol: §`)},
+		{bare(`protocol: dccp`), `33`, bare(`protocol: §`)},
+		{bare(`listen: 192.0.2.1`), `addresses`, bare(`§: 192.0.2.1`)},
+		{bare(`listen: "192.0.2.1:80"`), `port: 80 and addresses: 192.0.2.1`, bare(`§`)},
 		{bare(`port: "60000:61000"`), `"60000-61000"`, bare(`port: §`)},
 		{bare(`port: "9100-9000"`), `9000-9100`, bare(`port: §`)},
 		{bare(`port: "80, 9000:9100"`), `[80, "9000-9100"]`, bare(`port: §`)},
@@ -144,8 +152,14 @@ func TestHintsCanBePasted(t *testing.T) {
 			network(`a: {file: x, select: ".a[].ip"}`), `"$.a[*].ip"`,
 			network(`a: {file: x, select: §}`),
 		},
+		{
+			network(`a: {file: x, select: "$.ip-list[*]"}`), `"$['ip-list'][*]"`,
+			network(`a: {file: x, select: §}`),
+		},
 		{"services:\n", `[]`, "services: §\n"},
 		{"daemon:\n", `{}`, "daemon: §\n"},
+		{"unlisted: drop\n", `unlisted: deny and refuse: drop`, "§\n"},
+		{"unlisted: reject\n", `unlisted: deny and refuse: reject`, "§\n"},
 		{"unlisted: denyy\n", `"deny"`, "unlisted: §\n"},
 	} {
 		_, err := Parse("p", []byte("version: 1\n"+x.wrong))
@@ -157,6 +171,9 @@ func TestHintsCanBePasted(t *testing.T) {
 			continue
 		}
 		pasted := strings.ReplaceAll(x.snippet, " and ", ", ") // keys of one mapping
+		if x.right == "§\n" {
+			pasted = strings.ReplaceAll(x.snippet, " and ", "\n")
+		}
 		right := "version: 1\n" + strings.ReplaceAll(x.right, "§", pasted)
 		p, err := Parse("p", []byte(right))
 		if err == nil && !strings.Contains(x.snippet, "file:") && !strings.Contains(right, "{file") &&

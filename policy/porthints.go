@@ -3,8 +3,10 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/iana"
 )
 
@@ -15,7 +17,14 @@ func portHint(text string) string {
 	lower := strings.ToLower(strings.TrimSpace(text))
 	known, udp, named := iana.Known(lower)
 	ranged := normalizeRange(lower)
+	fields := splitAny(lower, " ")
 	switch {
+	case strings.Contains(lower, "icmp"):
+		return "; ICMP has no ports: write protocol: ping, without port, for echo requests"
+	case slices.Contains(firewall.PortlessNames(), lower):
+		return "; " + lower + " has no ports: write protocol: " + lower + ", without port"
+	case slices.Contains(portProtocolNames(), lower):
+		return "; write protocol: " + lower + ", and its ports in port"
 	case named && udp:
 		return fmt.Sprintf("; write %s, and protocol: udp", quotedRange(known))
 	case named:
@@ -24,9 +33,11 @@ func portHint(text string) string {
 		return `; every port is written "1-65535"`
 	case portPattern.MatchString(ranged):
 		return "; write " + quotedRange(ranged)
+	case len(fields) == 2 && slices.ContainsFunc(fields, isPortProtocol):
+		return portListHint([]string{strings.Join(fields, "/")})
 	case strings.ContainsAny(lower, ", "):
 		return portListHint(splitAny(lower, ", "))
-	case strings.Contains(lower, "/"):
+	case strings.ContainsAny(lower, "/:"):
 		return portListHint([]string{lower})
 	}
 	return ""
@@ -64,23 +75,37 @@ func quotedRange(text string) string {
 	return text
 }
 
+func isPortProtocol(word string) bool { return slices.Contains(portProtocolNames(), word) }
+
+// cutProtocol splits 22/tcp, tcp/22 or tcp:22. both is false for a port alone.
+func cutProtocol(word string) (port, protocol string, both bool) {
+	if first, rest, found := strings.Cut(word, ":"); found && isPortProtocol(first) {
+		return rest, first, true
+	}
+	if i := strings.LastIndexByte(word, ':'); i >= 0 && isPortProtocol(word[i+1:]) {
+		return word[:i], word[i+1:], true
+	}
+	port, protocol, both = strings.Cut(word, "/")
+	if isPortProtocol(port) {
+		return protocol, port, both
+	}
+	return port, protocol, both
+}
+
 // portListHint says how to write several ports, with or without protocols; "" if one of them isn't
 // a port.
 func portListHint(words []string) string {
 	var ports, protocols []string
 	for _, word := range words {
-		port, protocol, both := strings.Cut(word, "/")
-		if slices.Contains(portProtocolNames(), port) {
-			port, protocol = protocol, port // tcp/22
-		}
+		port, protocol, both := cutProtocol(word)
 		if port = normalizeRange(port); !portPattern.MatchString(port) {
 			known, _, named := iana.Known(port)
-			if !named || both {
+			if !named {
 				return ""
 			}
 			port = known
 		}
-		if both && !slices.Contains(portProtocolNames(), protocol) {
+		if both && !isPortProtocol(protocol) {
 			return ""
 		}
 		ports, protocols = append(ports, quotedRange(port)), append(protocols, protocol)
@@ -113,7 +138,7 @@ func protocolHint(text string) string {
 		return "; write [" + strings.Join(parts, ", ") + "]"
 	case lower == "both":
 		return "; write [tcp, udp]"
-	case slices.Contains(everyoneWords, lower) || lower == "-1":
+	case slices.Contains(everyoneWords, lower) || lower == "-1" || lower == "ip":
 		return "; name the protocols that the service speaks, such as [tcp, udp]"
 	case slices.Contains([]string{"tcp4", "tcp6", "udp4", "udp6"}, lower):
 		return fmt.Sprintf("; a protocol holds for both families: write %s, and name sources of "+
@@ -121,6 +146,11 @@ func protocolHint(text string) string {
 	case named && !slices.Contains(protocolNames(), lower):
 		return "; a protocol is what carries ports, such as tcp; the port of " + lower +
 			" stands in port"
+	}
+	number, numbered := iana.Protocol(lower)
+	if _, err := firewall.ParseProtocol(strconv.Itoa(int(number))); numbered && err == nil &&
+		!isDigits([]byte(lower)) && !slices.Contains(protocolNames(), lower) {
+		return fmt.Sprintf("; its number, %d, lists all of it, whatever its ports", number)
 	}
 	return ""
 }

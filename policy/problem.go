@@ -108,15 +108,22 @@ func (p Problems) sorted(dropped int) Problems {
 	return out
 }
 
-// didYouMean returns " (did you mean "x"?)" for the nearest known word, or "" if none is near.
+// didYouMean returns " (did you mean "x"?)" for the nearest known word, or "" if none is near. In
+// short words one letter may differ: two of three letters make another word.
 func didYouMean(word string, known []string) string {
-	best, distance := "", 3
-	if len(word) < 5 {
-		distance = 2
-	}
+	best, distance := "", 4
 	for _, k := range known {
+		most := 3
+		switch n := min(len(word), len(k)); {
+		case n == 4 && strings.EqualFold(word[:2], k[:2]):
+			most = 2 // kept, keep
+		case n < 5:
+			most = 1
+		case n < 7:
+			most = 2
+		}
 		d := editDistance(strings.ToLower(word), strings.ToLower(k))
-		if d < distance || d == distance && best == "" && d < len(word) {
+		if d <= most && d < distance {
 			best, distance = k, d
 		}
 	}

@@ -26,7 +26,8 @@ type protocolName struct{ choice }
 
 func (s protocolName) check(n *node, r *reporter) {
 	// ParseProtocol explains icmp. The usual suggestion would be igmp, which is unrelated.
-	if _, err := firewall.ParseProtocol(n.text); err != nil && strings.Contains(n.text, "icmp") {
+	lower := strings.ToLower(n.text)
+	if _, err := firewall.ParseProtocol(lower); err != nil && strings.Contains(lower, "icmp") {
 		r.at(n.at, "%v", err)
 		return
 	}

@@ -4,22 +4,27 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
-
-	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // missingSelectHint says what select to write for JSON. text is the beginning of the document.
 func (l *listing) missingSelectHint(text []byte) string {
-	paths := addressPaths(text)
+	found := outlineOf(text).findAll()
+	paths := found.texts()
 	what := "this is JSON"
-	if isJSONLines(text, paths) {
+	if isJSONLines(text, found) {
 		what = "this is JSON lines"
 	}
 	switch {
 	case l.hideText:
 		return what + ": add select: and the JSON path of its addresses"
+	case len(paths) == 0 && len(found.apart) > 0:
+		return fmt.Sprintf("%s, and what is one CIDR or range stands apart in it, at %s: write "+
+			"its CIDRs and ranges into a text file, one a line", what, found.apartText())
+	case len(paths) == 0 && len(found.mixed)+len(found.paths) > 0:
+		mixed := append(found.mixed, found.paths...)[0]
+		return fmt.Sprintf("%s, and has other values beside the addresses at $%s: write its "+
+			"addresses into a text file, one a line", what, strings.Join(mixed.steps, ""))
 	case len(paths) == 0:
 		return what + ": add select: and the JSON path of its addresses, such as " +
 			`"$.prefixes[*].cidr"`
@@ -30,9 +35,18 @@ func (l *listing) missingSelectHint(text []byte) string {
 		what, yamlScalar(paths[0]), strings.Join(paths[1:], " and "))
 }
 
+// selectFor says what select to add for a document; "" if there is one.
+func (l *listing) selectFor(document []byte) string {
+	if l.selects != nil {
+		return ""
+	}
+	_, add, _ := strings.Cut(l.missingSelectHint(document), ": ")
+	return ", and " + add
+}
+
 // otherPathsHint says where a document has addresses that select does not find.
 func (l *listing) otherPathsHint(head []byte) string {
-	paths := addressPaths(head)
+	paths := outlineOf(head).findAll().texts()
 	if l.hideText || len(paths) == 0 {
 		return ""
 	}
@@ -40,76 +54,47 @@ func (l *listing) otherPathsHint(head []byte) string {
 }
 
 // isJSONLines reports whether a document has one object a line. A single line counts as JSON lines
-// if its addresses are in no array.
-func isJSONLines(text []byte, paths []string) bool {
+// if its addresses are members of the object itself.
+func isJSONLines(text []byte, found findings) bool {
 	line, rest, _ := bytes.Cut(text, []byte("\n"))
 	if text[0] != '{' || !json.Valid(line) {
 		return false
 	}
 	rest = bytes.TrimLeft(rest, " \t\r\n")
-	return bytes.HasPrefix(rest, []byte("{")) ||
-		len(rest) == 0 && len(paths) > 0 && !strings.Contains(paths[0], "[*]")
+	if len(rest) > 0 || len(found.paths) == 0 {
+		return bytes.HasPrefix(rest, []byte("{"))
+	}
+	steps := found.paths[0].steps
+	return len(steps) == 1 && steps[0] != ".*"
 }
 
-// maxPaths bounds the paths that addressPaths returns.
+// maxPaths bounds the paths that a hint names.
 const maxPaths = 3
 
-// addressPaths returns JSON paths of addresses in the beginning of a document. Entries of an array
-// share a path.
-func addressPaths(text []byte) (paths []string) {
-	type level struct {
-		array bool
-		key   string
-		isKey bool // a key comes next
-	}
-	var open []level
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	for len(paths) < maxPaths && len(open) < maxDepth {
-		t, err := decoder.Token()
-		if err != nil {
-			break // the beginning of a document may stop anywhere
-		}
-		switch t := t.(type) {
-		case json.Delim:
-			if t == '{' || t == '[' {
-				open = append(open, level{array: t == '[', isKey: t == '{'})
-				continue
-			}
-			open = open[:len(open)-1]
-		case string:
-			if len(open) == 0 {
-				break
-			}
-			if last := &open[len(open)-1]; last.isKey {
-				last.key, last.isKey = t, false
-				continue
-			}
-			if !isEntry(t) {
-				break
-			}
-			path := "$"
-			for _, l := range open {
-				if l.array {
-					path += "[*]"
-				} else {
-					path += keyInPath(l.key)
-				}
-			}
-			if !slices.Contains(paths, path) {
-				paths = append(paths, path)
-			}
-		}
-		if n := len(open); n > 0 {
-			open[n-1].isKey = !open[n-1].array
-		}
-	}
-	return paths
+// findAll looks for addresses in a document.
+func (o *outline) findAll() findings {
+	f := o.findHere() // strings, one a line
+	f.merge(o.find(0, false))
+	return f
 }
 
-// isEntry reports whether a text can be an entry of a list.
-func isEntry(text string) bool {
-	var b address.Builder
-	return addEntry(&b, []byte(text)) == nil
+// apartText names the paths to what is one entry together.
+func (f findings) apartText() string {
+	var texts []string
+	for _, p := range f.apart[:min(len(f.apart), maxPaths)] {
+		texts = append(texts, "$"+strings.Join(p.steps, ""))
+	}
+	return strings.Join(texts, " and ")
+}
+
+// texts returns the paths that select works with.
+func (f findings) texts() (texts []string) {
+	for _, p := range f.paths {
+		if text, ok := p.text(); ok && len(texts) < maxPaths {
+			texts = append(texts, text)
+		}
+	}
+	return texts
 }
 
 // keyInPath returns a key as a step of a JSON path.

@@ -7,6 +7,8 @@ import (
 
 	"github.com/theory/jsonpath"
 	"github.com/theory/jsonpath/spec"
+
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // selectPath is a JSON path (RFC 9535) that selects the strings of a list.
@@ -59,6 +61,32 @@ func (p *selectPath) check(rest []*spec.Segment) error {
 		return errors.New("a JSON path may have one .. in it: write out more of the path")
 	}
 	return nil
+}
+
+// isWhole reports whether the path selects the document itself.
+func (p *selectPath) isWhole() bool { return len(p.steps) == 0 && p.rest == nil }
+
+// withoutNulls returns a path that passes over null and else selects the same; "" if there is none.
+func (p *selectPath) withoutNulls() string {
+	var found addressPath
+	for _, s := range p.steps {
+		step := s.String()
+		if len(s.Selectors()) == 1 {
+			switch selector := s.Selectors()[0].(type) {
+			case spec.WildcardSelector:
+				step = "[*]"
+			case spec.Name:
+				step = keyInPath(string(selector))
+			}
+		}
+		found.steps = append(found.steps, step)
+	}
+	found.nulls = true
+	text, ok := found.text()
+	if !ok || p.rest != nil {
+		return ""
+	}
+	return text
 }
 
 // outsideQuotes returns a path without its quoted names and strings.
@@ -122,9 +150,18 @@ func matchesStep(s *spec.Segment, at place) bool {
 	return false
 }
 
-// selectHint returns the JSON path for a path in the syntax of jq.
+// shorthand matches names behind a dot that need brackets and quotes instead: those with a dash, or
+// a digit in front, and those in quotes, as in jq.
+var shorthand = pattern.New(`\.("[^"'\\]+"|[A-Za-z0-9_-]+)`)
+
+// selectHint returns the JSON path for a path in the syntax of jq, or with names that need quotes.
 func selectHint(text string) string {
 	path := strings.ReplaceAll(text, "[]", "[*]")
+	if !strings.ContainsAny(path, "'?") { // text in quotes may look like a name
+		path = shorthand.Regexp().ReplaceAllStringFunc(path, func(name string) string {
+			return keyInPath(strings.Trim(name[1:], `"`))
+		})
+	}
 	switch {
 	case strings.HasPrefix(path, "$"):
 	case strings.HasPrefix(path, ".") || strings.HasPrefix(path, "["):

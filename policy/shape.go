@@ -192,6 +192,20 @@ func (s choice) check(n *node, r *reporter) {
 }
 func (s choice) schema() map[string]any { return map[string]any{"enum": []string(s)} }
 
+// hintedChoice is a choice with hints for words of other programs.
+type hintedChoice struct {
+	choice
+	hint func(text string) string // begins with a semicolon; "" if it doesn't know the word
+}
+
+func (s hintedChoice) check(n *node, r *reporter) {
+	if hint := s.hint(n.text); hint != "" && !slices.Contains(s.choice, n.text) {
+		r.at(n.at, "%q is not %s%s", n.text, s.wants(), hint)
+		return
+	}
+	s.choice.check(n, r)
+}
+
 // integer is the shape of a whole decimal number within bounds.
 type integer struct {
 	min, max int
