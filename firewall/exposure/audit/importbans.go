@@ -51,7 +51,7 @@ func (s *survey) banRate(
 				m.Key[0] != exposure.Of(exposure.FieldSource6) {
 			return exposure.Rate{}, nil, false
 		}
-		found, same := s.adders(m)
+		found, same := s.adders(looks.Chain.Table, m)
 		if !same {
 			return exposure.Rate{}, nil, false
 		}
@@ -72,26 +72,32 @@ func (s *survey) banRate(
 // adders are the rules that add to the set of a look-up, without those that only renew an element.
 // The rules of all tables count: an ipset belongs to none. same is false if a rule may add
 // something else than what is looked up.
-func (s *survey) adders(looks exposure.Match) (rules []*exposure.Rule, same bool) {
-	for _, c := range s.setUsers(looks.In.Name) {
+func (s *survey) adders(
+	t *exposure.Table,
+	looks exposure.Match,
+) (rules []*exposure.Rule, same bool) {
+	for _, r := range s.setUsers(looks.In.Name) {
+		own := r.Chain.Table
+		sameTable := own.System == t.System && own.Family == t.Family && own.Name == t.Name
 		adds, renews := false, false
-		for _, st := range c.Statements {
+		for _, st := range r.Statements {
 			switch st := st.(type) {
 			case exposure.SetUpdate:
 				if st.Set == nil || st.Set.Name != looks.In.Name || st.Op != exposure.SetAdd {
 					continue
 				}
 				// A set of another table may have the same name; then this one's rate says nothing.
-				if st.Set != looks.In || !slices.Equal(st.Key, looks.Key) {
+				if st.Set != looks.In && !sameTable || !slices.Equal(st.Key, looks.Key) {
 					return nil, false
 				}
 				adds = true
 			case exposure.Match:
-				renews = renews || st.In == looks.In && !st.Not && slices.Equal(st.Key, looks.Key)
+				renews = renews || st.In != nil && st.In.Name == looks.In.Name && !st.Not &&
+					slices.Equal(st.Key, looks.Key)
 			}
 		}
 		if adds && !renews {
-			rules = append(rules, c)
+			rules = append(rules, r)
 		}
 	}
 	return rules, true
