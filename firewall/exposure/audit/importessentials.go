@@ -24,6 +24,9 @@ func (w *importWriter) essentials() {
 	if !w.deny() {
 		return
 	}
+	if !w.out.Closed.Has(firewall.EssentialDHCP) {
+		w.noteDHCP()
+	}
 	if asked, open := w.messages(address.IPv6, 135, 136); asked &&
 		!open { // solicitation, advertisement
 		w.out.Closed |= firewall.EssentialNeighbourDiscovery
