@@ -113,7 +113,8 @@ func (s *survey) answer(
 	mu *sync.Mutex,
 ) (a admission, whole bool, err error) {
 	q.Answers = exposure.NoAnswers
-	if needsAnswer(q.Protocol) && s.evaluator.MayStopAnswers(q.Family) {
+	asks := x.Protocol.HasPorts() || x.Protocol == firewall.Ping
+	if asks && s.evaluator.MayStopAnswers(q.Family) {
 		q.Answers = exposure.OwnAnswers
 	}
 	answer, err := s.evaluator.Evaluate(q)
@@ -142,6 +143,7 @@ func (s *survey) answer(
 	doubt := possible.Minus(certain).Minus(s.unroutable[n])
 	whole = doubt.Empty()
 	a.sources = certain
+	var silenced exposure.Ranges // not of TCP and SCTP, which passes leaves out
 	var doubts []exposure.Decider
 	var rejected, dropped float64
 	var rejects, drops bool
@@ -157,6 +159,9 @@ func (s *survey) answer(
 	for _, p := range answer.Pieces {
 		switch {
 		case passes(p):
+			if p.Outcome == exposure.Delivered && lostToRule(p.Reply) {
+				silenced = silenced.Union(p.Sources.Minus(s.unroutable[n]))
+			}
 			whole = whole && !p.Translated
 			a.targets = appendOnce(a.targets, targetOf(p))
 			if r := p.DecidedBy.Rule; r != nil {
@@ -191,6 +196,9 @@ func (s *survey) answer(
 	a.number, a.unlimitedNumber = s.pool.number(both), s.pool.number(free)
 	a.withheldNumber, a.endingNumber = s.pool.number(withheld), s.pool.number(ending)
 	s.barred[n] = s.barred[n].Union(a.barred.Minus(s.unroutable[n]))
+	if !s.group(q.Destination) {
+		x.silenced[n] = x.silenced[n].Union(silenced)
+	}
 	if x.Protocol == firewall.TCP {
 		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
 		s.rejects, s.drops = s.rejects || rejects, s.drops || drops

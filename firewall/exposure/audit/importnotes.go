@@ -46,6 +46,7 @@ func (w *importWriter) notes() {
 		)
 	}
 	w.noteNextHeaders()
+	w.noteSilenced()
 	w.warnFixedAddresses()
 	w.warnLockouts()
 	if slices.ContainsFunc(w.out.Services, func(s ImportedService) bool {

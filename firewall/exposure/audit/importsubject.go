@@ -16,6 +16,7 @@ type subject struct {
 	receiver receiver
 	sampled  bool       // the rules distinguish its ports, and only the first was asked about
 	profiles []*profile // one for each of the survey's interfaces
+	silenced sources    // packets of these get in, and rules stop the answers to them
 	// like is an equivalent subject that was asked about in its place, or nil.
 	like *subject
 }
