@@ -89,6 +89,7 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	s.collectHost()
 	s.pool.unroutable = s.unroutable
 	s.groups = s.namedGroups()
+	s.telling = tellsGroups(in.Rules)
 	if err := s.ask(ctx); err != nil {
 		return Imported{}, err
 	}

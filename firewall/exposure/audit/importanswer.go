@@ -56,7 +56,7 @@ func (a admission) isEmpty() bool {
 }
 
 // askFamily asks with the destination left open or, if rules may distinguish destinations, with
-// each of the host's addresses; and with the groups that rules name.
+// each of the host's addresses; and with groups and broadcast addresses.
 func (s *survey) askFamily(
 	x *subject,
 	iface string,
@@ -86,10 +86,7 @@ func (s *survey) askFamily(
 			out = []addressAnswer{{f, netip.Addr{}, out[0].admission}}
 		}
 	}
-	if x.Protocol == firewall.TCP || x.Protocol == firewall.SCTP || x.Protocol == firewall.Ping {
-		return out, nil
-	}
-	for _, g := range s.groups {
+	for _, g := range s.spreadAddresses(x) {
 		if g.Is4() != (f == address.IPv4) {
 			continue
 		}

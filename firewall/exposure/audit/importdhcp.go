@@ -84,8 +84,8 @@ func appendRefused(list []string, q exposure.Question, refused exposure.Ranges) 
 }
 
 // takes reports whether a program takes UDP packets to a port at some addresses.
-func (w *importWriter) takes(port uint16, at func(netip.Addr) bool) bool {
-	return slices.ContainsFunc(w.listeners, func(l sockets.Listener) bool {
+func (s *survey) takes(port uint16, at func(netip.Addr) bool) bool {
+	return slices.ContainsFunc(s.listeners, func(l sockets.Listener) bool {
 		return l.Protocol == firewall.UDP && l.Port == port && !l.Loopback() && at(l.Address)
 	})
 }

@@ -47,6 +47,7 @@ func (w *importWriter) notes() {
 	}
 	w.noteNextHeaders()
 	w.noteSilenced()
+	w.noteSpreading()
 	w.warnFixedAddresses()
 	w.warnLockouts()
 	if slices.ContainsFunc(w.out.Services, func(s ImportedService) bool {

@@ -248,11 +248,14 @@ func (w *importWriter) essential(x *subject) bool {
 	switch x.PortRange {
 	case firewall.Portless(firewall.Ping), firewall.Portless(firewall.IGMP):
 		return true
-	case single(firewall.UDP, firewall.DHCPClientPort),
-		single(firewall.UDP, firewall.DHCPv6ClientPort):
-		return w.deny()
 	}
-	return false
+	return dhcpClient(x.PortRange) && w.deny()
+}
+
+// dhcpClient reports whether ports are those of the DHCP client.
+func dhcpClient(ports firewall.PortRange) bool {
+	return ports == single(firewall.UDP, firewall.DHCPClientPort) ||
+		ports == single(firewall.UDP, firewall.DHCPv6ClientPort)
 }
 
 func single(p firewall.Protocol, port uint16) firewall.PortRange {
