@@ -71,6 +71,7 @@ func (w *importWriter) notes() {
 			iface,
 		)
 	}
+	w.noteAbsentAddresses()
 	for _, iface := range w.absentInterfaces() {
 		w.note(
 			"rules name the interface %s, which isn't there now: what they let in there is left out",
