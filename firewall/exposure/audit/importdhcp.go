@@ -29,7 +29,7 @@ func (w *importWriter) noteDHCP() {
 			q.Destination = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 			_, broadcast := w.through(q)
 			servers := exposure.AllSources(address.IPv4).Minus(w.unroutable[0])
-			refused = appendRefused(refused, q, servers.Minus(possible.Union(broadcast)))
+			refused = w.appendRefused(refused, q, servers.Minus(possible.Union(broadcast)))
 			// A rule that asks for the source port holds for no source certainly.
 			if !certain.Minus(w.unroutable[0]).Empty() && w.takes(q.Port, func(netip.Addr) bool {
 				return true
@@ -46,7 +46,7 @@ func (w *importWriter) noteDHCP() {
 			_, possible := w.through(q)
 			switch {
 			case to.IsLinkLocalUnicast():
-				refused = appendRefused(refused, q, neighbours.Minus(possible))
+				refused = w.appendRefused(refused, q, neighbours.Minus(possible))
 			case !possible.Minus(w.unroutable[1]).Empty() && w.takes(q.Port, func(a netip.Addr) bool {
 				return a.IsUnspecified() || a.Unmap() == to
 			}):
@@ -75,12 +75,18 @@ func (w *importWriter) through(q exposure.Question) (certain, possible exposure.
 }
 
 // appendRefused adds the sources that are refused, for people: "udp/68 by eth0 from 0.0.0.0/0".
-func appendRefused(list []string, q exposure.Question, refused exposure.Ranges) []string {
+func (w *importWriter) appendRefused(
+	list []string,
+	q exposure.Question,
+	refused exposure.Ranges,
+) []string {
 	if refused.Empty() {
 		return list
 	}
+	var from sources
+	from[slot(q.Family)] = refused
 	return appendOnce(list, fmt.Sprintf("udp/%d by %s from %s", q.Port, q.Interface,
-		fewOf(refused.Prefixes(q.Family))))
+		fewOf(w.pool.simplestPrefixes(w.pool.number(from)))))
 }
 
 // takes reports whether a program takes UDP packets to a port at some addresses.

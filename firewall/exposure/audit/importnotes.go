@@ -48,7 +48,7 @@ func (w *importWriter) notes() {
 	w.noteNextHeaders()
 	w.noteSilenced()
 	w.noteSpreading()
-	w.warnFixedAddresses()
+	w.noteLater()
 	w.warnLockouts()
 	if slices.ContainsFunc(w.out.Services, func(s ImportedService) bool {
 		return s.Target != ""
