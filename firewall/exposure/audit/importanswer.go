@@ -230,7 +230,7 @@ func (s *survey) decide(
 		a.sources = possible
 		return
 	}
-	if rate, rules, ok := ratesOf(doubts); ok {
+	if rate, rules, ok := s.ratesOf(doubts); ok {
 		a.unlimited = a.sources
 		a.sources, a.rate, a.rated = possible, rate, rules
 		return

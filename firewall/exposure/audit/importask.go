@@ -30,6 +30,8 @@ type survey struct {
 	destinations map[netip.Addr]bool
 	// mayRefuse are the rules that refuse sources which can't be known.
 	mayRefuse sync.Map
+	// rates are the rates of rules, by their line in a service.
+	rates sync.Map
 	// users are the rules that update a set, by the set's name.
 	users sync.Map
 	// tooManyPorts: the rules distinguish too many ports to ask about all of them.

@@ -49,6 +49,7 @@ func (w *importWriter) notes() {
 	w.noteSilenced()
 	w.noteSpreading()
 	w.noteLater()
+	w.noteSharedRates()
 	w.warnLockouts()
 	if slices.ContainsFunc(w.out.Services, func(s ImportedService) bool {
 		return s.Target != ""
