@@ -59,6 +59,7 @@ func (w *importWriter) notes() {
 				"them again that made them",
 		)
 	}
+	w.noteKept()
 	for _, u := range w.report.Unread {
 		w.note("not read: %s", u)
 	}
