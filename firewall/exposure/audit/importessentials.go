@@ -43,6 +43,7 @@ func (w *importWriter) essentials() {
 			"(multicast-membership)", closed)
 	}
 	w.noteRefusedMessages()
+	w.noteOptionalMessages()
 	_, open4 := w.messages(address.IPv4, 3, 11, 12)
 	_, open6 := w.messages(address.IPv6, 1, 2, 3, 4)
 	if !open4 && !open6 {

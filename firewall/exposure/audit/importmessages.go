@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -113,4 +114,54 @@ func (w *importWriter) refusesIGMP() string {
 		return ""
 	}
 	return byInterfaces(names, asked)
+}
+
+// optional are the ICMP types, beyond essentials, that the kernel or a daemon acts on when they
+// come unasked. (It ignores source quench, and takes answers by their connection.)
+var optional = map[uint8]string{
+	5: "redirect", 9: "router-advertisement", 10: "router-solicitation", 13: "timestamp-request",
+	17: "address-mask-request",
+}
+
+// noteOptionalMessages names the messages that rules let in by their type and the policy refuses.
+func (w *importWriter) noteOptionalMessages() {
+	var names []string
+	input := w.Rules.RulesFrom(func(b *exposure.Base) bool { return b.Hook == exposure.HookInput })
+	for _, t := range slices.Sorted(maps.Keys(optional)) {
+		if !slices.ContainsFunc(input, func(r *exposure.Rule) bool { return namesMessage(r, t) }) {
+			continue
+		}
+		if _, open := w.messages(address.IPv4, t); open {
+			names = append(names, fmt.Sprintf("%s (%d)", optional[t], t))
+		}
+	}
+	if len(names) > 0 {
+		w.note("rules let in the ICMP messages %s, and this policy refuses them: no service can list "+
+			"them", strings.Join(names, ", "))
+	}
+}
+
+// namesMessage reports whether a rule names an ICMP type, alone or among few.
+func namesMessage(r *exposure.Rule, t uint8) bool {
+	if r.Owner() == "portgrave" {
+		return false
+	}
+	return slices.ContainsFunc(r.Statements, func(st exposure.Statement) bool {
+		m, ok := st.(exposure.Match)
+		if !ok || m.Not || m.In == nil || len(m.Key) == 0 {
+			return false
+		}
+		n := slices.Index(m.Key, exposure.Of(exposure.FieldICMPType))
+		if n < 0 {
+			return false
+		}
+		types := column(m.In, n)
+		one, of := exposure.One(exposure.Number(uint64(t))), 0
+		for x := range types.All() {
+			last, _ := x.To.Uint64()
+			first, _ := x.From.Uint64()
+			of += int(last-first) + 1
+		}
+		return types.Touches(one) && of <= fewAddresses
+	})
 }

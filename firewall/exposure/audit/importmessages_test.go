@@ -39,3 +39,22 @@ func TestImportNamesRefusedMessages(t *testing.T) {
 		}
 	}
 }
+
+// ICMP messages that rules name and the policy refuses are named.
+func TestImportNamesOptionalMessages(t *testing.T) {
+	for rules, says := range map[string]string{
+		"":                             "",
+		"-A INPUT -p icmp -j ACCEPT\n": "",
+		"-A INPUT -p icmp --icmp-type 8 -j ACCEPT\n":                                                   "",
+		"-A INPUT -p icmp --icmp-type 3 -j ACCEPT\n":                                                   "",
+		"-A INPUT -p icmp --icmp-type 13 -j ACCEPT\n":                                                  "timestamp-request (13), and",
+		"-A INPUT -p icmp --icmp-type 13 -j DROP\n":                                                    "",
+		"-A INPUT -p icmp --icmp-type 13 -j DROP\n-A INPUT -p icmp -j ACCEPT\n":                        "",
+		"-A INPUT -i br0 -p icmp --icmp-type 5 -j ACCEPT\n-A INPUT -p icmp --icmp-type 13 -j ACCEPT\n": "redirect (5), timestamp-request (13), and",
+	} {
+		notes := strings.Join(mustImport(t, denyAll+rules, denyAll, "sshd 0.0.0.0:22").Notes, "\n")
+		if !strings.Contains(notes, says) || says == "" && strings.Contains(notes, "ICMP messages") {
+			t.Errorf("%s%q", rules, notes)
+		}
+	}
+}
