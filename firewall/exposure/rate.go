@@ -22,7 +22,8 @@ type Rate struct {
 	// PerPort, PerClientPort and PerDestination: packets with different ports, client ports or
 	// destinations are counted apart.
 	PerPort, PerClientPort, PerDestination bool
-	// List is the name of recent's list, where other rules record packets. "" elsewhere.
+	// List is the name of what several rules count in: recent's list, or nft's named limit. "" if a
+	// rule counts alone.
 	List string
 	// Records: the condition only records the packet, and always holds (recent --set). The other
 	// fields but List are zero.

@@ -145,3 +145,32 @@ func TestImportSaysHowSetsCount(t *testing.T) {
 		}
 	}
 }
+
+// A named limit becomes a rate. All rules that name it count together.
+func TestImportOfNamedLimits(t *testing.T) {
+	rs := &exposure.Ruleset{}
+	err := nfttext.Read("f", strings.NewReader("table ip t {\n chain c {\n"+
+		"  type filter hook input priority 0; policy drop;\n"+
+		"  tcp dport 22 limit rate 6/minute accept\n  tcp dport 80 limit rate 6/minute accept\n }\n}\n"), rs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rs.Tables[0].Chains[0].Rules {
+		for i, st := range r.Statements {
+			if u, ok := st.(exposure.Unknown); ok { // as the kernel's rules are read
+				u.Rate.List = "lim"
+				r.Statements[i] = u
+			}
+		}
+	}
+	out, err := Import(context.Background(), Input{Rules: rs, Host: world(),
+		Sockets: listening("sshd 0.0.0.0:22", "web 0.0.0.0:80"), Now: time.Now()}, ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serviceFor(out, firewall.TCP, 22)
+	if s == nil || s.Rate == nil || s.Rate.Count != 6 || len(s.Rated) != 1 ||
+		!strings.HasSuffix(s.Rated[0], "(it counts sshd, web together, the policy each on its own)") {
+		t.Errorf("%+v", s)
+	}
+}
