@@ -16,6 +16,8 @@ type addressAnswer struct {
 	family    address.Family
 	address   netip.Addr // the zero Addr: all of the host's addresses
 	admission admission
+	// also are groups and broadcast addresses with the same answer.
+	also []netip.Addr
 }
 
 // admission is the sources that get in, as one question was answered.
@@ -36,6 +38,8 @@ type admission struct {
 	// number in the pool.
 	ending       exposure.Ranges
 	endingNumber int
+	// stopped are the sources that rules refuse, not the host itself.
+	stopped exposure.Ranges
 	// barred are the sources that are refused only until elements of sets expire.
 	barred   exposure.Ranges
 	unknown  []string
@@ -72,7 +76,7 @@ func (s *survey) askFamily(
 		return nil, err
 	}
 	if whole {
-		out = append(out, addressAnswer{f, netip.Addr{}, open})
+		out = append(out, addressAnswer{family: f, admission: open})
 	} else {
 		for _, address := range addresses {
 			q.Destination = address
@@ -80,10 +84,10 @@ func (s *survey) askFamily(
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, addressAnswer{f, address, here})
+			out = append(out, addressAnswer{family: f, address: address, admission: here})
 		}
 		if !slices.ContainsFunc(out, func(o addressAnswer) bool { return !o.admission.equal(out[0].admission) }) {
-			out = []addressAnswer{{f, netip.Addr{}, out[0].admission}}
+			out = []addressAnswer{{family: f, admission: out[0].admission}}
 		}
 	}
 	for _, g := range s.spreadAddresses(x) {
@@ -95,10 +99,13 @@ func (s *survey) askFamily(
 		if err != nil {
 			return nil, err
 		}
-		if len(out) == 1 && there.equal(out[0].admission) || there.isEmpty() {
-			continue
+		switch {
+		case there.isEmpty():
+		case !out[0].address.IsValid() && there.equal(out[0].admission):
+			out[0].also = append(out[0].also, g)
+		default:
+			out = append(out, addressAnswer{family: f, address: g, admission: there})
 		}
-		out = append(out, addressAnswer{f, g, there})
 	}
 	return out, nil
 }
@@ -166,9 +173,11 @@ func (s *survey) answer(
 			}
 		case p.DecidedBy.Chain == nil && p.DecidedBy.Rule == nil: // the host itself
 		case p.Outcome == exposure.Rejected:
+			a.stopped = a.stopped.Union(p.Sources)
 			rejects = rejects || !byPortgrave(p.DecidedBy)
 			rejected += float64(x.weight()) * share(p.Sources, q.Family)
 		default:
+			a.stopped = a.stopped.Union(p.Sources)
 			drops = drops || !byPortgrave(p.DecidedBy)
 			dropped += float64(x.weight()) * share(p.Sources, q.Family)
 		}

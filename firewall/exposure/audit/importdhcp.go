@@ -46,7 +46,8 @@ func (w *importWriter) noteDHCP() {
 			_, possible := w.through(q)
 			switch {
 			case to.IsLinkLocalUnicast():
-				refused = w.appendRefused(refused, q, neighbours.Minus(possible))
+				refused = w.appendRefused(refused, q,
+					neighbours.Minus(w.unroutable[1]).Minus(possible))
 			case !possible.Minus(w.unroutable[1]).Empty() && w.takes(q.Port, func(a netip.Addr) bool {
 				return a.IsUnspecified() || a.Unmap() == to
 			}):

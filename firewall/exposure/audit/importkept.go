@@ -116,6 +116,10 @@ func refusesNew(r *exposure.Rule) bool {
 				column(st.In, 0).Contains(st.Key[0].Apply(exposure.Number(stateNew))) == st.Not {
 				return false
 			}
+		case exposure.Unknown:
+			if st.Optional { // no ordinary packet meets it
+				return false
+			}
 		case exposure.Verdict:
 			drops = st.Kind == exposure.VerdictDrop || st.Kind == exposure.VerdictReject
 		}

@@ -23,15 +23,16 @@ func TestImportNamesRulesToKeep(t *testing.T) {
 		"nothing": {ssh, denyAll, ""},
 		"helper": {ssh + closing + "*raw\n:PREROUTING ACCEPT [0:0]\n" +
 			"-A PREROUTING -p tcp --dport 21 -j CT --helper ftp\n", denyAll, helper},
-		"zone":       {ssh + closing + "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j CT --zone 1\n", denyAll, ""},
-		"masquerade": {ssh + closing + "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o eth0 -j MASQUERADE\n", denyAll, sources},
-		"snat":       {ssh + closing + "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -j SNAT --to-source 198.51.100.10\n", denyAll, sources},
-		"policy":     {ssh + ":OUTPUT DROP [0:0]\n-A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\n", denyAll, leaving},
-		"owner":      {ssh + "-A OUTPUT -m owner --uid-owner 33 -j REJECT\n", denyAll, leaving},
-		"chain":      {ssh + ":out - [0:0]\n-A OUTPUT -j out\n-A out -p tcp --dport 25 -j DROP\n", denyAll, "this host sends (ip filter chain out"},
-		"invalid":    {ssh + "-A OUTPUT -m conntrack --ctstate INVALID -j DROP\n", denyAll, ""},
-		"accepts":    {ssh + "-A OUTPUT -o lo -j ACCEPT\n", denyAll, ""},
-		"RFC 3964":   {ssh, denyAll + "-A OUTPUT -d ::ffff:0:0/96 -j REJECT\n-A OUTPUT -d 2002:a00::/24 -j REJECT\n", ""},
+		"zone":           {ssh + closing + "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -j CT --zone 1\n", denyAll, ""},
+		"masquerade":     {ssh + closing + "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o eth0 -j MASQUERADE\n", denyAll, sources},
+		"snat":           {ssh + closing + "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -j SNAT --to-source 198.51.100.10\n", denyAll, sources},
+		"policy":         {ssh + ":OUTPUT DROP [0:0]\n-A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\n", denyAll, leaving},
+		"owner":          {ssh + "-A OUTPUT -m owner --uid-owner 33 -j REJECT\n", denyAll, leaving},
+		"chain":          {ssh + ":out - [0:0]\n-A OUTPUT -j out\n-A out -p tcp --dport 25 -j DROP\n", denyAll, "this host sends (ip filter chain out"},
+		"routing header": {ssh, denyAll + "-A OUTPUT -m rt --rt-type 0 -j DROP\n", ""},
+		"invalid":        {ssh + "-A OUTPUT -m conntrack --ctstate INVALID -j DROP\n", denyAll, ""},
+		"accepts":        {ssh + "-A OUTPUT -o lo -j ACCEPT\n", denyAll, ""},
+		"RFC 3964":       {ssh, denyAll + "-A OUTPUT -d ::ffff:0:0/96 -j REJECT\n-A OUTPUT -d 2002:a00::/24 -j REJECT\n", ""},
 	} {
 		notes := strings.Join(mustImport(t, tt.four, tt.six, "sshd 0.0.0.0:22").Notes, "\n")
 		if !strings.Contains(notes, tt.says) || tt.says == "" &&

@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -49,17 +50,19 @@ func (w *importWriter) refusedMessages(of firewall.Essentials) (out []string) {
 		var whole, partly []string
 		asked := 0
 		for _, on := range w.interfaces {
-			if m.Family != address.IPv6 || len(w.addressesBy(on, m.Family)) == 0 {
+			// Neighbours need an address of the interface itself.
+			if m.Family != address.IPv6 || !hasOwn(on, m.Family) {
 				continue
 			}
 			asked++
+			from := neighbours.Minus(w.unroutable[slot(m.Family)])
 			answer, err := w.evaluator.Evaluate(exposure.Question{
 				Family:    m.Family,
 				Protocol:  firewall.Ping,
 				ICMPType:  m.Type,
 				Interface: on.Name,
 				Answers:   exposure.NoAnswers,
-				Sources:   neighbours,
+				Sources:   from,
 			})
 			if err != nil {
 				continue
@@ -68,7 +71,7 @@ func (w *importWriter) refusedMessages(of firewall.Essentials) (out []string) {
 			switch {
 			case possible.Empty():
 				whole = append(whole, on.Name)
-			case !neighbours.Minus(possible).Empty():
+			case !from.Minus(possible).Empty():
 				partly = append(partly, on.Name)
 			}
 		}
@@ -81,6 +84,13 @@ func (w *importWriter) refusedMessages(of firewall.Essentials) (out []string) {
 		}
 	}
 	return out
+}
+
+// hasOwn reports whether an interface has an address of a family itself.
+func hasOwn(on exposure.Interface, f address.Family) bool {
+	return slices.ContainsFunc(on.Addresses, func(p netip.Prefix) bool {
+		return p.Addr().Is4() == (f == address.IPv4)
+	})
 }
 
 // byInterfaces names interfaces, for people; "" if they are all that were asked about.

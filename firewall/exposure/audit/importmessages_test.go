@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -32,7 +33,10 @@ func TestImportNamesRefusedMessages(t *testing.T) {
 		{denyAll, denyAll, ""},
 		{denyAll, denyAll + icmp, ""},
 	} {
-		out := mustImport(t, tt.four, tt.six, "sshd 0.0.0.0:22")
+		h := world()
+		h.Interface("br0").Addresses = append(h.Interface("br0").Addresses,
+			netip.MustParsePrefix("fe80::1:1/64"))
+		out := importOn(t, h, tt.four, tt.six, "sshd 0.0.0.0:22")
 		notes := strings.Join(out.Notes, "\n")
 		if !strings.Contains(notes, tt.says) || tt.says == "" && strings.Contains(notes, " only as a whole") {
 			t.Errorf("%s%s%q", tt.four, tt.six, out.Notes)

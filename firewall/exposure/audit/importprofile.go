@@ -65,7 +65,7 @@ func (s *survey) profileOf(on exposure.Interface, spots []addressAnswer) *profil
 		if apart {
 			at := []netip.Addr{x.address}
 			if !x.address.IsValid() {
-				at = s.addressesBy(on, x.family)
+				at = slices.Concat(s.addressesBy(on, x.family), x.also)
 			}
 			p.add(at, x.admission)
 			continue

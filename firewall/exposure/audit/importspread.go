@@ -125,7 +125,7 @@ func (s *survey) askSpread(
 			}
 			var policy admission
 			for _, o := range spots {
-				if o.family == f && (!apart || o.address == to) {
+				if o.family == f && (!apart || o.address == to || slices.Contains(o.also, to)) {
 					policy = o.admission
 				}
 			}
@@ -137,7 +137,7 @@ func (s *survey) askSpread(
 			}
 			maybe := there.withheld.Union(there.ending)
 			mu.Lock()
-			if !policy.sources.Minus(there.sources).Minus(maybe).Empty() {
+			if !policy.sources.Intersect(there.stopped).Minus(there.sources).Minus(maybe).Empty() {
 				x.spreading = append(x.spreading, spreading{what, on.Name, false})
 			}
 			if !there.sources.Minus(policy.sources).Empty() {
