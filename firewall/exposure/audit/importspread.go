@@ -180,8 +180,8 @@ func (w *importWriter) noteSpreading() {
 			names := portNames(ports[what])
 			if wider {
 				w.note("the rules let in %s to %s, and this policy refuses that: write the groups "+
-					"that programs have joined there (ip maddr lists them), and the broadcast "+
-					"addresses, in addresses of the service", what, names)
+					"that programs have joined there (ip maddr lists them) in addresses of the "+
+					"service", what, names)
 				continue
 			}
 			w.note("the rules refuse %s to %s, and this policy lets that in, as a service is for "+
