@@ -41,6 +41,9 @@ func onHost(c *policy.Compiled, origin, backend string) []policy.Problem {
 			if address, ok := netip.AddrFromSlice(n.IP); ok {
 				h.Addresses = append(h.Addresses, address.Unmap())
 			}
+			if address, ok := broadcastOf(n); ok {
+				h.Addresses = append(h.Addresses, address)
+			}
 		}
 	}
 	if backend == "iptables" {
@@ -48,6 +51,19 @@ func onHost(c *policy.Compiled, origin, backend string) []policy.Problem {
 	}
 	h.Raw, _ = rawsockets.Protocols(rawsockets.Here)
 	return c.OnHost(h, origin, time.Now())
+}
+
+// broadcastOf is the broadcast address of an IPv4 network; false if it has none.
+func broadcastOf(n *net.IPNet) (netip.Addr, bool) {
+	ip, mask := n.IP.To4(), n.Mask
+	if ones, bits := mask.Size(); ip == nil || bits != 32 || ones > 30 {
+		return netip.Addr{}, false
+	}
+	var last [4]byte
+	for i := range last {
+		last[i] = ip[i] | ^mask[i]
+	}
+	return netip.AddrFrom4(last), true
 }
 
 // vrfs are the VRFs that interfaces of this host are in.

@@ -198,6 +198,8 @@ type fibKey struct {
 	protocol uint8
 	port     Range // destination port; the zero Range: unknown
 	from     Range // source port, likewise
+	// device limits the look-up to routes out of an interface, by its index; 0: it doesn't.
+	device int
 }
 
 // canonical clears what no rule looks at.
@@ -312,7 +314,7 @@ func (f *fib) inTable(r *RoutingRule, k fibKey, addr Value) []found {
 	var out []found
 	for _, route := range segs[i].routes {
 		if r.SuppressPrefixLength >= 0 && route.Dest.Bits() <= r.SuppressPrefixLength ||
-			route.Type == RouteThrow {
+			route.Type == RouteThrow || k.device != 0 && !route.uses(k.device) {
 			continue
 		}
 		special := route.TOS != 0 || route.Source.IsValid() && route.Source.Bits() > 0

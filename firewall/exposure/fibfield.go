@@ -114,6 +114,19 @@ func (w *walk) fibKey(p *packet, f Fib) fibKey {
 	return k
 }
 
+// fibKeyOf is the key for one address. Link-local addresses are looked up on the packet's own link
+// only (nft_fib6_flowi_init in net/ipv6/netfilter/nft_fib_ipv6.c, rpfilter_lookup_reverse6).
+func (w *walk) fibKeyOf(p *packet, f Fib, addr Value, device *Interface) fibKey {
+	k := w.fibKey(p, f)
+	if device == nil {
+		device = w.in
+	}
+	if device != nil && linkLocal(w.q.Family, addr) {
+		k.device = device.Index
+	}
+	return k
+}
+
 // fibResult returns every value that a look-up of one address may have.
 func (w *walk) fibResult(p *packet, f Fib, addr Value) []Value {
 	var device *Interface // the device that the look-up is limited to
@@ -133,7 +146,7 @@ func (w *walk) fibResult(p *packet, f Fib, addr Value) []Value {
 		return w.reversePath(p, f, addr, device)
 	}
 	var out []Value
-	for _, g := range w.e.fib.lookup(w.fibKey(p, f), addr) {
+	for _, g := range w.e.fib.lookup(w.fibKeyOf(p, f, addr, device), addr) {
 		if g.kind != RouteUnicast || f.ByIn && device != nil && !g.route.uses(device.Index) {
 			out = addValue(out, Value{})
 			continue
@@ -253,7 +266,7 @@ func (w *walk) reversePath(p *packet, f Fib, addr Value, device *Interface) []Va
 		return []Value{Number(1)}
 	}
 	var out []Value
-	for _, g := range w.e.fib.lookup(w.fibKey(p, f), addr) {
+	for _, g := range w.e.fib.lookup(w.fibKeyOf(p, f, addr, device), addr) {
 		local := g.kind == RouteLocal && f.AcceptLocal
 		switch {
 		case g.kind != RouteUnicast && !local:

@@ -134,3 +134,24 @@ func portField(answers bool) Field {
 	}
 	return FieldDport
 }
+
+// RulesFrom returns the rules that some base chains lead to, in the order of the tables.
+func (rs *Ruleset) RulesFrom(picks func(*Base) bool) (out []*Rule) {
+	for _, t := range rs.Tables {
+		if t.Dormant {
+			continue
+		}
+		at := places(t, func(b *Base) (p Place) {
+			if picks(b) {
+				p = 1
+			}
+			return p
+		})
+		for _, c := range t.Chains {
+			if at[c] != 0 {
+				out = append(out, c.Rules...)
+			}
+		}
+	}
+	return out
+}

@@ -2,7 +2,7 @@ package exposure
 
 import (
 	"math"
-	"slices"
+	"math/bits"
 	"time"
 )
 
@@ -16,8 +16,17 @@ type Rate struct {
 	Over bool
 	// Shared: all sources are counted together, not each on its own.
 	Shared bool
+	// SourceBits is the length of the source prefixes that are counted together; 0: each address is
+	// counted on its own.
+	SourceBits uint8
+	// PerPort, PerClientPort and PerDestination: packets with different ports, client ports or
+	// destinations are counted apart.
+	PerPort, PerClientPort, PerDestination bool
+	// List is the name of what several rules count in: recent's list, or nft's named limit. "" if a
+	// rule counts alone.
+	List string
 	// Records: the condition only records the packet, and always holds (recent --set). The other
-	// fields are zero.
+	// fields but List are zero.
 	Records bool
 }
 
@@ -40,8 +49,38 @@ func HitRate(seconds, hits uint64, shared bool) Rate {
 // the key has it.
 func (s SetUpdate) perElement() Rate {
 	r := s.Rate
-	r.Shared = r.Known() && !slices.ContainsFunc(s.Key, func(o Operand) bool {
-		return o == Of(FieldSource4) || o == Of(FieldSource6)
-	})
+	if !r.Known() {
+		return r
+	}
+	r.Shared = true
+	for _, o := range s.Key {
+		switch o.Field {
+		case FieldSource4, FieldSource6:
+			if !o.asIs() && !o.isPrefixMask() {
+				continue
+			}
+			r.Shared = false
+			if !o.asIs() {
+				r.SourceBits = uint8(o.Width() - bits.OnesCount64(o.Clear.hi) - bits.OnesCount64(o.Clear.lo))
+			}
+		case FieldDport:
+			r.PerPort = true
+		case FieldSport:
+			r.PerClientPort = true
+		case FieldDest4, FieldDest6:
+			r.PerDestination = true
+		}
+	}
 	return r
+}
+
+// MaskBits is the number of leading ones of a mask.
+func MaskBits(mask []byte) (n int) {
+	for _, b := range mask {
+		n += bits.LeadingZeros8(^b)
+		if b != 0xff {
+			break
+		}
+	}
+	return n
 }

@@ -87,8 +87,10 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 		s.lasting = exposure.NewEvaluator(lasting, in.Host)
 	}
 	s.collectHost()
+	s.unroutable = s.unroutable.union(s.localNetworks()) // the host's own addresses too
 	s.pool.unroutable = s.unroutable
 	s.groups = s.namedGroups()
+	s.telling = tellsGroups(in.Rules)
 	if err := s.ask(ctx); err != nil {
 		return Imported{}, err
 	}

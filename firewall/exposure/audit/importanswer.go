@@ -16,6 +16,8 @@ type addressAnswer struct {
 	family    address.Family
 	address   netip.Addr // the zero Addr: all of the host's addresses
 	admission admission
+	// also are groups and broadcast addresses with the same answer.
+	also []netip.Addr
 }
 
 // admission is the sources that get in, as one question was answered.
@@ -36,6 +38,8 @@ type admission struct {
 	// number in the pool.
 	ending       exposure.Ranges
 	endingNumber int
+	// stopped are the sources that rules refuse, not the host itself.
+	stopped exposure.Ranges
 	// barred are the sources that are refused only until elements of sets expire.
 	barred   exposure.Ranges
 	unknown  []string
@@ -56,7 +60,7 @@ func (a admission) isEmpty() bool {
 }
 
 // askFamily asks with the destination left open or, if rules may distinguish destinations, with
-// each of the host's addresses; and with the groups that rules name.
+// each of the host's addresses; and with groups and broadcast addresses.
 func (s *survey) askFamily(
 	x *subject,
 	iface string,
@@ -72,7 +76,7 @@ func (s *survey) askFamily(
 		return nil, err
 	}
 	if whole {
-		out = append(out, addressAnswer{f, netip.Addr{}, open})
+		out = append(out, addressAnswer{family: f, admission: open})
 	} else {
 		for _, address := range addresses {
 			q.Destination = address
@@ -80,16 +84,13 @@ func (s *survey) askFamily(
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, addressAnswer{f, address, here})
+			out = append(out, addressAnswer{family: f, address: address, admission: here})
 		}
 		if !slices.ContainsFunc(out, func(o addressAnswer) bool { return !o.admission.equal(out[0].admission) }) {
-			out = []addressAnswer{{f, netip.Addr{}, out[0].admission}}
+			out = []addressAnswer{{family: f, admission: out[0].admission}}
 		}
 	}
-	if x.Protocol == firewall.TCP || x.Protocol == firewall.SCTP || x.Protocol == firewall.Ping {
-		return out, nil
-	}
-	for _, g := range s.groups {
+	for _, g := range s.spreadAddresses(x) {
 		if g.Is4() != (f == address.IPv4) {
 			continue
 		}
@@ -98,10 +99,13 @@ func (s *survey) askFamily(
 		if err != nil {
 			return nil, err
 		}
-		if len(out) == 1 && there.equal(out[0].admission) || there.isEmpty() {
-			continue
+		switch {
+		case there.isEmpty():
+		case !out[0].address.IsValid() && there.equal(out[0].admission):
+			out[0].also = append(out[0].also, g)
+		default:
+			out = append(out, addressAnswer{family: f, address: g, admission: there})
 		}
-		out = append(out, addressAnswer{f, g, there})
 	}
 	return out, nil
 }
@@ -113,7 +117,8 @@ func (s *survey) answer(
 	mu *sync.Mutex,
 ) (a admission, whole bool, err error) {
 	q.Answers = exposure.NoAnswers
-	if needsAnswer(q.Protocol) && s.evaluator.MayStopAnswers(q.Family) {
+	asks := x.Protocol.HasPorts() || x.Protocol == firewall.Ping
+	if asks && s.evaluator.MayStopAnswers(q.Family) {
 		q.Answers = exposure.OwnAnswers
 	}
 	answer, err := s.evaluator.Evaluate(q)
@@ -142,6 +147,7 @@ func (s *survey) answer(
 	doubt := possible.Minus(certain).Minus(s.unroutable[n])
 	whole = doubt.Empty()
 	a.sources = certain
+	var silenced exposure.Ranges // not of TCP and SCTP, which passes leaves out
 	var doubts []exposure.Decider
 	var rejected, dropped float64
 	var rejects, drops bool
@@ -157,6 +163,9 @@ func (s *survey) answer(
 	for _, p := range answer.Pieces {
 		switch {
 		case passes(p):
+			if p.Outcome == exposure.Delivered && lostToRule(p.Reply) {
+				silenced = silenced.Union(p.Sources.Minus(s.unroutable[n]))
+			}
 			whole = whole && !p.Translated
 			a.targets = appendOnce(a.targets, targetOf(p))
 			if r := p.DecidedBy.Rule; r != nil {
@@ -164,9 +173,11 @@ func (s *survey) answer(
 			}
 		case p.DecidedBy.Chain == nil && p.DecidedBy.Rule == nil: // the host itself
 		case p.Outcome == exposure.Rejected:
+			a.stopped = a.stopped.Union(p.Sources)
 			rejects = rejects || !byPortgrave(p.DecidedBy)
 			rejected += float64(x.weight()) * share(p.Sources, q.Family)
 		default:
+			a.stopped = a.stopped.Union(p.Sources)
 			drops = drops || !byPortgrave(p.DecidedBy)
 			dropped += float64(x.weight()) * share(p.Sources, q.Family)
 		}
@@ -191,6 +202,9 @@ func (s *survey) answer(
 	a.number, a.unlimitedNumber = s.pool.number(both), s.pool.number(free)
 	a.withheldNumber, a.endingNumber = s.pool.number(withheld), s.pool.number(ending)
 	s.barred[n] = s.barred[n].Union(a.barred.Minus(s.unroutable[n]))
+	if !s.group(q.Destination) {
+		x.silenced[n] = x.silenced[n].Union(silenced)
+	}
 	if x.Protocol == firewall.TCP {
 		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
 		s.rejects, s.drops = s.rejects || rejects, s.drops || drops
@@ -225,7 +239,7 @@ func (s *survey) decide(
 		a.sources = possible
 		return
 	}
-	if rate, rules, ok := ratesOf(doubts); ok {
+	if rate, rules, ok := s.ratesOf(doubts); ok {
 		a.unlimited = a.sources
 		a.sources, a.rate, a.rated = possible, rate, rules
 		return

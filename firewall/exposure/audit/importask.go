@@ -22,12 +22,16 @@ type survey struct {
 	// barred are the sources that rules refuse only for a time, on some port.
 	barred sources
 	// groups are multicast and broadcast addresses that rules name.
-	groups   []netip.Addr
+	groups []netip.Addr
+	// telling: a rule may distinguish broadcasts or multicast.
+	telling  bool
 	subjects []*subject
 	// destinations are the single destinations that rules name; nil until needed.
 	destinations map[netip.Addr]bool
 	// mayRefuse are the rules that refuse sources which can't be known.
 	mayRefuse sync.Map
+	// rates are the rates of rules, by their line in a service.
+	rates sync.Map
 	// users are the rules that update a set, by the set's name.
 	users sync.Map
 	// tooManyPorts: the rules distinguish too many ports to ask about all of them.
@@ -92,6 +96,9 @@ func (s *survey) askAbout(x *subject, mu *sync.Mutex) error {
 		mu.Lock()
 		x.profiles = append(x.profiles, s.profileOf(on, spots))
 		mu.Unlock()
+		if err := s.askSpread(x, on, spots, mu); err != nil {
+			return err
+		}
 	}
 	return nil
 }

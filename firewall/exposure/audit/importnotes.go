@@ -46,7 +46,10 @@ func (w *importWriter) notes() {
 		)
 	}
 	w.noteNextHeaders()
-	w.warnFixedAddresses()
+	w.noteSilenced()
+	w.noteSpreading()
+	w.noteLater()
+	w.noteSharedRates()
 	w.warnLockouts()
 	if slices.ContainsFunc(w.out.Services, func(s ImportedService) bool {
 		return s.Target != ""
@@ -56,6 +59,7 @@ func (w *importWriter) notes() {
 				"them again that made them",
 		)
 	}
+	w.noteKept()
 	for _, u := range w.report.Unread {
 		w.note("not read: %s", u)
 	}
@@ -69,6 +73,7 @@ func (w *importWriter) notes() {
 			iface,
 		)
 	}
+	w.noteAbsentAddresses()
 	for _, iface := range w.absentInterfaces() {
 		w.note(
 			"rules name the interface %s, which isn't there now: what they let in there is left out",

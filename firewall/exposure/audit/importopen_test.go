@@ -24,6 +24,25 @@ const (
 // importOf imports rules for both families.
 func importOf(t *testing.T, four, six string, listeners ...string) (Imported, error) {
 	t.Helper()
+	return importAt(t, world(), four, six, listeners...)
+}
+
+// importOn imports rules for both families on a host.
+func importOn(
+	t *testing.T, h *exposure.Host, four, six string, listeners ...string,
+) Imported {
+	t.Helper()
+	out, err := importAt(t, h, four, six, listeners...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func importAt(
+	t *testing.T, h *exposure.Host, four, six string, listeners ...string,
+) (Imported, error) {
+	t.Helper()
 	rs := rules(t, four+"COMMIT\n")
 	err := xtables.ReadSave(
 		"rules.v6",
@@ -36,7 +55,7 @@ func importOf(t *testing.T, four, six string, listeners ...string) (Imported, er
 		t.Fatal(err)
 	}
 	rs.MarkDynamic()
-	in := Input{Rules: rs, Host: world(), Sockets: listening(listeners...), Now: time.Now()}
+	in := Input{Rules: rs, Host: h, Sockets: listening(listeners...), Now: time.Now()}
 	return Import(context.Background(), in, ImportOptions{})
 }
 

@@ -51,9 +51,7 @@ func (o opening) of(f address.Family) bool {
 // profileOf joins the answers of one interface. The caller holds the pool's lock.
 func (s *survey) profileOf(on exposure.Interface, spots []addressAnswer) *profile {
 	p := &profile{}
-	asked := map[address.Family]int{}
 	for _, x := range spots {
-		asked[x.family]++
 		for _, c := range x.admission.comments {
 			p.comments = appendOnce(p.comments, c)
 		}
@@ -61,13 +59,13 @@ func (s *survey) profileOf(on exposure.Interface, spots []addressAnswer) *profil
 			p.targets = appendOnce(p.targets, t)
 		}
 	}
-	apart := asked[address.IPv4] > 1 || asked[address.IPv6] > 1
+	apart := areApart(spots)
 	var both admission
 	for _, x := range spots {
 		if apart {
 			at := []netip.Addr{x.address}
 			if !x.address.IsValid() {
-				at = s.addressesBy(on, x.family)
+				at = slices.Concat(s.addressesBy(on, x.family), x.also)
 			}
 			p.add(at, x.admission)
 			continue

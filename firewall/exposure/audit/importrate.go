@@ -1,11 +1,15 @@
 package audit
 
 import (
+	"cmp"
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -15,7 +19,9 @@ import (
 
 // ratesOf is the slowest rate among unknown conditions, and the rules that have it: a line each,
 // without Portgrave's own. It is false if one of the conditions isn't a rate.
-func ratesOf(doubts []exposure.Decider) (slowest firewall.Rate, rules []string, ok bool) {
+func (s *survey) ratesOf(doubts []exposure.Decider) (
+	slowest firewall.Rate, rules []string, ok bool,
+) {
 	for _, d := range doubts {
 		ours := d.Rule != nil && d.Rule.Owner() == "portgrave"
 		switch {
@@ -28,19 +34,94 @@ func ratesOf(doubts []exposure.Decider) (slowest firewall.Rate, rules []string, 
 		}
 		if !ours {
 			text := Words(withoutReason(d).Describe())
-			if d.Rate.Shared {
-				text += " (it counts all sources together, the policy each on its own)"
+			if counts := s.counting(d); counts != "" {
+				text += fmt.Sprintf(" (it counts %s)", counts)
 			}
+			s.rates.Store(text, d.Rate)
 			rules = appendOnce(rules, text)
 		}
 		if d.Rate.Records {
 			continue
 		}
-		if rate := policyRate(d.Rate); slowest.Count == 0 || slower(rate, slowest) {
+		if rate := policyRate(recorded(d)); slowest.Count == 0 || slower(rate, slowest) {
 			slowest = rate
 		}
 	}
 	return slowest, rules, slowest.Count > 0
+}
+
+// counting says how a rule counts otherwise than the policy, for people; "" if it doesn't.
+func (s *survey) counting(d exposure.Decider) string {
+	r, f := d.Rate, address.IPv4
+	if d.Rule.Chain != nil && d.Rule.Chain.Table != nil && !d.Rule.Chain.Table.Family.Sees(f) {
+		f = address.IPv6
+	}
+	switch several := len(s.addresses[f]) > 1; {
+	case r.Shared:
+		return "all sources together, the policy each on its own"
+	case r.SourceBits > 0 && (f == address.IPv4 || r.SourceBits != firewall.DefaultRatePrefix):
+		return fmt.Sprintf("each /%d of sources together, the policy each source on its own",
+			r.SourceBits)
+	case r.PerClientPort:
+		return "each client port of a source on its own, the policy all together"
+	case r.PerDestination && several:
+		return "each of this host's addresses on its own, the policy all together"
+	}
+	return ""
+}
+
+// recorded is a rule's rate. A rule that looks up recent's list before another one records the
+// packet there lets one packet more through.
+func recorded(d exposure.Decider) exposure.Rate {
+	r := d.Rate
+	if r.List == "" || r.Burst == 0 || d.Rule.Chain == nil {
+		return r
+	}
+	before, behind, passed := false, false, false
+	for _, rule := range d.Rule.Chain.Rules {
+		passed = passed || rule == d.Rule
+		for _, st := range rule.Statements {
+			if u, ok := st.(exposure.Unknown); ok && u.Rate.Records && u.Rate.List == r.List {
+				before, behind = before || !passed, behind || passed
+			}
+		}
+	}
+	if behind && !before {
+		r.Per = r.Per * time.Duration(r.Burst) / time.Duration(r.Burst+1)
+		r.Burst++
+	}
+	return r
+}
+
+// noteSharedRates says in the services' comments which of them a rule counts together, or the ports
+// of one service apart.
+func (w *importWriter) noteSharedRates() {
+	together := map[string][]string{}
+	key := func(line string) (string, exposure.Rate) {
+		known, _ := w.rates.Load(line)
+		rate, _ := known.(exposure.Rate)
+		return cmp.Or(rate.List, line), rate
+	}
+	for _, svc := range w.out.Services {
+		for _, line := range svc.Rated {
+			if k, rate := key(line); !rate.PerPort {
+				together[k] = appendOnce(together[k], svc.Name)
+			}
+		}
+	}
+	for i := range w.out.Services {
+		svc := &w.out.Services[i]
+		several := len(svc.Ports) > 1 || svc.Ports[0].First < svc.Ports[0].Last
+		for n, line := range svc.Rated {
+			k, rate := key(line)
+			if names := together[k]; !rate.PerPort && len(names) > 1 {
+				svc.Rated[n] += fmt.Sprintf(" (it counts %s together, the policy each on its own)",
+					strings.Join(names, ", "))
+			} else if rate.PerPort && several {
+				svc.Rated[n] += " (it counts each port on its own, the policy the service's together)"
+			}
+		}
+	}
 }
 
 // slower compares what two rates allow in the long run.

@@ -16,6 +16,9 @@ type subject struct {
 	receiver receiver
 	sampled  bool       // the rules distinguish its ports, and only the first was asked about
 	profiles []*profile // one for each of the survey's interfaces
+	silenced sources    // packets of these get in, and rules stop the answers to them
+	// spreading is where the policy differs from the rules about broadcasts and multicast.
+	spreading []spreading
 	// like is an equivalent subject that was asked about in its place, or nil.
 	like *subject
 }

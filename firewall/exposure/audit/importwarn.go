@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -62,25 +61,6 @@ func lockedFamilies(s ImportedService) (out []address.Family) {
 // warnFirst adds a sentence before all others.
 func (w *importWriter) warnFirst(format string, args ...any) {
 	w.out.Notes = slices.Insert(w.out.Notes, 0, fmt.Sprintf(format, args...))
-}
-
-// warnFixedAddresses names services at addresses that the host has today and that rules don't name.
-func (w *importWriter) warnFixedAddresses() {
-	var names []string
-	for _, s := range w.out.Services {
-		for p := range s.Addresses.All() {
-			if a := p.Addr(); !w.group(a) && !w.namesDestination(a) {
-				names = appendOnce(names, s.Name)
-			}
-		}
-	}
-	if len(names) > 0 {
-		w.note(
-			"rules tell this host's addresses apart, so %s list those of today: at addresses that "+
-				"it gets later, such as IPv6 privacy addresses, nobody gets in to them",
-			strings.Join(names, ", "),
-		)
-	}
 }
 
 // namesDestination reports whether a rule names an address as a destination, alone or among few.

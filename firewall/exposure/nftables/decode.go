@@ -93,7 +93,7 @@ func (x *decoder) addTable(o Object) (*exposure.Table, error) {
 	x.tables[key] = &kernelTable{
 		Table:   t,
 		sets:    map[string]*kernelSet{},
-		objects: map[objectKey]string{},
+		objects: map[objectKey]object{},
 	}
 	return t, nil
 }
@@ -154,7 +154,11 @@ func (x *decoder) addObject(o Object) error {
 		return err
 	}
 	text := objectText(k)
-	t.objects[objectKey{k.Type, k.Name}] = text
+	rate := rateOf(k.Expr)
+	if rate.Known() {
+		rate.List = k.Name
+	}
+	t.objects[objectKey{k.Type, k.Name}] = object{text, rate}
 	t.Others = append(t.Others, text)
 	return nil
 }

@@ -65,6 +65,12 @@ func rated(text string, r exposure.Rate) exposure.Unknown {
 	return exposure.Unknown{Text: text, Rate: r}
 }
 
+// onList is a rate that several rules count in.
+func onList(name string, r exposure.Rate) exposure.Rate {
+	r.List = name
+	return r
+}
+
 // perSecond is nft's rate: it counts all sources together.
 func perSecond(count, burst uint64) exposure.Rate {
 	return exposure.Rate{Count: count, Per: time.Second, Burst: burst, Shared: true}
@@ -781,7 +787,7 @@ var nftRows = []struct {
 	},
 	{
 		"limit name l",
-		stmts{maybe("limit l { limit rate 5/second burst 5 }")},
+		stmts{rated("limit l { limit rate 5/second burst 5 }", onList("l", perSecond(5, 5)))},
 		"ip;; limit l { rate 5/second }",
 	},
 	{

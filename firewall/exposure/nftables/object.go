@@ -43,6 +43,12 @@ type objectKey struct {
 	name string
 }
 
+// object is a named object, as its text for people and, if it limits packets, its rate.
+type object struct {
+	text string
+	rate exposure.Rate
+}
+
 // objectText is an object for people: "limit slow { rate 5/second }".
 func objectText(o kernel.Object) string {
 	text := fmt.Sprintf("%s %s", objectWord(o.Type), o.Name)
@@ -69,14 +75,14 @@ func objectWord(kind uint32) string {
 // and security marks change nothing about the way. A synproxy answers the client in the server's
 // place, an expectation drops what it can't set up, a tunnel changes the route: these may do
 // anything.
-func objectEffect(kind uint32, text string) exposure.Statement {
+func objectEffect(kind uint32, o object) exposure.Statement {
 	switch kind {
 	case objectCounter, objectHelper, objectTimeout, objectSecmark:
-		return exposure.NoEffect{Text: text}
+		return exposure.NoEffect{Text: o.text}
 	case objectQuota, objectLimit, objectConnlimit:
-		return exposure.Unknown{Text: text}
+		return exposure.Unknown{Text: o.text, Rate: o.rate}
 	}
-	return exposure.Unknown{Text: text, Effect: true}
+	return exposure.Unknown{Text: o.text, Effect: true}
 }
 
 func flowtableText(f kernel.Flowtable) string {

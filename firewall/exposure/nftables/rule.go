@@ -34,8 +34,8 @@ type translator struct {
 type kernelTable struct {
 	*exposure.Table
 	sets    map[string]*kernelSet
-	order   []*kernelSet         // as they were read
-	objects map[objectKey]string // their texts
+	order   []*kernelSet // as they were read
+	objects map[objectKey]object
 }
 
 // reset makes it ready for a rule of a chain.

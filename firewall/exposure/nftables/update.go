@@ -44,11 +44,11 @@ func (t *translator) dynset(e kernel.Dynset) {
 func (t *translator) objref(e kernel.Objref) {
 	if e.Set == "" {
 		kind, name := e.Type, e.Object
-		text := t.table.objects[objectKey{kind, name}]
-		if text == "" {
-			text = fmt.Sprintf("%s %s", objectWord(kind), name)
+		o, known := t.table.objects[objectKey{kind, name}]
+		if !known {
+			o.text = fmt.Sprintf("%s %s", objectWord(kind), name)
 		}
-		t.add(objectEffect(kind, text))
+		t.add(objectEffect(kind, o))
 		return
 	}
 	name := e.Set
@@ -63,5 +63,5 @@ func (t *translator) objref(e kernel.Objref) {
 		from = "a map"
 	}
 	text := fmt.Sprintf("%s from %s", objectWord(v.set.objectType), from)
-	t.add(objectEffect(v.set.objectType, text))
+	t.add(objectEffect(v.set.objectType, object{text: text}))
 }

@@ -3,6 +3,7 @@ package xtables
 import (
 	"cmp"
 	"math"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,8 +37,12 @@ func rateOf(e iptsave.Extension) exposure.Rate {
 		)
 		modes := strings.Split(options["--hashlimit-mode"], ",")
 		return packetRate(rate, options["--hashlimit-burst"], exposure.Rate{
-			Over:   over,
-			Shared: !slices.Contains(modes, "srcip"),
+			Over:           over,
+			Shared:         !slices.Contains(modes, "srcip"),
+			SourceBits:     prefixBits(options["--hashlimit-srcmask"]),
+			PerPort:        slices.Contains(modes, "dstport"),
+			PerClientPort:  slices.Contains(modes, "srcport"),
+			PerDestination: slices.Contains(modes, "dstip"),
 		})
 	case "recent":
 		return recentRate(options)
@@ -88,13 +93,41 @@ func countOf(s string) (uint64, bool) {
 // recentRate is the rate of -m recent.
 func recentRate(options map[string]string) exposure.Rate {
 	has := func(name string) bool { _, ok := options[name]; return ok }
+	// iptables-extensions(8): the list DEFAULT unless --name is given.
+	list := cmp.Or(options["--name"], "DEFAULT")
 	switch {
 	case has("--set"):
-		return exposure.Rate{Records: true}
+		return exposure.Rate{Records: true, List: list}
 	case has("--update") || has("--rcheck"):
 		seconds, _ := countOf(options["--seconds"])
 		hits, _ := countOf(options["--hitcount"])
-		return exposure.HitRate(seconds, hits, has("--rdest"))
+		rate := exposure.HitRate(seconds, hits, has("--rdest"))
+		if rate.Known() {
+			rate.List, rate.SourceBits = list, maskBits(options["--mask"])
+		}
+		return rate
 	}
 	return exposure.Rate{}
+}
+
+// prefixBits reads a prefix length; 0 for none, and for the whole address.
+func prefixBits(s string) uint8 {
+	n, _ := countOf(s)
+	if n == 32 || n >= 128 {
+		return 0
+	}
+	return uint8(n)
+}
+
+// maskBits reads an address as a mask; 0 for none, for the whole address and if it isn't a prefix.
+func maskBits(s string) uint8 {
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return 0
+	}
+	n := exposure.MaskBits(a.AsSlice())
+	if n == a.BitLen() {
+		return 0
+	}
+	return uint8(n)
 }

@@ -44,9 +44,13 @@ func hashlimitRate(b fields) exposure.Rate {
 		return exposure.Rate{}
 	}
 	return oneIn(b.u64(256), hashlimitUnit, exposure.Rate{
-		Burst:  b.u64(264),
-		Over:   mode&hashlimitInvert != 0,
-		Shared: mode&hashlimitSource == 0,
+		Burst:          b.u64(264),
+		Over:           mode&hashlimitInvert != 0,
+		Shared:         mode&hashlimitSource == 0,
+		SourceBits:     shortPrefix(int(b.u8(296))),
+		PerPort:        mode&hashlimitDestPort != 0,
+		PerClientPort:  mode&hashlimitSourcePort != 0,
+		PerDestination: mode&hashlimitDest != 0,
 	})
 }
 
@@ -63,13 +67,29 @@ func oneIn(units uint64, unit time.Duration, r exposure.Rate) exposure.Rate {
 // recentRate: see recentText for the struct.
 func recentRate(b fields) exposure.Rate {
 	inverted, byDestination := b.u8(9) != 0, b.u8(210) == 1 // XT_RECENT_DEST
+	list := b.text(10, 200)
 	switch verb := recentVerb(b); {
 	case inverted:
 		return exposure.Rate{}
 	case verb == "set":
-		return exposure.Rate{Records: true}
+		return exposure.Rate{Records: true, List: list}
 	case verb == "check" || verb == "update":
-		return exposure.HitRate(uint64(b.u32(0)), uint64(b.u32(4)), byDestination)
+		rate := exposure.HitRate(uint64(b.u32(0)), uint64(b.u32(4)), byDestination)
+		if rate.Known() {
+			rate.List = list
+			if len(b) >= 228 { // revision 1 has a mask, union nf_inet_addr
+				rate.SourceBits = shortPrefix(exposure.MaskBits(b[212:228]))
+			}
+		}
+		return rate
 	}
 	return exposure.Rate{}
+}
+
+// shortPrefix is a prefix length; 0 for the whole address of either family.
+func shortPrefix(n int) uint8 {
+	if n == 32 || n >= 128 {
+		return 0
+	}
+	return uint8(n)
 }
