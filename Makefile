@@ -97,7 +97,7 @@ fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (ma
 	done
 
 # Of each kind one: the usual boot, one that finds nothing to load, the control, and the older kernel.
-VM_SAMPLE := TestBoot/(last_confirmed|damaged_generation_and)|TestLate|TestKernels/6\.1
+VM_SAMPLE := TestBoot/(last_confirmed|damaged_generation_and)|TestLate|TestKernels/6\.1$$
 vm: deps packages ## virtual machines: one with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs and IPVS (ten minutes on two processors; make vm SAMPLE=1 in four)
 	$(AS_ROOT) go test -count 1 -tags boot -timeout 40m -v $(if $(SAMPLE),-run '$(VM_SAMPLE)') ./test/boot
 
