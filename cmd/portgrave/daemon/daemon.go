@@ -97,6 +97,8 @@ type Config struct {
 
 // ReadOptions say how a policy is read. The functions are called from several goroutines.
 type ReadOptions struct {
+	// Offline: only what is on this host counts.
+	Offline bool
 	// Patience is how long to wait for who still writes a file.
 	Patience time.Duration
 	// Parsed hears of the policy before its networks are loaded.
@@ -226,6 +228,9 @@ func Run(ctx context.Context, c Config) error {
 	d.Local.Known = d.known
 	d.Local.Recorded = func(g history.Generation) { d.recorded = &g }
 	d.Local.MaxLease = d.maxLease
+	if d.ReadText != nil {
+		d.Local.Lists = d.listsNow
+	}
 	d.metrics = d.metricsHandler()
 	d.scrape.guard = d.spare.guard
 	defer d.scrape.close()

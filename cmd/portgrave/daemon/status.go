@@ -43,7 +43,7 @@ type Status struct {
 		ReadAt time.Time `json:"read_at"`
 		// why the policy as it is now can't be put in force; "" if it is, or waits
 		Error string `json:"error"`
-		// Waits: it was edited, and waits for somebody to apply it.
+		// Waits: it was edited, or lists were rolled back, and it waits for somebody to apply it.
 		Waits  bool     `json:"waits"`
 		Follow string   `json:"follow"` // what is put in force by itself: see policy.DaemonConfig
 		Stale  []string `json:"stale_networks"`
@@ -224,7 +224,7 @@ func (s *status) line() string {
 		return "Nothing is in force until portgrave apply."
 	case x.Policy.Waits:
 		return fmt.Sprintf(
-			"Generation %d is in force; the policy was edited, and waits.",
+			"Generation %d is in force; the policy as it is now waits.",
 			x.Generation,
 		)
 	}

@@ -9,7 +9,8 @@
 //
 // A generation that waits to be confirmed is confirmed by a file of its own beside it. The text of
 // its policy stands in another folder, once for all generations that have it. So do large sets (see
-// sets.go).
+// sets.go). A generation that goes back to an earlier one sets aside what lists hold meanwhile, so
+// that whoever follows lists leaves them until their content changes (see setaside.go).
 //
 // The package never touches the kernel's rules, and never changes a generation once it is written.
 package history
@@ -104,7 +105,7 @@ func View(dir string) *Store {
 			Path:   filepath.Join(dir, generations),
 			Kind:   "generation",
 			IsID:   func(id string) bool { return numberOf(id) > 0 },
-			Beside: []string{confirmedEnding, policyEnding, withdrawnEnding},
+			Beside: []string{confirmedEnding, policyEnding, asideEnding, withdrawnEnding},
 		},
 		texts: statefiles.At(filepath.Join(dir, texts)),
 		sets:  statefiles.At(filepath.Join(dir, sets)),
@@ -239,12 +240,13 @@ func (s *Store) load(n int) (Record, []byte, error) {
 	return s.completed(record), enforces, nil
 }
 
-// completed adds what was said of a generation later: that it was confirmed, and which policy means
-// the same.
+// completed adds what was said of a generation later: that it was confirmed, which policy means the
+// same, and which lists are followed again.
 func (s *Store) completed(r Record) Record {
 	if name, err := s.files.Read(policyName(r.Number)); err == nil {
 		r.Policy = strings.TrimSpace(string(name))
 	}
+	r.SetAside = s.leftAside(r)
 	if !r.Confirmed {
 		// A file that can't be read counts as none: taking back what works is the smaller harm.
 		_, err := s.files.Read(confirmedName(r.Number))
@@ -455,7 +457,7 @@ func (s *Store) Forget(n int) error {
 
 // remove removes all files of a generation.
 func (s *Store) remove(n int) error {
-	for _, name := range []string{s.fileName(n), confirmedName(n), policyName(n)} {
+	for _, name := range []string{s.fileName(n), confirmedName(n), policyName(n), asideName(n)} {
 		if err := s.files.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
