@@ -42,6 +42,9 @@ type Local struct {
 	// Known is a generation if it need not be read from the history, because who keeps it in force
 	// knows it; nil where nobody does.
 	Known func(generation int) *history.Generation
+	// Mend writes anew what is damaged in the history and in the memory of who keeps it; nil where
+	// nobody does.
+	Mend func(*history.Store)
 	// Recorded is told which generation is in force from now on, so that it need not be read; nil
 	// where nobody keeps it.
 	Recorded func(history.Generation)
@@ -171,6 +174,9 @@ func (l *Local) exclusive(ctx context.Context) (store *history.Store, unlock fun
 		if newest, err := store.Newest(); err == nil {
 			store.Remember(l.Known(newest))
 		}
+	}
+	if err == nil && l.Mend != nil {
+		l.Mend(store)
 	}
 	return store, unlock, err
 }

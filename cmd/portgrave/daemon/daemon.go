@@ -173,8 +173,10 @@ type Daemon struct {
 
 	exposed *exposures
 	// booted is what the start of the system put in force; nil if portgrave had no part in it.
-	booted   *host.Booted
-	unlogged atomic.Bool // the last event could not be written to the drift log
+	booted    *host.Booted
+	unmended  string      // why the history could not be mended; "" if it could
+	mendAgain time.Time   // when to try again if it could not
+	unlogged  atomic.Bool // the last event could not be written to the drift log
 
 	files      *fileWatch
 	writing    *unfinished // of the last reading; nil before it
@@ -227,6 +229,7 @@ func Run(ctx context.Context, c Config) error {
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.Known = d.known
 	d.Local.Recorded = func(g history.Generation) { d.recorded = &g }
+	d.Local.Mend = d.mend
 	d.Local.MaxLease = d.maxLease
 	if d.ReadText != nil {
 		d.Local.Lists = d.listsNow

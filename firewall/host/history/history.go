@@ -157,7 +157,11 @@ func (s *Store) Load(n int) (*Generation, error) {
 		r := setReader{store: s, bases: map[string]storedSet{}, large: g.large}
 		read = r.set
 	}
-	if err := decodeStates(enforces, g, read); err != nil {
+	err = decodeStates(enforces, g, read)
+	if set := (setError{}); errors.As(err, &set) {
+		return nil, fmt.Errorf("generation %d can't be read: %w", n, set)
+	}
+	if err != nil {
 		return nil, s.damaged(n, err.Error())
 	}
 	if s.stampOf(n) == stamp {
@@ -350,19 +354,22 @@ func (s *Store) List() ([]Record, error) {
 	var out []Record
 	for _, n := range numbers {
 		r, _, err := s.load(n)
+		usable := true
 		for _, base := range r.Sets {
 			if _, known := whole[base]; !known {
 				whole[base] = s.baseIsWhole(&storedSet{base: base})
+				if !whole[base] { // said once for all generations that need it
+					_, unreadable := s.readBase(base)
+					errs = append(errs, unreadable)
+				}
 			}
-			if err == nil && !whole[base] {
-				err = s.damaged(n, fmt.Sprintf("%s/%s%s is not whole", sets, base, setSuffix))
-			}
+			usable = usable && whole[base]
 		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // thrown out by an Append meanwhile
 		case err != nil:
 			errs = append(errs, err)
-		default:
+		case usable:
 			out = append(out, r)
 		}
 	}
@@ -388,6 +395,9 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	last := s.last
 	if last != nil && (len(numbers) == 0 || last.Number != numbers[len(numbers)-1]) {
 		last = nil
+	}
+	if last != nil {
+		_, _ = s.Mend(last) // what can't be mended is not built on
 	}
 	if err := s.store(&g, last); err != nil {
 		return g, fmt.Errorf("generation %d could not be recorded: %w", g.Number, err)
