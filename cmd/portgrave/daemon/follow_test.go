@@ -349,3 +349,34 @@ func TestRollbackStays(t *testing.T) {
 		})
 	}
 }
+
+// A daemon that can't read which generation is in force leaves the rules as they are, and does not
+// put an edited policy in force. Where there are no rules, any policy is better than none.
+func TestUnreadableGenerationPutsNothingInForce(t *testing.T) {
+	for name, want := range map[string]string{"rules stand": "10.0.0.0/8", "no rules": "192.0.2.0/24"} {
+		for _, mode := range []string{policy.FollowNetworks, policy.FollowAll} {
+			t.Run(name+", "+mode, func(t *testing.T) {
+				t.Parallel()
+				f := follow(t, mode)
+				f.end()
+				f.holds("192.0.2.0/24\n")
+				path := filepath.Join(f.dir, "generations", "000001.generation")
+				if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if name == "no rules" {
+					f.kernel.Set(nil)
+				}
+				f.again()
+				f.read()
+				f.expect(want, name == "rules stand", "started again")
+				if s := f.status(); strings.Contains(s.Error, "damaged") != (name == "rules stand") {
+					t.Errorf("status says %q", s.Error)
+				}
+				f.post("/v1/apply", nil, http.StatusOK)
+				f.read()
+				f.expect("192.0.2.0/24", false, "applied")
+			})
+		}
+	}
+}

@@ -228,16 +228,20 @@ var errTornDown = fmt.Errorf(
 //
 //	(*) nothing is in force yet, somebody asked for it, or follow: all
 //
-// Nothing is followed after a teardown, and while a generation is on trial. With follow: all, what
+// Nothing is followed after a teardown, while a generation is on trial, and while the one in force
+// can't be read but its rules stand. With follow: all, what
 // was not edited since something else was put in force, as by a rollback, waits as well. Lists that
 // are set aside wait until their content changes.
 func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, err error) {
 	// A damaged history must not keep a good policy out: with it, a new generation stands before
-	// the damaged one.
-	if err := d.reload(); err != nil && !errors.Is(err, history.ErrDamaged) {
-		return r.found, false, err
+	// the damaged one. But nobody has asked for what is on disk while rules are in force.
+	damage := d.reload()
+	if damage != nil && !errors.Is(damage, history.ErrDamaged) {
+		return r.found, false, damage
 	}
 	switch {
+	case damage != nil && d.inForce == nil && !byCommand(r.cause) && d.rulesStand(ctx):
+		return r.found, r.err == nil, r.err
 	case d.tornDown && byCommand(r.cause):
 		return r.found, true, cmp.Or(r.err, errTornDown)
 	case d.tornDown:
@@ -282,6 +286,17 @@ func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, 
 		err = d.adopt(ctx, r.cause, now.p, now.c, false)
 	}
 	return now, waits, cmp.Or(r.err, err)
+}
+
+// rulesStand reports whether there are rules of ours in the kernel, or none on purpose, though the
+// generation that they belong to can't be read. As after a boot, what is on disk is better than
+// nothing.
+func (d *Daemon) rulesStand(ctx context.Context) bool {
+	if _, err := d.Store.Head(); errors.Is(err, history.ErrTornDown) {
+		return true
+	}
+	seen, err := d.Reconciler.Backend.Observe(ctx)
+	return err != nil || seen.Present()
 }
 
 // overtaken reports whether an operation was faster than a reading, so that it does not tell what is
