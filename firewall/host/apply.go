@@ -50,7 +50,7 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	}
 	text, err := l.keepPolicy(store, q.Policy)
 	if err != nil {
-		return Applied{}, err
+		return Applied{}, notRecordedError{err}
 	}
 	if confirm > 0 {
 		return l.applyOnTrial(ctx, r, store, q, text, want, confirm, warnings)

@@ -187,6 +187,8 @@ type Daemon struct {
 	readAgain  string            // why the policy must be read once more; "" if it need not
 	readOnce   bool              // the policy was read, or could not be
 	refused    bool              // and could not be put in force
+	// again because what was read could not be recorded, as on a full disk
+	readingAgain retry
 	// the rules were removed: nothing is put in force until somebody applies it
 	tornDown  bool
 	postponed bool // a reading waits for the end of a trial
@@ -360,6 +362,9 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case <-d.writing.due():
 			d.writing = nil
 			d.beginReading(ctx, "files should be whole by now")
+		case <-d.readingAgain.due(0):
+			d.readingAgain.at = time.Time{}
+			d.beginReading(ctx, "the history could not be written before")
 		case <-d.refresh():
 			d.beginReading(ctx, "networks are due")
 		case <-reload:

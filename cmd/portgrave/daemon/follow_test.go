@@ -380,3 +380,27 @@ func TestUnreadableGenerationPutsNothingInForce(t *testing.T) {
 		}
 	}
 }
+
+// What a network holds is put in force once it can be recorded, without anything else happening.
+func TestFollowingIsTriedAgainWhenTheDiskIsFull(t *testing.T) {
+	f := follow(t, policy.FollowNetworks)
+	texts := filepath.Join(f.dir, "policies")
+	err := os.Rename(texts, texts+".away")
+	if err == nil {
+		err = os.WriteFile(texts, nil, 0o600) // nothing can be written below it
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.holds("10.0.0.0/7\n")
+	f.read()
+	f.expect("10.0.0.0/8", false, "it can't be recorded")
+	if s := f.status(); !strings.Contains(s.Policy.Error, "could not be recorded") {
+		t.Errorf("status says %q", s.Policy.Error)
+	}
+	if err := os.Remove(texts); err != nil {
+		t.Fatal(err)
+	}
+	f.within(10*time.Second, "another try", func() bool { return f.sources() == "10.0.0.0/7" })
+	f.eventually("the status", func() bool { return f.status().Policy.Error == "" })
+}

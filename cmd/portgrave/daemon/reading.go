@@ -129,6 +129,11 @@ func (d *Daemon) finishReading(ctx context.Context, r reading) {
 	d.files.watch(append(d.Folders(r.p), d.Folders(d.policy)...))
 	d.status.policyRead(d.readAt, r.p, now.c, err)
 	d.refused = err != nil
+	if host.NotRecorded(err) {
+		d.readingAgain.since(firstReading, err)
+	} else {
+		d.readingAgain = retry{}
+	}
 	beingWritten := len(r.writing.files) > 0
 	if beingWritten {
 		d.Log.Info(
