@@ -241,7 +241,10 @@ func (l *Local) recordBack(store *history.Store, g history.Generation) error {
 		if errors.Is(lerr, history.ErrNone) || lerr == nil && last.Confirmed {
 			return nil
 		}
-		if lerr = errors.Join(lerr, l.withdraw(store, last.Number)); lerr != nil {
+		if lerr == nil {
+			lerr = store.WithdrawTrial(last.Number)
+		}
+		if lerr != nil {
 			return errors.Join(err, lerr)
 		}
 	}

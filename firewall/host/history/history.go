@@ -105,7 +105,7 @@ func View(dir string) *Store {
 			Path:   filepath.Join(dir, generations),
 			Kind:   "generation",
 			IsID:   func(id string) bool { return numberOf(id) > 0 },
-			Beside: []string{confirmedEnding, policyEnding, asideEnding, withdrawnEnding},
+			Beside: []string{confirmedEnding, policyEnding, asideEnding, withdrawnEnding, takenBackEnding},
 		},
 		texts: statefiles.At(filepath.Join(dir, texts)),
 		sets:  statefiles.At(filepath.Join(dir, sets)),
@@ -419,6 +419,7 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	g.stamp = s.stampOf(g.Number)
 	for _, n := range withdrawn {
 		_ = s.files.Remove(withdrawnName(n)) // its number is behind us now
+		_ = s.files.Remove(takenBackName(n))
 	}
 	for _, old := range s.tooMany() {
 		_ = s.remove(old) // one too many is no harm; the next Append tries again

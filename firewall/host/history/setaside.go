@@ -47,22 +47,23 @@ func (s *Store) SetAside(n int, aside map[string]string) error {
 	if err != nil {
 		return fmt.Errorf("which lists generation %d follows again can't be recorded: %w", n, err)
 	}
+	for trial := n + 1; err == nil; trial++ { // the file tells from now on
+		err = s.files.Rename(takenBackName(trial), withdrawnName(trial))
+	}
 	return nil
 }
 
 // leftAside is SetAside of a record as of now. A file that can't be read counts as none: a list that
 // is not followed is the smaller harm.
 func (s *Store) leftAside(r Record) map[string]string {
-	if len(r.SetAside) == 0 {
-		return nil
+	if body, err := s.files.Read(asideName(r.Number)); err == nil {
+		var left map[string]string
+		if json.Unmarshal(body, &left) == nil {
+			r.SetAside = left
+		}
 	}
-	body, err := s.files.Read(asideName(r.Number))
-	if err != nil {
-		return r.SetAside
+	if trial, ok := s.takenBack(r.Number); ok {
+		return GoingBack(Record{Lists: trial.Lists, SetAside: r.SetAside}, r, trial.Lists)
 	}
-	var left map[string]string
-	if json.Unmarshal(body, &left) != nil {
-		return r.SetAside
-	}
-	return left
+	return r.SetAside
 }
