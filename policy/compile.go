@@ -37,6 +37,8 @@ type StaleNetwork struct {
 	Source string    `json:"source"`
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason"`
+	// Offline: its source was not asked, because Networks.Offline is set.
+	Offline bool `json:"-"`
 }
 
 // Compile loads the networks and makes the State. The error is Problems; it includes every network

@@ -126,10 +126,11 @@ func (n *Networks) load(
 		return address.Set{}, "", nil, err
 	}
 	return prefixes, last.Checksum, &StaleNetwork{
-		Name:   net.name,
-		Source: net.sourceForPeople(),
-		Since:  last.Fetched,
-		Reason: firstProblem(err).Error(),
+		Name:    net.name,
+		Source:  net.sourceForPeople(),
+		Since:   last.Fetched,
+		Reason:  firstProblem(err).Error(),
+		Offline: errors.Is(err, errOffline),
 	}, nil
 }
 

@@ -47,6 +47,8 @@ type Status struct {
 		Waits  bool     `json:"waits"`
 		Follow string   `json:"follow"` // what is put in force by itself: see policy.DaemonConfig
 		Stale  []string `json:"stale_networks"`
+		// StaleNetworks are the same, with the reasons.
+		StaleNetworks []policy.StaleNetwork `json:"stale"`
 	} `json:"policy"`
 	// Metrics tells where they are served besides the control socket: "" is nowhere.
 	Metrics struct {
@@ -126,8 +128,9 @@ func (s *status) policyRead(at time.Time, p *policy.Policy, c *policy.Compiled, 
 	if p != nil {
 		s.s.Policy.Origin = p.Origin
 	}
-	s.s.Policy.Stale = []string{}
+	s.s.Policy.Stale, s.s.Policy.StaleNetworks = []string{}, nil
 	if c != nil {
+		s.s.Policy.StaleNetworks = c.Stale
 		for _, n := range c.Stale {
 			s.s.Policy.Stale = append(s.s.Policy.Stale, n.Name)
 		}
