@@ -230,7 +230,11 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 	if err != nil {
 		return Applied{}, err
 	}
-	aside := l.setAside(ctx, store, target)
+	left, err := store.Head()
+	if err != nil {
+		left = history.Record{} // nothing was in force, so that nothing is taken back but files
+	}
+	aside := l.setAside(ctx, store, left, target.Record)
 	if last, err := store.Last(); err == nil { // services of IPVS are the host's, and as of today
 		if target.State, err = target.State.WithVirtual(last.State.Virtual); err != nil {
 			return Applied{}, err
@@ -264,7 +268,10 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 			summary := backTo(target.Number, p.Count())
 			g := l.generation(q.Caller, reason, r.Backend.Name(), summary)
 			g = enforcing(g, *target, want)
-			g.SetAside = aside
+			g.SetAside, g.LeftPolicy = aside, left.LeftPolicy
+			if left.Policy != target.Policy {
+				g.LeftPolicy = left.Policy
+			}
 			return g, true
 		},
 	)
@@ -276,19 +283,15 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 
 // setAside is what lists hold that a rollback must not have put in force again.
 func (l *Local) setAside(
-	ctx context.Context, store *history.Store, target *history.Generation,
+	ctx context.Context, store *history.Store, left, target history.Record,
 ) map[string]string {
-	left, err := store.Head()
-	if err != nil {
-		left = history.Record{} // nothing was in force, so that nothing is taken back but files
-	}
 	var now map[string]string
 	if l.Lists != nil && target.Policy != "" {
 		if text, err := store.Policy(target.Policy); err == nil {
 			now = l.Lists(ctx, text)
 		}
 	}
-	return history.GoingBack(left, target.Record, now)
+	return history.GoingBack(left, target, now)
 }
 
 // backTo is the summary of a generation that goes back to another one.

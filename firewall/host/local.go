@@ -251,7 +251,7 @@ func permission(err error) error {
 // enforcing is a generation g with the policy of another one, enforced with the leases of now.
 func enforcing(g, policy history.Generation, enforced firewall.State) history.Generation {
 	g.Origin, g.Policy, g.State = policy.Origin, policy.Policy, policy.State
-	g.Lists, g.SetAside = policy.Lists, policy.SetAside
+	g.Lists, g.SetAside, g.LeftPolicy = policy.Lists, policy.SetAside, policy.LeftPolicy
 	g.Leased = leased(policy.State, enforced)
 	return g
 }
@@ -261,7 +261,7 @@ func compiledFrom(
 	g history.Generation, q ApplyRequest, text string, leased *firewall.State,
 ) history.Generation {
 	g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leased
-	g.Lists, g.SetAside = q.Policy.Lists, q.SetAside
+	g.Lists, g.SetAside, g.LeftPolicy = q.Policy.Lists, q.SetAside, q.LeftPolicy
 	return g
 }
 

@@ -96,6 +96,8 @@ type (
 		HostChanged bool `json:"-"`
 		// SetAside is what stays set aside of the generation before; a person's apply takes all.
 		SetAside map[string]string `json:"-"`
+		// LeftPolicy likewise; see history.Record.
+		LeftPolicy string `json:"-"`
 	}
 	ConfirmRequest struct {
 		Caller

@@ -339,6 +339,9 @@ func TestRollbackStays(t *testing.T) {
 			f.holds("11.0.0.0/8\n")
 			f.read()
 			f.expect("11.0.0.0/8", true, "rolled back, and the list has changed")
+			f.again()
+			f.read()
+			f.expect("11.0.0.0/8", true, "rolled back, and the daemon was started again")
 
 			f.edit(f.document(", 198.51.100.0/24", mode))
 			if mode == policy.FollowAll {

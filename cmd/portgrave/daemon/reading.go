@@ -325,10 +325,11 @@ func (d *Daemon) followsAll(r reading) bool {
 }
 
 // left reports whether the policy on disk was considered before, and something else is in force
-// since.
+// since, or a rollback went back from it, which a daemon that was started since can't know otherwise.
 func (d *Daemon) left(r reading) bool {
 	name := history.PolicyName(r.text())
-	return r.p != nil && name == d.considered && name != d.policyName()
+	return r.p != nil && name != d.policyName() &&
+		(name == d.considered || d.inForce != nil && name == d.inForce.LeftPolicy)
 }
 
 // same notes that the policy on disk means what is in force: its networks are followed from now on.
@@ -391,8 +392,9 @@ func (d *Daemon) adopt(
 		}
 	}
 	var aside map[string]string
+	var left string
 	if !own {
-		aside = d.inForce.SetAside
+		aside, left = d.inForce.SetAside, d.inForce.LeftPolicy
 	}
 	done, err := d.Local.Apply(
 		ctx,
@@ -402,6 +404,7 @@ func (d *Daemon) adopt(
 			Reason:      cause,
 			HostChanged: cause == servicesChanged,
 			SetAside:    aside,
+			LeftPolicy:  left,
 			Policy: &host.Policy{
 				Origin: p.Origin,
 				Text:   p.Text(),

@@ -62,6 +62,8 @@ type Record struct {
 	// SetAside has a digest of what lists hold that was taken back; see GoingBack. On disk it is as
 	// it was when the generation was applied; Load also looks for a later Store.SetAside.
 	SetAside map[string]string `json:"set_aside,omitempty"`
+	// LeftPolicy is the other Policy that a rollback went back from; "" if there was none.
+	LeftPolicy string `json:"left_policy,omitempty"`
 	// Sets names the files that its large sets are made from; see storedSet. Append sets it.
 	Sets []string `json:"sets,omitempty"`
 }
