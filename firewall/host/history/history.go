@@ -105,7 +105,9 @@ func View(dir string) *Store {
 			Path:   filepath.Join(dir, generations),
 			Kind:   "generation",
 			IsID:   func(id string) bool { return numberOf(id) > 0 },
-			Beside: []string{confirmedEnding, policyEnding, asideEnding, withdrawnEnding, takenBackEnding},
+			Beside: []string{
+				confirmedEnding, policyEnding, asideEnding, withdrawnEnding, takenBackEnding,
+			},
 		},
 		texts: statefiles.At(filepath.Join(dir, texts)),
 		sets:  statefiles.At(filepath.Join(dir, sets)),
