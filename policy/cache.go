@@ -117,14 +117,7 @@ func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 	if n.Dir == "" {
 		return nil
 	}
-	if fresh.Checksum == "" {
-		sum := sha256.New()
-		if err := fresh.prefixes.WriteBinary(sum); err != nil {
-			return err
-		}
-		fresh.Checksum = hex.EncodeToString(sum.Sum(nil))
-		n.Memory.keepChecksum(net, fresh)
-	}
+	n.digest(net, fresh)
 	fresh.Source = net.cacheKey()
 	if net.file != "" && last != nil && last.Checksum == fresh.Checksum &&
 		last.Entries == fresh.Entries {
@@ -143,6 +136,17 @@ func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 		}
 		return fresh.prefixes.WriteBinary(w)
 	})
+}
+
+// digest is the checksum of fresh content, which is made once.
+func (n *Networks) digest(net *network, fresh *cached) string {
+	if fresh.Checksum == "" {
+		sum := sha256.New()
+		_ = fresh.prefixes.WriteBinary(sum) // a hash never fails to write
+		fresh.Checksum = hex.EncodeToString(sum.Sum(nil))
+		n.Memory.keepChecksum(net, fresh)
+	}
+	return fresh.Checksum
 }
 
 func checksum(b []byte) string {

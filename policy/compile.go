@@ -22,6 +22,9 @@ type Compiled struct {
 	Services map[string]ServiceInfo
 	// Stale lists networks that could not be loaded and keep their last good content.
 	Stale []StaleNetwork
+	// Lists has a digest of what each loaded network holds, by the network's name: equal digests
+	// mean equal addresses.
+	Lists map[string]string
 	// Warnings lists what is not a mistake but needs attention, such as an expired entry.
 	Warnings []Problem
 	// Tests are the tests in the policy.
@@ -34,6 +37,8 @@ type StaleNetwork struct {
 	Source string    `json:"source"`
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason"`
+	// Offline: its source was not asked, because Networks.Offline is set.
+	Offline bool `json:"-"`
 }
 
 // Compile loads the networks and makes the State. The error is Problems; it includes every network
@@ -46,7 +51,7 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 		n = &Networks{}
 	}
 	c := compiler{policy: p, resolved: map[string]address.Set{}, now: n.now(),
-		out: &Compiled{Services: p.Infos(), Tests: p.Tests}}
+		out: &Compiled{Services: p.Infos(), Tests: p.Tests, Lists: map[string]string{}}}
 	used := p.used()
 	loaded := loadExternal(ctx, n, used)
 	var release func()
@@ -105,6 +110,7 @@ type compiler struct {
 // loaded is the outcome of loading an external network.
 type loaded struct {
 	prefixes address.Set
+	digest   string
 	stale    *StaleNetwork
 	err      error
 }
@@ -123,7 +129,7 @@ func loadExternal(ctx context.Context, n *Networks, used []*network) []loaded {
 		wait.Go(func() {
 			defer func() { <-slots }()
 			r := &results[i]
-			r.prefixes, r.stale, r.err = n.load(ctx, net)
+			r.prefixes, r.digest, r.stale, r.err = n.load(ctx, net)
 		})
 	}
 	wait.Wait()
@@ -140,6 +146,7 @@ func (c *compiler) resolve(used []*network, results []loaded) {
 		if net.external() {
 			r := results[i]
 			c.resolved[net.name] = c.recordLoad(net, r.prefixes, r.stale, r.err)
+			c.out.Lists[net.name] = r.digest
 			continue
 		}
 		c.resolved[net.name], _ = c.sources(net.entries) // entries of networks never expire
@@ -147,7 +154,22 @@ func (c *compiler) resolve(used []*network, results []loaded) {
 }
 
 // used lists the networks that services use, each after those that it names.
-func (p *Policy) used() []*network {
+func (p *Policy) used() []*network { return p.usedBy(p.services) }
+
+// ListsOf names the loaded networks that each service uses, directly or indirectly.
+func (p *Policy) ListsOf() map[string][]string {
+	lists := make(map[string][]string, len(p.services))
+	for _, s := range p.services {
+		for _, net := range p.usedBy([]service{s}) {
+			if net.external() {
+				lists[s.enforced.Name] = append(lists[s.enforced.Name], net.name)
+			}
+		}
+	}
+	return lists
+}
+
+func (p *Policy) usedBy(services []service) []*network {
 	var list []*network
 	seen := map[string]bool{}
 	var visit func(sources []source)
@@ -162,7 +184,7 @@ func (p *Policy) used() []*network {
 			list = append(list, net)
 		}
 	}
-	for _, s := range p.services {
+	for _, s := range services {
 		visit(s.allow)
 		visit(s.except)
 	}

@@ -82,12 +82,12 @@ func (n *Networks) now() time.Time {
 	return time.Now()
 }
 
-// load returns a network's content. StaleNetwork is set if the source failed and the content is the
-// last good one. The error is set if there is no content.
+// load returns a network's content with its digest. StaleNetwork is set if the source failed and
+// the content is the last good one. The error is set if there is no content.
 func (n *Networks) load(
 	ctx context.Context,
 	net *network,
-) (address.Set, *StaleNetwork, error) {
+) (address.Set, string, *StaleNetwork, error) {
 	last, cacheErr := n.readCache(net)
 	if cacheErr != nil {
 		n.warn(cacheErr)
@@ -97,7 +97,7 @@ func (n *Networks) load(
 		net.matchesPin(last) {
 		prefixes, err := n.content(last)
 		if err == nil {
-			return prefixes, nil, nil
+			return prefixes, last.Checksum, nil, nil
 		}
 		n.warn(err)
 		last = nil
@@ -108,28 +108,29 @@ func (n *Networks) load(
 	}
 	if err == nil && n.Files.Exposed != nil {
 		// Other users may have written the file, so it must not become last good content.
-		return fresh.prefixes, nil, nil
+		return fresh.prefixes, n.digest(net, fresh), nil, nil
 	}
 	if err == nil {
 		if err := n.writeCache(net, fresh, last); err != nil {
 			n.warn(fmt.Errorf("network %q: its content could not be kept for bad times: %w",
 				net.name, err))
 		}
-		return fresh.prefixes, nil, nil
+		return fresh.prefixes, n.digest(net, fresh), nil, nil
 	}
 	if last == nil || !net.matchesPin(last) {
-		return address.Set{}, nil, err
+		return address.Set{}, "", nil, err
 	}
 	prefixes, cacheErr := n.content(last)
 	if cacheErr != nil {
 		n.warn(cacheErr)
-		return address.Set{}, nil, err
+		return address.Set{}, "", nil, err
 	}
-	return prefixes, &StaleNetwork{
-		Name:   net.name,
-		Source: net.sourceForPeople(),
-		Since:  last.Fetched,
-		Reason: firstProblem(err).Error(),
+	return prefixes, last.Checksum, &StaleNetwork{
+		Name:    net.name,
+		Source:  net.sourceForPeople(),
+		Since:   last.Fetched,
+		Reason:  firstProblem(err).Error(),
+		Offline: errors.Is(err, errOffline),
 	}, nil
 }
 

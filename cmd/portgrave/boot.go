@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
+	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/host"
@@ -30,7 +31,7 @@ func boot(inv *invocation) error {
 			}
 			return inv.screen.object(last)
 		}
-		inv.screen.printf("The daemon runs and keeps the rules: there is nothing to do.\n")
+		inv.screen.printf("%s.\n", keptByDaemon(s))
 		return nil
 	}
 	if _, err := host.ResolveBackend("auto"); errors.Is(err, firewall.ErrPermission) {
@@ -74,6 +75,17 @@ func boot(inv *invocation) error {
 		inv.screen.printf("%s.\n", booted(result))
 	}
 	return reported(inv.screen, result.Error)
+}
+
+// keptByDaemon is why a boot does nothing beside a daemon.
+func keptByDaemon(s *daemon.Status) string {
+	switch {
+	case s.Error != "":
+		return "Nothing was changed, since the daemon runs; it can't enforce the rules: " + s.Error
+	case s.Generation == 0:
+		return "The daemon runs, and nothing is in force until portgrave apply: there is nothing to do"
+	}
+	return "The daemon runs and keeps the rules: there is nothing to do"
 }
 
 // bootLockWait is how long a boot waits for another process that holds the state directory. It must

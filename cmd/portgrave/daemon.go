@@ -82,7 +82,7 @@ func runDaemon(inv *invocation) error {
 			return inv.compiledSo(
 				"",
 				howToRead{
-					text:  text,
+					text: text, offline: how.Offline,
 					files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished},
 				},
 			)

@@ -126,7 +126,13 @@ func (inv *invocation) compiledSo(
 	for _, w := range c.Warnings {
 		inv.screen.warnf("%v", w)
 	}
+	if inv.daemon != nil {
+		c.Stale = asTheDaemonSays(c.Stale, inv.daemon.Policy.StaleNetworks)
+	}
 	for _, s := range c.Stale {
+		if s.Offline && inv.memory != nil { // a daemon asks the source, and says why it is stale
+			continue
+		}
 		inv.screen.warnf(
 			"network %q is stale: %s; it keeps its content of %s",
 			s.Name,
@@ -135,6 +141,20 @@ func (inv *invocation) compiledSo(
 		)
 	}
 	return p, c, nil
+}
+
+// asTheDaemonSays has networks that were not asked, as this process works offline, be stale for the
+// reason that the daemon knows, which asks them.
+func asTheDaemonSays(stale, known []policy.StaleNetwork) []policy.StaleNetwork {
+	stale = slices.Clone(stale)
+	for i, n := range stale {
+		for _, k := range known {
+			if n.Offline && n.Name == k.Name && n.Source == k.Source {
+				stale[i] = k
+			}
+		}
+	}
+	return stale
 }
 
 // read does so. p is set even if it can't be compiled.

@@ -73,6 +73,7 @@ func (inv *invocation) local() (l *host.Local, done func()) {
 			}
 			return p.Daemon.MaxLease, nil
 		},
+		Lists: inv.listsNow,
 		StartGuard: func(generation int) error {
 			_, err := startGuard(inv, generation, 0)
 			return err
@@ -80,6 +81,16 @@ func (inv *invocation) local() (l *host.Local, done func()) {
 		Tracking:  connections.ReadTracking,
 		Untracked: host.Untracked,
 	}, inv.opened.Close
+}
+
+// listsNow is a host.Local's Lists.
+func (inv *invocation) listsNow(_ context.Context, text []byte) map[string]string {
+	how := howToRead{text: text, offline: true, files: policy.Files{Patience: glancePatience}}
+	_, c, err := inv.read("", how, &stage{})
+	if err != nil {
+		return nil
+	}
+	return c.Lists
 }
 
 // lookAhead prepares for a comparison with the kernel, unless a daemon makes it.

@@ -55,6 +55,8 @@ func waits(r statusResult, sameText bool) bool {
 		return false
 	case r.TornDown != nil || r.Daemon == nil:
 		return true
+	case len(r.SetAside) > 0:
+		return true
 	case r.Policy.Follow == policy.FollowAll:
 		return false
 	}
@@ -219,6 +221,9 @@ func printStatus(s *screen, r statusResult) {
 	case !r.Policy.Applied:
 		source += " " + s.paint(yellow, "(not applied as it is now: see portgrave plan)")
 	}
+	if list := r.SetAside; len(list) > 0 {
+		source += "\n             " + s.paint(yellow, setAsideWords(list))
+	}
 	s.table(
 		[][]string{
 			{"Backend:", r.Backend},
@@ -337,6 +342,16 @@ func printStatus(s *screen, r statusResult) {
 		s.printf("\n")
 		printLeases(s, r.Leases, time.Now())
 	}
+}
+
+// setAsideWords say that what lists hold is not in force.
+func setAsideWords(lists []string) string {
+	if len(lists) == 1 {
+		return fmt.Sprintf(
+			"(the content of list %s was rolled back: apply or reload takes it)", lists[0])
+	}
+	return fmt.Sprintf("(the contents of lists %s were rolled back: apply or reload takes them)",
+		strings.Join(lists, ", "))
 }
 
 // tornDownWords say why there are no rules.

@@ -50,7 +50,7 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	}
 	text, err := l.keepPolicy(store, q.Policy)
 	if err != nil {
-		return Applied{}, err
+		return Applied{}, notRecordedError{err}
 	}
 	if confirm > 0 {
 		return l.applyOnTrial(ctx, r, store, q, text, want, confirm, warnings)
@@ -76,12 +76,11 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 			if replaced != nil {
 				g.Record = replaced.Record
 			}
-			g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
-			return g, true
+			return compiledFrom(g, q, text, leases), true
 		},
 	)
 	if err == nil && same {
-		g.Record, err = l.samePolicy(store, g.Record, text)
+		g.Record, err = l.samePolicy(store, g.Record, q, text)
 	} else if err == nil && replaced != nil {
 		err = store.Forget(replaced.Number)
 	}
@@ -231,6 +230,11 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 	if err != nil {
 		return Applied{}, err
 	}
+	left, err := store.Head()
+	if err != nil {
+		left = history.Record{} // nothing was in force, so that nothing is taken back but files
+	}
+	aside := l.setAside(ctx, store, left, target.Record)
 	if last, err := store.Last(); err == nil { // services of IPVS are the host's, and as of today
 		if target.State, err = target.State.WithVirtual(last.State.Virtual); err != nil {
 			return Applied{}, err
@@ -263,13 +267,31 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 		func(p firewall.Plan) (history.Generation, bool) {
 			summary := backTo(target.Number, p.Count())
 			g := l.generation(q.Caller, reason, r.Backend.Name(), summary)
-			return enforcing(g, *target, want), true
+			g = enforcing(g, *target, want)
+			g.SetAside, g.LeftPolicy = aside, left.LeftPolicy
+			if left.Policy != target.Policy {
+				g.LeftPolicy = left.Policy
+			}
+			return g, true
 		},
 	)
 	if err != nil {
 		return Applied{}, err
 	}
 	return applied(g, out, warnings), nil
+}
+
+// setAside is what lists hold that a rollback must not have put in force again.
+func (l *Local) setAside(
+	ctx context.Context, store *history.Store, left, target history.Record,
+) map[string]string {
+	var now map[string]string
+	if l.Lists != nil && target.Policy != "" {
+		if text, err := store.Policy(target.Policy); err == nil {
+			now = l.Lists(ctx, text)
+		}
+	}
+	return history.GoingBack(left, target, now)
 }
 
 // backTo is the summary of a generation that goes back to another one.

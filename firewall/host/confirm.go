@@ -61,7 +61,7 @@ func (l *Local) applyOnTrial(
 	leases := leased(q.Policy.State, want)
 	if last, same := l.enforces(store, q.Policy.State, leases); same && plan.InSync() &&
 		!last.Overdue(l.Clocks()) {
-		last, err := l.samePolicy(store, last, text)
+		last, err := l.samePolicy(store, last, q, text)
 		return applied(
 			history.Generation{Record: last},
 			firewall.Outcome{Plan: plan},
@@ -70,7 +70,7 @@ func (l *Local) applyOnTrial(
 	}
 	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), Plural(plan.Count(), "change"))
 	g.OnTrial(l.Clocks(), wait)
-	g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
+	g = compiledFrom(g, q, text, leases)
 	if g, err = l.append(store, g); err != nil {
 		return Applied{}, errors.Join(notRecordedError{err}, l.withdraw(store, g.Number))
 	}
@@ -200,6 +200,7 @@ func (l *Local) takeBack(
 	}
 	g := l.generation(Caller{User: itself}, why, r.Backend.Name(), "")
 	g.TookBack = last.Number
+	left := last
 	before, err := store.LastConfirmed()
 	if errors.Is(err, history.ErrNone) {
 		out, err := r.Apply(ctx, nil, true)
@@ -223,7 +224,9 @@ func (l *Local) takeBack(
 		return true, err
 	}
 	g.Backend, g.Summary = backend, backTo(before.Number, out.Plan.Count())
-	return true, l.recordBack(store, enforcing(g, *before, want))
+	g = enforcing(g, *before, want)
+	g.SetAside = history.GoingBack(left, before.Record, nil)
+	return true, l.recordBack(store, g)
 }
 
 // recordBack records what was gone back to. On a full disk it withdraws what was not confirmed
@@ -238,7 +241,10 @@ func (l *Local) recordBack(store *history.Store, g history.Generation) error {
 		if errors.Is(lerr, history.ErrNone) || lerr == nil && last.Confirmed {
 			return nil
 		}
-		if lerr = errors.Join(lerr, l.withdraw(store, last.Number)); lerr != nil {
+		if lerr == nil {
+			lerr = store.WithdrawTrial(last.Number)
+		}
+		if lerr != nil {
 			return errors.Join(err, lerr)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -32,12 +33,18 @@ type Local struct {
 	// StartGuard starts what takes a generation back unless it is confirmed, and outlives this
 	// process.
 	StartGuard func(generation int) error
+	// Lists has digests of what the networks of a policy hold now, by its text (Policy.Lists), as
+	// far as they can be read at once; nil where nobody reads them.
+	Lists func(ctx context.Context, text []byte) map[string]string
 	// Author is who bent the rules and was not undone yet, if that is known; nil where nobody
 	// watches.
 	Author func() *firewall.Author
 	// Known is a generation if it need not be read from the history, because who keeps it in force
 	// knows it; nil where nobody does.
 	Known func(generation int) *history.Generation
+	// Mend writes anew what is damaged in the history and in the memory of who keeps it; nil where
+	// nobody does.
+	Mend func(*history.Store)
 	// Recorded is told which generation is in force from now on, so that it need not be read; nil
 	// where nobody keeps it.
 	Recorded func(history.Generation)
@@ -90,12 +97,19 @@ func (l *Local) keepPolicy(store *history.Store, p *Policy) (string, error) {
 }
 
 // samePolicy records that a generation is what the policy of that name means, too: it changes no
-// rule, but from now on that policy's networks are followed.
+// rule, but from now on that policy's networks are followed, but for those that stay set aside.
 func (l *Local) samePolicy(
 	store *history.Store,
 	g history.Record,
+	q ApplyRequest,
 	name string,
 ) (history.Record, error) {
+	if !maps.Equal(g.SetAside, q.SetAside) {
+		g.SetAside = q.SetAside
+		if err := store.SetAside(g.Number, g.SetAside); err != nil {
+			return g, err
+		}
+	}
 	if name == "" || name == g.Policy {
 		return g, nil
 	}
@@ -126,6 +140,16 @@ func (l *Local) SamePolicy(
 	return name, store.SetPolicy(generation, name)
 }
 
+// SetAside records what is left of what a generation has set aside.
+func (l *Local) SetAside(ctx context.Context, generation int, left map[string]string) error {
+	store, unlock, err := l.exclusive(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return store.SetAside(generation, left)
+}
+
 // through is a reconciler for the backend of an earlier generation; r if that is its own.
 func (l *Local) through(
 	ctx context.Context,
@@ -150,6 +174,9 @@ func (l *Local) exclusive(ctx context.Context) (store *history.Store, unlock fun
 		if newest, err := store.Newest(); err == nil {
 			store.Remember(l.Known(newest))
 		}
+	}
+	if err == nil && l.Mend != nil {
+		l.Mend(store)
 	}
 	return store, unlock, err
 }
@@ -224,7 +251,17 @@ func permission(err error) error {
 // enforcing is a generation g with the policy of another one, enforced with the leases of now.
 func enforcing(g, policy history.Generation, enforced firewall.State) history.Generation {
 	g.Origin, g.Policy, g.State = policy.Origin, policy.Policy, policy.State
+	g.Lists, g.SetAside, g.LeftPolicy = policy.Lists, policy.SetAside, policy.LeftPolicy
 	g.Leased = leased(policy.State, enforced)
+	return g
+}
+
+// compiledFrom is a generation g with the policy of a request, whose text is kept under a name.
+func compiledFrom(
+	g history.Generation, q ApplyRequest, text string, leased *firewall.State,
+) history.Generation {
+	g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leased
+	g.Lists, g.SetAside, g.LeftPolicy = q.Policy.Lists, q.SetAside, q.LeftPolicy
 	return g
 }
 

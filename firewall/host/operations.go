@@ -62,6 +62,8 @@ type Policy struct {
 	// Text is what it was compiled from, as policy.ReadText reads it, so that its networks can be
 	// followed; none: they aren't.
 	Text []byte `json:"text,omitempty"`
+	// Lists has a digest of what each network held that was loaded from elsewhere, by name.
+	Lists map[string]string `json:"lists,omitempty"`
 	// FailedTests are those of its own that it fails, in the form of policy.TestResult. They are
 	// counted and passed on; nothing here looks into them.
 	FailedTests []json.RawMessage `json:"failed_tests,omitempty"`
@@ -92,6 +94,10 @@ type (
 		Policy  *Policy `json:"policy,omitempty"` // null at the daemon: its own
 		// HostChanged: nobody has asked for it, the host's services of IPVS have changed.
 		HostChanged bool `json:"-"`
+		// SetAside is what stays set aside of the generation before; a person's apply takes all.
+		SetAside map[string]string `json:"-"`
+		// LeftPolicy likewise; see history.Record.
+		LeftPolicy string `json:"-"`
 	}
 	ConfirmRequest struct {
 		Caller
@@ -249,6 +255,9 @@ type Firewall struct {
 	// TornDown is what removed the rules: nothing is enforced until the next apply, at boot
 	// neither; null if nothing did.
 	TornDown *Entry `json:"torn_down"`
+	// SetAside are lists whose content was taken back by a rollback or a trial's end, and is not
+	// followed until it changes, by name.
+	SetAside []string `json:"set_aside"`
 	// Drift is not in sync, with no changes, if the history is damaged and can't tell.
 	Drift         DriftCount        `json:"drift"`
 	Unlisted      firewall.Unlisted `json:"unlisted"`

@@ -74,3 +74,10 @@ func (e notRecordedError) Error() string {
 	return "nothing was changed, since it could not be recorded: " + e.err.Error()
 }
 func (e notRecordedError) Unwrap() error { return e.err }
+
+// NotRecorded reports whether an operation changed nothing because the history could not be
+// written, as on a full disk: it may succeed later.
+func NotRecorded(err error) bool {
+	var e notRecordedError
+	return errors.As(err, &e)
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"time"
 
@@ -72,6 +73,7 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 		e := l.entryInForce(last.Record)
 		result.Generation, result.Unlisted = &e, last.State.Unlisted
 		result.PolicyDigest, result.PolicyText = l.digested.of(last), last.Policy
+		result.SetAside = slices.Sorted(maps.Keys(last.SetAside))
 		for _, svc := range last.InForce().Services {
 			s := serviceOf(svc, seen, r.Now())
 			s.Policy, _ = lease.Parent(last.State, svc.Name)
@@ -86,6 +88,7 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 		}
 		result.FullTables = orEmpty(full)
 	}
+	result.SetAside = orEmpty(result.SetAside)
 	leases, unreadable, err := l.leases().List()
 	for _, d := range append(unreadable, err) {
 		if d != nil {

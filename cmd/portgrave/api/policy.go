@@ -10,7 +10,7 @@ import (
 
 // PolicyOf is a compiled policy as requests carry it.
 func PolicyOf(p *policy.Policy, c *policy.Compiled, now time.Time) (*host.Policy, error) {
-	q := &host.Policy{Origin: p.Origin, Text: p.Text(), State: c.State}
+	q := &host.Policy{Origin: p.Origin, Text: p.Text(), State: c.State, Lists: c.Lists}
 	for _, t := range c.FailedTests(now) {
 		text, err := json.Marshal(t)
 		if err != nil {

@@ -104,6 +104,8 @@ func (r *Remote) send(
 		return nil, ErrNoDaemon
 	case errors.Is(err, context.DeadlineExceeded):
 		return nil, fmt.Errorf("the daemon at %s does not answer: %w", r.socket, err)
+	case hungUp(err):
+		return nil, endedError{changes: method != http.MethodGet && !onlyAsks[path]}
 	case err != nil:
 		return nil, fmt.Errorf("asking the daemon at %s: %w", r.socket, err)
 	case response.StatusCode/100 == 2:
@@ -131,13 +133,40 @@ func ask[A any](ctx context.Context, r *Remote, method, path string, q any) (a A
 		return a, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	if err := json.NewDecoder(response.Body).Decode(&a); err != nil {
-		return a, fmt.Errorf(
-			"the daemon ended before it said what became of it: see portgrave status: %w",
-			err,
-		)
+	err = json.NewDecoder(response.Body).Decode(&a)
+	if hungUp(err) {
+		return a, endedError{changes: method != http.MethodGet && !onlyAsks[path]}
+	}
+	if err != nil {
+		return a, fmt.Errorf("the daemon's answer can't be read: %w", err)
 	}
 	return a, nil
+}
+
+// onlyAsks are the paths of requests with a body that change nothing.
+var onlyAsks = map[string]bool{"/v1/plan": true, "/v1/policy": true}
+
+// hungUp reports whether the daemon has closed a connection before it was done.
+func hungUp(err error) bool {
+	for _, end := range []error{
+		syscall.EPIPE, syscall.ECONNRESET, net.ErrClosed, io.EOF, io.ErrUnexpectedEOF,
+	} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// endedError: the daemon ended before it had answered.
+type endedError struct{ changes bool }
+
+func (e endedError) Error() string {
+	if e.changes {
+		return "the daemon ended before it answered: " +
+			"the change may or may not have been made, portgrave status tells"
+	}
+	return "the daemon ended before it answered: run the command again"
 }
 
 func backendOf(q host.FirewallRequest) string { return "?backend=" + url.QueryEscape(q.Backend) }

@@ -97,6 +97,8 @@ type Config struct {
 
 // ReadOptions say how a policy is read. The functions are called from several goroutines.
 type ReadOptions struct {
+	// Offline: only what is on this host counts.
+	Offline bool
 	// Patience is how long to wait for who still writes a file.
 	Patience time.Duration
 	// Parsed hears of the policy before its networks are loaded.
@@ -171,8 +173,10 @@ type Daemon struct {
 
 	exposed *exposures
 	// booted is what the start of the system put in force; nil if portgrave had no part in it.
-	booted   *host.Booted
-	unlogged atomic.Bool // the last event could not be written to the drift log
+	booted    *host.Booted
+	unmended  string      // why the history could not be mended; "" if it could
+	mendAgain time.Time   // when to try again if it could not
+	unlogged  atomic.Bool // the last event could not be written to the drift log
 
 	files      *fileWatch
 	writing    *unfinished // of the last reading; nil before it
@@ -183,6 +187,8 @@ type Daemon struct {
 	readAgain  string            // why the policy must be read once more; "" if it need not
 	readOnce   bool              // the policy was read, or could not be
 	refused    bool              // and could not be put in force
+	// again because what was read could not be recorded, as on a full disk
+	readingAgain retry
 	// the rules were removed: nothing is put in force until somebody applies it
 	tornDown  bool
 	postponed bool // a reading waits for the end of a trial
@@ -225,7 +231,11 @@ func Run(ctx context.Context, c Config) error {
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.Known = d.known
 	d.Local.Recorded = func(g history.Generation) { d.recorded = &g }
+	d.Local.Mend = d.mend
 	d.Local.MaxLease = d.maxLease
+	if d.ReadText != nil {
+		d.Local.Lists = d.listsNow
+	}
 	d.metrics = d.metricsHandler()
 	d.scrape.guard = d.spare.guard
 	defer d.scrape.close()
@@ -352,6 +362,9 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case <-d.writing.due():
 			d.writing = nil
 			d.beginReading(ctx, "files should be whole by now")
+		case <-d.readingAgain.due(0):
+			d.readingAgain.at = time.Time{}
+			d.beginReading(ctx, "the history could not be written before")
 		case <-d.refresh():
 			d.beginReading(ctx, "networks are due")
 		case <-reload:

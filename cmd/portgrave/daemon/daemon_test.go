@@ -53,6 +53,7 @@ type running struct {
 	set     atomic.Int64
 	watched string // a folder whose files decide what is read
 	served  atomic.Pointer[[]firewall.VirtualService]
+	end     func() // ends the daemon
 }
 
 type syncBuffer struct {
@@ -87,11 +88,26 @@ func startSaying(t *testing.T, document string, connections firewall.Connections
 		watched: t.TempDir(),
 	}
 	r.says(func() (string, error) { return document, nil })
+	r.served.Store(new([]firewall.VirtualService))
+	r.run(connections)
+	t.Cleanup(func() { r.end() })
+	return r
+}
+
+// again ends the daemon and starts another one.
+func (r *running) again() {
+	r.t.Helper()
+	r.end()
+	r.log = &syncBuffer{}
+	r.run(nil)
+}
+
+func (r *running) run(connections firewall.Connections) {
+	r.t.Helper()
 	store, err := history.Open(r.dir)
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	r.served.Store(new([]firewall.VirtualService))
 	networks := &policy.Networks{Dir: filepath.Join(r.dir, "networks"),
 		Virtual: func() ([]firewall.VirtualService, error) { return *r.served.Load(), nil }}
 	ctx, stop := context.WithCancel(context.Background())
@@ -141,14 +157,13 @@ func startSaying(t *testing.T, document string, connections firewall.Connections
 	}
 	c.Local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) { return c.Reconciler, nil }
 	go func() { ended <- Run(ctx, c) }()
-	t.Cleanup(func() {
+	r.end = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
-			t.Errorf("the daemon ended with %v", err)
+			r.t.Errorf("the daemon ended with %v", err)
 		}
 	})
 	r.eventually("readiness", func() bool { return strings.Contains(r.log.String(), "msg=ready") })
-	return r
 }
 
 // says sets what is read from now on.

@@ -16,5 +16,7 @@
 //
 // The package never waits for a client, never takes more than a tenth of a processor to fight
 // another program, and never puts a policy in force again that was taken back because nobody
-// confirmed it. It puts nothing in force after a teardown.
+// confirmed it. It puts nothing in force after a teardown. After a rollback, or a trial that nobody
+// has confirmed, whatever uses a list stays as it is in force until that list's content changes, or
+// until apply or reload (setaside.go).
 package daemon

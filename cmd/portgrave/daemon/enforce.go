@@ -291,6 +291,7 @@ func (d *Daemon) repair(ctx context.Context, brief, stood bool) (restored, error
 func (d *Daemon) repairOnce(ctx context.Context, brief, stood bool) (restored, error) {
 	var disk []error // what keeps the state directory from being read or written
 	defer func() { d.keptFromDisk(errors.Join(disk...)) }()
+	d.mendNow(ctx)
 	if err := d.look(&disk); err != nil {
 		return restored{}, err
 	}
@@ -353,6 +354,37 @@ func (d *Daemon) look(disk *[]error) error {
 	return nil
 }
 
+// mend writes anew what is damaged or lost of the large sets in force, while they are in memory.
+// Other generations have the same files: without them no trial could be taken back.
+func (d *Daemon) mend(store *history.Store) {
+	if d.inForce == nil {
+		return
+	}
+	mended, err := store.Mend(d.inForce)
+	for _, file := range mended {
+		d.Log.Warn("a file of the history was damaged or lost, and was written anew", "file", file)
+	}
+	text := ""
+	if err != nil {
+		text, d.mendAgain = err.Error(), time.Now().Add(longestRetry)
+	}
+	if text != "" && text != d.unmended { // once, not with every look
+		d.Log.Warn("a file of the history is damaged", "error", err)
+	}
+	d.unmended = text
+}
+
+// mendNow is mend, if there is anything to do, under the lock that it needs.
+func (d *Daemon) mendNow(ctx context.Context) {
+	if d.inForce == nil || time.Now().Before(d.mendAgain) || d.Store.Intact(d.inForce) {
+		return
+	}
+	if unlock, err := d.Store.Lock(ctx, LockWait); err == nil {
+		d.mend(d.Store)
+		unlock()
+	}
+}
+
 // keptFromDisk says, once, that the state directory can't be used, and that it can be again.
 func (d *Daemon) keptFromDisk(err error) {
 	text := ""
@@ -373,6 +405,7 @@ func (d *Daemon) keptFromDisk(err error) {
 
 // operated looks at what an operation of the control socket has put in force.
 func (d *Daemon) operated(ctx context.Context) {
+	d.mendNow(ctx) // whoever asked was told what is damaged
 	before, policy := d.number(), d.policyName()
 	d.smallStands = false // the operation may have put the full lists in force
 	if err := d.reload(); err != nil {

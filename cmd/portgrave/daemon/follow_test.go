@@ -339,6 +339,9 @@ func TestRollbackStays(t *testing.T) {
 			f.holds("11.0.0.0/8\n")
 			f.read()
 			f.expect("11.0.0.0/8", true, "rolled back, and the list has changed")
+			f.again()
+			f.read()
+			f.expect("11.0.0.0/8", true, "rolled back, and the daemon was started again")
 
 			f.edit(f.document(", 198.51.100.0/24", mode))
 			if mode == policy.FollowAll {
@@ -348,4 +351,59 @@ func TestRollbackStays(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A daemon that can't read which generation is in force leaves the rules as they are, and does not
+// put an edited policy in force. Where there are no rules, any policy is better than none.
+func TestUnreadableGenerationPutsNothingInForce(t *testing.T) {
+	for name, want := range map[string]string{"rules stand": "10.0.0.0/8", "no rules": "192.0.2.0/24"} {
+		for _, mode := range []string{policy.FollowNetworks, policy.FollowAll} {
+			t.Run(name+", "+mode, func(t *testing.T) {
+				t.Parallel()
+				f := follow(t, mode)
+				f.end()
+				f.holds("192.0.2.0/24\n")
+				path := filepath.Join(f.dir, "generations", "000001.generation")
+				if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if name == "no rules" {
+					f.kernel.Set(nil)
+				}
+				f.again()
+				f.read()
+				f.expect(want, name == "rules stand", "started again")
+				if s := f.status(); strings.Contains(s.Error, "damaged") != (name == "rules stand") {
+					t.Errorf("status says %q", s.Error)
+				}
+				f.post("/v1/apply", nil, http.StatusOK)
+				f.read()
+				f.expect("192.0.2.0/24", false, "applied")
+			})
+		}
+	}
+}
+
+// What a network holds is put in force once it can be recorded, without anything else happening.
+func TestFollowingIsTriedAgainWhenTheDiskIsFull(t *testing.T) {
+	f := follow(t, policy.FollowNetworks)
+	texts := filepath.Join(f.dir, "policies")
+	err := os.Rename(texts, texts+".away")
+	if err == nil {
+		err = os.WriteFile(texts, nil, 0o600) // nothing can be written below it
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.holds("10.0.0.0/7\n")
+	f.read()
+	f.expect("10.0.0.0/8", false, "it can't be recorded")
+	if s := f.status(); !strings.Contains(s.Policy.Error, "could not be recorded") {
+		t.Errorf("status says %q", s.Policy.Error)
+	}
+	if err := os.Remove(texts); err != nil {
+		t.Fatal(err)
+	}
+	f.within(10*time.Second, "another try", func() bool { return f.sources() == "10.0.0.0/7" })
+	f.eventually("the status", func() bool { return f.status().Policy.Error == "" })
 }

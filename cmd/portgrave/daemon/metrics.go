@@ -28,7 +28,7 @@ var (
 	)
 	descWaiting = prometheus.NewDesc(
 		"portgrave_policy_waiting",
-		"1 if the policy was edited, and waits for portgrave apply or reload; 0 otherwise.",
+		"1 if the policy as it is now waits for portgrave apply or reload; 0 otherwise.",
 		nil,
 		nil,
 	)

@@ -35,6 +35,8 @@ type reading struct {
 	// now; nil if that is unknown, or does not matter.
 	kept     *found
 	keptName string
+	// number is the generation that was in force when the reading began.
+	number int
 }
 
 // found is what a policy was found to say.
@@ -65,7 +67,7 @@ func (d *Daemon) beginReading(ctx context.Context, cause string) {
 		return
 	}
 	d.readingNow, d.readAt = true, time.Now()
-	r := reading{cause: cause, waiting: d.waiting}
+	r := reading{cause: cause, waiting: d.waiting, number: d.number()}
 	d.waiting = nil
 	r.writing = &unfinished{}
 	how := ReadOptions{
@@ -127,6 +129,11 @@ func (d *Daemon) finishReading(ctx context.Context, r reading) {
 	d.files.watch(append(d.Folders(r.p), d.Folders(d.policy)...))
 	d.status.policyRead(d.readAt, r.p, now.c, err)
 	d.refused = err != nil
+	if host.NotRecorded(err) {
+		d.readingAgain.since(firstReading, err)
+	} else {
+		d.readingAgain = retry{}
+	}
 	beingWritten := len(r.writing.files) > 0
 	if beingWritten {
 		d.Log.Info(
@@ -226,15 +233,20 @@ var errTornDown = fmt.Errorf(
 //
 //	(*) nothing is in force yet, somebody asked for it, or follow: all
 //
-// Nothing is followed after a teardown, and while a generation is on trial. With follow: all, what
-// was not edited since something else was put in force, as by a rollback, waits as well.
+// Nothing is followed after a teardown, while a generation is on trial, and while the one in force
+// can't be read but its rules stand. With follow: all, what
+// was not edited since something else was put in force, as by a rollback, waits as well. Lists that
+// are set aside wait until their content changes.
 func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, err error) {
 	// A damaged history must not keep a good policy out: with it, a new generation stands before
-	// the damaged one.
-	if err := d.reload(); err != nil && !errors.Is(err, history.ErrDamaged) {
-		return r.found, false, err
+	// the damaged one. But nobody has asked for what is on disk while rules are in force.
+	damage := d.reload()
+	if damage != nil && !errors.Is(damage, history.ErrDamaged) {
+		return r.found, false, damage
 	}
 	switch {
+	case damage != nil && d.inForce == nil && !byCommand(r.cause) && d.rulesStand(ctx):
+		return r.found, r.err == nil, r.err
 	case d.tornDown && byCommand(r.cause):
 		return r.found, true, cmp.Or(r.err, errTornDown)
 	case d.tornDown:
@@ -242,10 +254,17 @@ func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, 
 	case d.onTrial() && !byCommand(r.cause):
 		d.postponed = true
 		return r.found, false, r.err
-	case !byCommand(r.cause) && r.keptName != d.policyName(): // an operation was faster
+	case !byCommand(r.cause) && d.overtaken(r):
 		d.readAgain = cmp.Or(d.readAgain, r.cause)
 		return found{}, false, nil
-	case d.inForce == nil || byCommand(r.cause) || d.followsAll(r) && !d.left(r) && r.err == nil:
+	}
+	sameText := r.p != nil && r.kept != nil && bytes.Equal(r.text(), r.kept.text())
+	if d.inForce != nil && !byCommand(r.cause) {
+		d.releaseLists(ctx, r.kept)
+	}
+	switch {
+	case d.inForce == nil || byCommand(r.cause) ||
+		d.followsAll(r) && !d.left(r) && r.err == nil && !(sameText && len(d.inForce.SetAside) > 0):
 		if r.err != nil {
 			return r.found, false, r.err
 		}
@@ -259,11 +278,11 @@ func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, 
 		d.considered = history.PolicyName(r.text())
 		return r.found, false, nil
 	}
-	sameText := bytes.Equal(r.text(), r.kept.text()) && r.p != nil
 	if r.kept == nil || r.kept.p == nil { // it is unknown what to follow
 		return r.found, r.err == nil, r.err
 	}
-	now, waits = *r.kept, r.err == nil && !sameText
+	now = d.asFollowed(*r.kept)
+	waits = r.err == nil && (!sameText || len(d.inForce.SetAside) > 0)
 	if now.p.Daemon.Follow == policy.FollowNone {
 		return now, r.err == nil, r.err
 	}
@@ -272,6 +291,24 @@ func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, 
 		err = d.adopt(ctx, r.cause, now.p, now.c, false)
 	}
 	return now, waits, cmp.Or(r.err, err)
+}
+
+// rulesStand reports whether there are rules of ours in the kernel, or none on purpose, though the
+// generation that they belong to can't be read. As after a boot, what is on disk is better than
+// nothing.
+func (d *Daemon) rulesStand(ctx context.Context) bool {
+	if _, err := d.Store.Head(); errors.Is(err, history.ErrTornDown) {
+		return true
+	}
+	seen, err := d.Reconciler.Backend.Observe(ctx)
+	return err != nil || seen.Present()
+}
+
+// overtaken reports whether an operation was faster than a reading, so that it does not tell what is
+// to be followed.
+func (d *Daemon) overtaken(r reading) bool {
+	return r.keptName != d.policyName() ||
+		d.inForce != nil && len(d.inForce.SetAside) > 0 && r.number != d.number()
 }
 
 // onTrial reports whether the generation in force waits to be confirmed.
@@ -288,10 +325,11 @@ func (d *Daemon) followsAll(r reading) bool {
 }
 
 // left reports whether the policy on disk was considered before, and something else is in force
-// since.
+// since, or a rollback went back from it, which a daemon that was started since can't know otherwise.
 func (d *Daemon) left(r reading) bool {
 	name := history.PolicyName(r.text())
-	return r.p != nil && name == d.considered && name != d.policyName()
+	return r.p != nil && name != d.policyName() &&
+		(name == d.considered || d.inForce != nil && name == d.inForce.LeftPolicy)
 }
 
 // same notes that the policy on disk means what is in force: its networks are followed from now on.
@@ -337,6 +375,9 @@ func (d *Daemon) adopt(
 		)
 	}
 	if d.holds(c.State) {
+		if byCommand(cause) && len(d.inForce.SetAside) > 0 {
+			d.setAside(ctx, nil)
+		}
 		d.same(ctx, p)
 		return nil
 	}
@@ -350,6 +391,11 @@ func (d *Daemon) adopt(
 			)
 		}
 	}
+	var aside map[string]string
+	var left string
+	if !own {
+		aside, left = d.inForce.SetAside, d.inForce.LeftPolicy
+	}
 	done, err := d.Local.Apply(
 		ctx,
 		host.ApplyRequest{
@@ -357,7 +403,14 @@ func (d *Daemon) adopt(
 			Backend:     d.Reconciler.Backend.Name(),
 			Reason:      cause,
 			HostChanged: cause == servicesChanged,
-			Policy:      &host.Policy{Origin: p.Origin, Text: p.Text(), State: c.State},
+			SetAside:    aside,
+			LeftPolicy:  left,
+			Policy: &host.Policy{
+				Origin: p.Origin,
+				Text:   p.Text(),
+				State:  c.State,
+				Lists:  c.Lists,
+			},
 		},
 	)
 	if err != nil {

@@ -13,6 +13,9 @@ import (
 const (
 	firstRetry   = 20 * time.Millisecond
 	longestRetry = time.Minute
+	// firstReading is the first time for a policy that could not be recorded. The rules in force
+	// stay meanwhile, and reading takes long if there are very many sources.
+	firstReading = time.Second
 	// contendedRetry bounds it while others write at the same moment, which ends when they do.
 	contendedRetry = 200 * time.Millisecond
 )
@@ -24,12 +27,15 @@ type retry struct {
 }
 
 // after notes how an attempt went.
-func (r *retry) after(err error) {
+func (r *retry) after(err error) { r.since(firstRetry, err) }
+
+// since is after for what is not urgent at first.
+func (r *retry) since(first time.Duration, err error) {
 	if err == nil {
 		*r = retry{}
 		return
 	}
-	r.pause = min(max(firstRetry, 2*r.pause), longestRetry)
+	r.pause = min(max(first, 2*r.pause), longestRetry)
 	if errors.Is(err, firewall.ErrConflict) || errors.Is(err, firewall.ErrNotHeld) {
 		r.pause = min(r.pause, contendedRetry)
 	}

@@ -43,10 +43,12 @@ type Status struct {
 		ReadAt time.Time `json:"read_at"`
 		// why the policy as it is now can't be put in force; "" if it is, or waits
 		Error string `json:"error"`
-		// Waits: it was edited, and waits for somebody to apply it.
+		// Waits: it was edited, or lists were rolled back, and it waits for somebody to apply it.
 		Waits  bool     `json:"waits"`
 		Follow string   `json:"follow"` // what is put in force by itself: see policy.DaemonConfig
 		Stale  []string `json:"stale_networks"`
+		// StaleNetworks are the same, with the reasons.
+		StaleNetworks []policy.StaleNetwork `json:"stale"`
 	} `json:"policy"`
 	// Metrics tells where they are served besides the control socket: "" is nowhere.
 	Metrics struct {
@@ -126,8 +128,9 @@ func (s *status) policyRead(at time.Time, p *policy.Policy, c *policy.Compiled, 
 	if p != nil {
 		s.s.Policy.Origin = p.Origin
 	}
-	s.s.Policy.Stale = []string{}
+	s.s.Policy.Stale, s.s.Policy.StaleNetworks = []string{}, nil
 	if c != nil {
+		s.s.Policy.StaleNetworks = c.Stale
 		for _, n := range c.Stale {
 			s.s.Policy.Stale = append(s.s.Policy.Stale, n.Name)
 		}
@@ -224,7 +227,7 @@ func (s *status) line() string {
 		return "Nothing is in force until portgrave apply."
 	case x.Policy.Waits:
 		return fmt.Sprintf(
-			"Generation %d is in force; the policy was edited, and waits.",
+			"Generation %d is in force; the policy as it is now waits.",
 			x.Generation,
 		)
 	}

@@ -57,6 +57,13 @@ type Record struct {
 	// Policy names the text that State was compiled from, which KeepPolicy has kept; "" if there
 	// was none.
 	Policy string `json:"policy,omitempty"`
+	// Lists has a digest of what each list held that State was compiled from; nil if unknown.
+	Lists map[string]string `json:"lists,omitempty"`
+	// SetAside has a digest of what lists hold that was taken back; see GoingBack. On disk it is as
+	// it was when the generation was applied; Load also looks for a later Store.SetAside.
+	SetAside map[string]string `json:"set_aside,omitempty"`
+	// LeftPolicy is the other Policy that a rollback went back from; "" if there was none.
+	LeftPolicy string `json:"left_policy,omitempty"`
 	// Sets names the files that its large sets are made from; see storedSet. Append sets it.
 	Sets []string `json:"sets,omitempty"`
 }

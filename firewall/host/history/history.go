@@ -9,7 +9,8 @@
 //
 // A generation that waits to be confirmed is confirmed by a file of its own beside it. The text of
 // its policy stands in another folder, once for all generations that have it. So do large sets (see
-// sets.go).
+// sets.go). A generation that goes back to an earlier one sets aside what lists hold meanwhile, so
+// that whoever follows lists leaves them until their content changes (see setaside.go).
 //
 // The package never touches the kernel's rules, and never changes a generation once it is written.
 package history
@@ -104,7 +105,9 @@ func View(dir string) *Store {
 			Path:   filepath.Join(dir, generations),
 			Kind:   "generation",
 			IsID:   func(id string) bool { return numberOf(id) > 0 },
-			Beside: []string{confirmedEnding, policyEnding, withdrawnEnding},
+			Beside: []string{
+				confirmedEnding, policyEnding, asideEnding, withdrawnEnding, takenBackEnding,
+			},
 		},
 		texts: statefiles.At(filepath.Join(dir, texts)),
 		sets:  statefiles.At(filepath.Join(dir, sets)),
@@ -156,7 +159,11 @@ func (s *Store) Load(n int) (*Generation, error) {
 		r := setReader{store: s, bases: map[string]storedSet{}, large: g.large}
 		read = r.set
 	}
-	if err := decodeStates(enforces, g, read); err != nil {
+	err = decodeStates(enforces, g, read)
+	if set := (setError{}); errors.As(err, &set) {
+		return nil, fmt.Errorf("generation %d can't be read: %w", n, set)
+	}
+	if err != nil {
 		return nil, s.damaged(n, err.Error())
 	}
 	if s.stampOf(n) == stamp {
@@ -239,12 +246,13 @@ func (s *Store) load(n int) (Record, []byte, error) {
 	return s.completed(record), enforces, nil
 }
 
-// completed adds what was said of a generation later: that it was confirmed, and which policy means
-// the same.
+// completed adds what was said of a generation later: that it was confirmed, which policy means the
+// same, and which lists are followed again.
 func (s *Store) completed(r Record) Record {
 	if name, err := s.files.Read(policyName(r.Number)); err == nil {
 		r.Policy = strings.TrimSpace(string(name))
 	}
+	r.SetAside = s.leftAside(r)
 	if !r.Confirmed {
 		// A file that can't be read counts as none: taking back what works is the smaller harm.
 		_, err := s.files.Read(confirmedName(r.Number))
@@ -348,19 +356,22 @@ func (s *Store) List() ([]Record, error) {
 	var out []Record
 	for _, n := range numbers {
 		r, _, err := s.load(n)
+		usable := true
 		for _, base := range r.Sets {
 			if _, known := whole[base]; !known {
 				whole[base] = s.baseIsWhole(&storedSet{base: base})
+				if !whole[base] { // said once for all generations that need it
+					_, unreadable := s.readBase(base)
+					errs = append(errs, unreadable)
+				}
 			}
-			if err == nil && !whole[base] {
-				err = s.damaged(n, fmt.Sprintf("%s/%s%s is not whole", sets, base, setSuffix))
-			}
+			usable = usable && whole[base]
 		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // thrown out by an Append meanwhile
 		case err != nil:
 			errs = append(errs, err)
-		default:
+		case usable:
 			out = append(out, r)
 		}
 	}
@@ -387,6 +398,9 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	if last != nil && (len(numbers) == 0 || last.Number != numbers[len(numbers)-1]) {
 		last = nil
 	}
+	if last != nil {
+		_, _ = s.Mend(last) // what can't be mended is not built on
+	}
 	if err := s.store(&g, last); err != nil {
 		return g, fmt.Errorf("generation %d could not be recorded: %w", g.Number, err)
 	}
@@ -407,6 +421,7 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	g.stamp = s.stampOf(g.Number)
 	for _, n := range withdrawn {
 		_ = s.files.Remove(withdrawnName(n)) // its number is behind us now
+		_ = s.files.Remove(takenBackName(n))
 	}
 	for _, old := range s.tooMany() {
 		_ = s.remove(old) // one too many is no harm; the next Append tries again
@@ -455,7 +470,7 @@ func (s *Store) Forget(n int) error {
 
 // remove removes all files of a generation.
 func (s *Store) remove(n int) error {
-	for _, name := range []string{s.fileName(n), confirmedName(n), policyName(n)} {
+	for _, name := range []string{s.fileName(n), confirmedName(n), policyName(n), asideName(n)} {
 		if err := s.files.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

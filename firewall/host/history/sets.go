@@ -27,8 +27,9 @@ import (
 //
 // A base is written and synced before the first generation that needs it, and removed after the
 // last one. It is verified whenever it is read. A base that was damaged makes its generations
-// damaged; the next generation then gets a base of its own, as nothing new is built on a file that
-// has changed since it was last verified.
+// damaged, until somebody who has one of them in memory writes it anew: the daemon, or the next
+// Append (see mend.go). Otherwise the next generation gets a base of its own, as nothing new is
+// built on a file that has changed since it was last verified.
 
 const (
 	sets      = "sets"
@@ -164,19 +165,22 @@ func (r *setReader) base(digest string) (storedSet, error) {
 func (s *Store) readBase(digest string) (storedSet, error) {
 	name := digest + setSuffix
 	stamp, err := s.sets.Stamp(name)
-	if err != nil {
-		return storedSet{}, err
+	var content []byte
+	if err == nil {
+		content, err = s.sets.Read(name)
 	}
-	content, err := s.sets.Read(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return storedSet{}, s.damagedBase(digest, "is missing")
+	}
 	if err != nil {
-		return storedSet{}, err
+		return storedSet{}, s.damagedBase(digest, fmt.Sprintf("can't be read (%v)", err))
 	}
 	if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != digest {
-		return storedSet{}, fmt.Errorf("%s/%s is damaged", sets, name)
+		return storedSet{}, s.damagedBase(digest, "is damaged (its checksum is wrong)")
 	}
 	set, rest, err := address.Read(content)
 	if err != nil || len(rest) > 0 {
-		return storedSet{}, fmt.Errorf("%s/%s is no set", sets, name)
+		return storedSet{}, s.damagedBase(digest, "is no set")
 	}
 	if now, err := s.sets.Stamp(name); err != nil || now != stamp {
 		stamp = statefiles.Stamp{} // replaced meanwhile: not known
@@ -225,10 +229,12 @@ func (s *Store) derive(set address.Set, last *Generation, own storedSets) (store
 				!s.intact(x) {
 				continue
 			}
-			// set = x.set − remove ∪ add, and x.set = base − x.removed ∪ x.added
+			// set = x.set − remove ∪ add, and x.set = base − x.removed ∪ x.added. Nothing that is
+			// added is in the base, so that Mend can make the base again.
 			add, remove := address.Diff(set, x.set)
-			x.added = x.added.Minus(remove).Union(add)
-			x.removed = x.removed.Union(remove).Minus(x.added)
+			added := x.added.Minus(remove).Union(add.Minus(x.removed))
+			x.removed = x.removed.Minus(add).Union(remove.Minus(x.added))
+			x.added = added
 			if changed := x.changed(); changed > x.size/maxChanged ||
 				found && changed >= best.changed() {
 				continue
@@ -256,21 +262,10 @@ func (s *Store) writeBase(set address.Set) (storedSet, error) {
 		return storedSet{}, err
 	}
 	x := storedSet{set: set, base: hex.EncodeToString(sum.Sum(nil)), size: set.BinarySize()}
-	name := x.base + setSuffix
 	if s.baseIsWhole(&x) {
 		return x, nil
 	}
-	err := s.sets.Make()
-	if err == nil {
-		err = s.sets.Write(name, func(w io.Writer) error { return set.WriteBinary(w) })
-	}
-	if err == nil {
-		err = s.sets.Sync()
-	}
-	if err == nil {
-		x.stamp, err = s.sets.Stamp(name)
-	}
-	return x, err
+	return x, s.putBase(&x, set)
 }
 
 // baseIsWhole verifies the file of a base, and notes its stamp.

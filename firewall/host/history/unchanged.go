@@ -19,10 +19,8 @@ func (s *Store) Unchanged(g *Generation) (*Generation, bool) {
 	if err != nil || stamp.IsZero() || stamp != g.stamp {
 		return nil, false
 	}
-	for _, x := range g.large {
-		if !s.intact(x) {
-			return nil, false
-		}
+	if !s.Intact(g) {
+		return nil, false
 	}
 	record, err := s.HeadOf(g.Number)
 	if err != nil {

@@ -14,11 +14,23 @@ const withdrawnEnding = "withdrawn"
 
 func withdrawnName(n int) string { return idOf(n) + "." + withdrawnEnding }
 
+// takenBackEnding ends the name of a withdrawn generation that was in force until its trial ended.
+// What it held of lists is set aside, which takes no room to record.
+const takenBackEnding = "takenback"
+
+func takenBackName(n int) string { return idOf(n) + "." + takenBackEnding }
+
 // Withdraw takes back the record of a generation that did not come into force: the one before it is
 // the last again. It renames a file, which takes no room on a full disk. A generation that was not
 // recorded is no error. Hold the Lock.
-func (s *Store) Withdraw(n int) error {
-	err := s.files.Rename(s.fileName(n), withdrawnName(n))
+func (s *Store) Withdraw(n int) error { return s.withdraw(n, withdrawnName(n)) }
+
+// WithdrawTrial is Withdraw for a generation that was in force and that nobody has confirmed, where
+// the end of its trial can't be recorded otherwise.
+func (s *Store) WithdrawTrial(n int) error { return s.withdraw(n, takenBackName(n)) }
+
+func (s *Store) withdraw(n int, name string) error {
+	err := s.files.Rename(s.fileName(n), name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -58,11 +70,25 @@ func (s *Store) withdrawn() (numbers []int) {
 	}
 	for _, e := range entries {
 		id, ending, _ := strings.Cut(e.Name(), ".")
-		if n := numberOf(id); n > 0 && ending == withdrawnEnding {
+		if n := numberOf(id); n > 0 && (ending == withdrawnEnding || ending == takenBackEnding) {
 			numbers = append(numbers, n)
 		}
 	}
 	return numbers
+}
+
+// takenBack is the trial that was withdrawn last after a generation; none if it is not ok.
+func (s *Store) takenBack(after int) (r Record, ok bool) {
+	for n := after + 1; ; n++ {
+		f, err := s.files.Open(takenBackName(n))
+		if err != nil {
+			return r, ok
+		}
+		if head, err := readHead(f); err == nil {
+			r, ok = head, true
+		}
+		_ = f.Close()
+	}
 }
 
 // Lost reports whether the folder has nothing at all in it, or is gone. Teardown and Withdraw leave
