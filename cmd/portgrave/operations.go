@@ -134,6 +134,9 @@ func (inv *invocation) compiledPolicy(ops host.Operations) (*host.Policy, error)
 		return nil, err
 	}
 	inv.warnOnHost(p, c)
+	if inv.daemon != nil && inv.daemon.Version != version {
+		c.Lists = nil // one of before doesn't know the key, and refuses what it doesn't know
+	}
 	return api.PolicyOf(p, c, time.Now())
 }
 
