@@ -130,7 +130,8 @@ func (l *listing) readLines(in *bufio.Reader) error {
 			break
 		}
 	}
-	if l.heading.line > 0 && l.content.entries == 0 { // an except list must not become empty by accident
+	// an except list must not become empty by accident
+	if l.heading.line > 0 && l.content.entries == 0 {
 		l.report.at(Location{l.name, l.heading.line, 1},
 			"this names columns and no entry follows; if it shall be an empty list, write # "+
 				"before it")

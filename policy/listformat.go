@@ -116,7 +116,9 @@ func (l *listing) unreadableFormat(head []byte) string {
 	case commented && (looksLikeJSON(document) ||
 		isPath && len(document) > 0 && (document[0] == '{' || document[0] == '[')):
 		return "this is JSON behind comments, which JSON does not have: delete the lines before it" +
-			l.selectFor(document)
+			l.selectFor(
+				document,
+			)
 	case l.selects == nil && looksLikeJSON(text):
 		return l.missingSelectHint(text)
 	case isPath && isJSONString(text) && l.selects.isWhole():

@@ -298,8 +298,18 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"plain with select", "192.0.2.1\n", "$.a",
 		"list:1:1: this is not JSON, and select is for JSON alone: leave select out"},
 
-	{"strings, one a line", "\"192.0.2.1\"\n\"192.0.2.\\u0033\"\n", "$", "192.0.2.1/32 192.0.2.3/32"},
-	{"strings, one a line, as text", "\"192.0.2.1\"\n\"192.0.2.3\"\n", "", "192.0.2.1/32 192.0.2.3/32"},
+	{
+		"strings, one a line",
+		"\"192.0.2.1\"\n\"192.0.2.\\u0033\"\n",
+		"$",
+		"192.0.2.1/32 192.0.2.3/32",
+	},
+	{
+		"strings, one a line, as text",
+		"\"192.0.2.1\"\n\"192.0.2.3\"\n",
+		"",
+		"192.0.2.1/32 192.0.2.3/32",
+	},
 	{"strings, one a line, with a path", "\"192.0.2.1\"\n\"192.0.2.3\"\n", "$[*]",
 		"list:1:1: these are strings, one a line: write select: $"},
 	{"quoted columns with a path", "\"192.0.2.1\",\"US\"\n", "$",
@@ -323,8 +333,13 @@ var formatCases = []struct{ name, content, path, want string }{
 		`list:1:1: this is JSON: add select: "$.a[*].ipv4Prefix" (it has addresses at $.a[*].ipv6Prefix, too)`},
 	{"odd key", `{"a-b": ["8.8.4.0/24"]}`, "", `list:1:1: this is JSON: add select: "$['a-b'][*]"`},
 	{"array", "[\n  \"192.0.2.1\"\n]\n", "", `list:1:1: this is JSON: add select: "$[*]"`},
-	{"rows", `[["192.0.2.1","DE"],["192.0.2.3","US",1]]`, "", "list:1:1: this is JSON: add select: " +
-		`"$[*][0]"`},
+	{
+		"rows",
+		`[["192.0.2.1","DE"],["192.0.2.3","US",1]]`,
+		"",
+		"list:1:1: this is JSON: add select: " +
+			`"$[*][0]"`,
+	},
 	{"rows of lines", "[\"DE\",\"192.0.2.1\"]\n[\"US\",\"192.0.2.3\"]\n", "",
 		`list:1:1: this is JSON: add select: "$[1]"`},
 	{"lists of addresses", `[["192.0.2.1"],["192.0.2.3","192.0.2.5"]]`, "",
@@ -367,16 +382,24 @@ var formatCases = []struct{ name, content, path, want string }{
 		`list:1:1: this is JSON: add select: "$[*].ip"`},
 	{"named hosts", `{"hosts":{"a":"192.0.2.1","b":"192.0.2.3"}}`, "",
 		`list:1:1: this is JSON: add select: "$.hosts.*"`},
-	{"named hosts with more", `{"hosts":{"a":{"ip":"192.0.2.1","os":"x"},"b":{"ip":"192.0.2.3"}}}`, "",
-		`list:1:1: this is JSON: add select: "$.hosts.*.ip"`},
+	{
+		"named hosts with more",
+		`{"hosts":{"a":{"ip":"192.0.2.1","os":"x"},"b":{"ip":"192.0.2.3"}}}`,
+		"",
+		`list:1:1: this is JSON: add select: "$.hosts.*.ip"`,
+	},
 	{"named hosts with nulls", `{"hosts":{"a":"192.0.2.1","b":null,"c":"192.0.2.3"}}`, "",
 		`list:1:1: this is JSON: add select: "$.hosts[?@!=null]"`},
 	{"one named host", `{"hosts":{"a":"192.0.2.1"}}`, "",
 		`list:1:1: this is JSON: add select: $.hosts.a`},
 	{"names with a meaning", `{"eth0":{"ip":"192.0.2.1","gateway":"192.0.2.3"}}`, "",
 		`list:1:1: this is JSON: add select: $.eth0.ip (it has addresses at $.eth0.gateway, too)`},
-	{"a log", "{\"src\":\"192.0.2.1\",\"dst\":\"192.0.2.3\"}\n{\"src\":\"192.0.2.5\",\"dst\":\"192.0.2.3\"}\n",
-		"", `list:1:1: this is JSON lines: add select: $.src (it has addresses at $.dst, too)`},
+	{
+		"a log",
+		"{\"src\":\"192.0.2.1\",\"dst\":\"192.0.2.3\"}\n{\"src\":\"192.0.2.5\",\"dst\":\"192.0.2.3\"}\n",
+		"",
+		`list:1:1: this is JSON lines: add select: $.src (it has addresses at $.dst, too)`,
+	},
 	{"no address", `{"a": 1}`, "", `list:1:1: this is JSON: add select: and the JSON path of its ` +
 		`addresses, such as "$.prefixes[*].cidr"`},
 

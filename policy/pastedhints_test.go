@@ -176,7 +176,8 @@ func TestHintsCanBePasted(t *testing.T) {
 		}
 		right := "version: 1\n" + strings.ReplaceAll(x.right, "§", pasted)
 		p, err := Parse("p", []byte(right))
-		if err == nil && !strings.Contains(x.snippet, "file:") && !strings.Contains(right, "{file") &&
+		if err == nil && !strings.Contains(x.snippet, "file:") &&
+			!strings.Contains(right, "{file") &&
 			!strings.Contains(x.snippet, "url:") &&
 			!strings.Contains(x.snippet, "dns:") {
 			_, err = p.Compile(context.Background(), nil)

@@ -61,7 +61,9 @@ func (s SetUpdate) perElement() Rate {
 			}
 			r.Shared = false
 			if !o.asIs() {
-				r.SourceBits = uint8(o.Width() - bits.OnesCount64(o.Clear.hi) - bits.OnesCount64(o.Clear.lo))
+				r.SourceBits = uint8(
+					o.Width() - bits.OnesCount64(o.Clear.hi) - bits.OnesCount64(o.Clear.lo),
+				)
 			}
 		case FieldDport:
 			r.PerPort = true

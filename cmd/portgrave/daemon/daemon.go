@@ -390,7 +390,8 @@ func (d *Daemon) loop(ctx context.Context) error {
 				d.writing != nil &&
 					len(
 						d.writing.files,
-						// perhaps for want of something that is there by now, such as room on the disk
+						// perhaps for want of something that is there by now, such as room on the
+						// disk
 					) > 0 {
 				d.beginReading(ctx, "resync")
 			}

@@ -373,7 +373,10 @@ func TestUnreadableGenerationPutsNothingInForce(t *testing.T) {
 				f.again()
 				f.read()
 				f.expect(want, name == "rules stand", "started again")
-				if s := f.status(); strings.Contains(s.Error, "damaged") != (name == "rules stand") {
+				if s := f.status(); strings.Contains(
+					s.Error,
+					"damaged",
+				) != (name == "rules stand") {
 					t.Errorf("status says %q", s.Error)
 				}
 				f.post("/v1/apply", nil, http.StatusOK)

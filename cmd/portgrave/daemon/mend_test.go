@@ -45,7 +45,10 @@ func TestSharedFileIsWrittenAnew(t *testing.T) {
 					t.Fatal(err)
 				}
 				if confirm == "" {
-					if _, body := f.get("/v1/firewall"); !strings.Contains(body, "which 2 generations need") {
+					if _, body := f.get("/v1/firewall"); !strings.Contains(
+						body,
+						"which 2 generations need",
+					) {
 						t.Errorf("status doesn't warn: %s", body)
 					}
 					f.post("/v1/rollback", nil, http.StatusOK)

@@ -304,8 +304,8 @@ func (d *Daemon) rulesStand(ctx context.Context) bool {
 	return err != nil || seen.Present()
 }
 
-// overtaken reports whether an operation was faster than a reading, so that it does not tell what is
-// to be followed.
+// overtaken reports whether an operation was faster than a reading, so that it does not tell what
+// is to be followed.
 func (d *Daemon) overtaken(r reading) bool {
 	return r.keptName != d.policyName() ||
 		d.inForce != nil && len(d.inForce.SetAside) > 0 && r.number != d.number()
@@ -325,7 +325,8 @@ func (d *Daemon) followsAll(r reading) bool {
 }
 
 // left reports whether the policy on disk was considered before, and something else is in force
-// since, or a rollback went back from it, which a daemon that was started since can't know otherwise.
+// since, or a rollback went back from it, which a daemon that was started since can't know
+// otherwise.
 func (d *Daemon) left(r reading) bool {
 	name := history.PolicyName(r.text())
 	return r.p != nil && name != d.policyName() &&

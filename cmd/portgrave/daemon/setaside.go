@@ -63,7 +63,10 @@ func (d *Daemon) asFollowed(now found) found {
 	c.State.Services, c.Lists = slices.Clone(c.State.Services), maps.Clone(c.Lists)
 	uses := now.p.ListsOf()
 	for i, svc := range c.State.Services {
-		if !slices.ContainsFunc(uses[svc.Name], func(list string) bool { return aside[list] != "" }) {
+		if !slices.ContainsFunc(
+			uses[svc.Name],
+			func(list string) bool { return aside[list] != "" },
+		) {
 			continue
 		}
 		for _, x := range d.inForce.State.Services {

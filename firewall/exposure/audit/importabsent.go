@@ -33,7 +33,10 @@ func (w *importWriter) noteAbsentAddresses() {
 			to, local := column(m.In, 0), w.anyIP(six)
 			for _, a := range singles(to, six) {
 				if !w.Host.Owns(a) && !w.group(a) && !a.IsLoopback() && !a.IsUnspecified() &&
-					!slices.ContainsFunc(local, func(p netip.Prefix) bool { return p.Contains(a) }) {
+					!slices.ContainsFunc(
+						local,
+						func(p netip.Prefix) bool { return p.Contains(a) },
+					) {
 					absent = appendOnce(absent, a.String())
 				}
 			}
@@ -45,9 +48,12 @@ func (w *importWriter) noteAbsentAddresses() {
 		}
 	}
 	if len(absent) > 0 {
-		w.note("rules name addresses that this host doesn't have now: %s; what they let in or refuse "+
-			"there is left out: import again where the host has them, or write services with them in "+
-			"addresses", strings.Join(absent, ", "))
+		w.note(
+			"rules name addresses that this host doesn't have now: %s; what they let in or refuse "+
+				"there is left out: import again where the host has them, or write services with them in "+
+				"addresses",
+			strings.Join(absent, ", "),
+		)
 	}
 	if len(anyIP) > 0 {
 		w.note("routes make %s local, and rules tell addresses there apart, which is left out: a "+

@@ -27,7 +27,8 @@ func TestImportNamesAbsentAddresses(t *testing.T) {
 	} {
 		out := mustImport(t, tt.rules, denyAll, "sshd 0.0.0.0:22", "web 0.0.0.0:80")
 		notes := strings.Join(out.Notes, "\n")
-		if !strings.Contains(notes, tt.says) || tt.says == "" && strings.Contains(notes, "doesn't have now") {
+		if !strings.Contains(notes, tt.says) ||
+			tt.says == "" && strings.Contains(notes, "doesn't have now") {
 			t.Errorf("%s%q", tt.rules, out.Notes)
 		}
 	}

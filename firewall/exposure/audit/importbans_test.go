@@ -135,11 +135,15 @@ func TestImportBansOfIpsets(t *testing.T) {
 // It does so too while the set has elements.
 func TestImportRatesBansThatHoldSources(t *testing.T) {
 	rs := &exposure.Ruleset{}
-	err := nfttext.Read("f", strings.NewReader("table ip f {\n set bans { type ipv4_addr; flags dynamic, timeout;\n"+
-		" timeout 5m; elements = { 192.0.2.9 timeout 5m expires 3m }; }\n"+
-		" chain c {\n  type filter hook input priority 0; policy drop;\n  tcp dport 22 ip saddr @bans drop\n"+
-		"  tcp dport 22 ct state new limit rate over 10/minute add @bans { ip saddr }\n"+
-		"  tcp dport 22 accept\n }\n}\n"), rs)
+	err := nfttext.Read(
+		"f",
+		strings.NewReader("table ip f {\n set bans { type ipv4_addr; flags dynamic, timeout;\n"+
+			" timeout 5m; elements = { 192.0.2.9 timeout 5m expires 3m }; }\n"+
+			" chain c {\n  type filter hook input priority 0; policy drop;\n  tcp dport 22 ip saddr @bans drop\n"+
+			"  tcp dport 22 ct state new limit rate over 10/minute add @bans { ip saddr }\n"+
+			"  tcp dport 22 accept\n }\n}\n"),
+		rs,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,9 +56,12 @@ func (w *importWriter) noteDHCP() {
 		}
 	}
 	if len(refused) > 0 {
-		w.note("the rules refuse some answers to the DHCP client, and this policy lets them in from "+
-			"every source by every interface: %s; to refuse them, write dhcp: false in essentials and "+
-			"a service for the port with the servers in allow", shortList(refused))
+		w.note(
+			"the rules refuse some answers to the DHCP client, and this policy lets them in from "+
+				"every source by every interface: %s; to refuse them, write dhcp: false in essentials and "+
+				"a service for the port with the servers in allow",
+			shortList(refused),
+		)
 	}
 	if len(wider) > 0 {
 		w.note("the rules let in %s, which this policy refuses: to keep it, write dhcp: false in "+

@@ -82,20 +82,31 @@ func (w *importWriter) noteKept() {
 		}
 	}
 	if len(helpers.names) > 0 {
-		w.note("rules give connections a conntrack helper (%v), which lets in the data connections "+
-			"of protocols such as FTP: keep these rules, or they are refused", &helpers)
+		w.note(
+			"rules give connections a conntrack helper (%v), which lets in the data connections "+
+				"of protocols such as FTP: keep these rules, or they are refused",
+			&helpers,
+		)
 	}
 	if len(sources.names) > 0 {
-		w.note("rules translate the sources of packets that go out (%v): keep these rules, or have "+
-			"the program write them again that made them", &sources)
+		w.note(
+			"rules translate the sources of packets that go out (%v): keep these rules, or have "+
+				"the program write them again that made them",
+			&sources,
+		)
 	}
 	if len(leaving.names) > 0 {
-		w.note("rules refuse packets that this host sends (%v); a policy says nothing of these: keep "+
-			"the rules", &leaving)
+		w.note(
+			"rules refuse packets that this host sends (%v); a policy says nothing of these: keep "+
+				"the rules",
+			&leaving,
+		)
 	}
 	if len(link) > 0 {
-		w.note("rules refuse frames or ARP (table %s); a policy says nothing of these: keep the rules",
-			strings.Join(link, ", table "))
+		w.note(
+			"rules refuse frames or ARP (table %s); a policy says nothing of these: keep the rules",
+			strings.Join(link, ", table "),
+		)
 	}
 }
 

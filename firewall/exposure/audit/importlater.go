@@ -43,17 +43,22 @@ func (w *importWriter) noteLater() {
 		}
 	}
 	if names := l.beyond.addresses; len(names) > 0 {
-		w.note("rules tell this host's addresses apart, so %s list those of today: at addresses that "+
-			"it gets later, such as IPv6 privacy addresses, nobody gets in to them",
-			strings.Join(names, ", "))
+		w.note(
+			"rules tell this host's addresses apart, so %s list those of today: at addresses that "+
+				"it gets later, such as IPv6 privacy addresses, nobody gets in to them",
+			strings.Join(names, ", "),
+		)
 	}
 	if names := l.beyond.interfaces; len(names) > 0 {
 		w.note("rules tell interfaces apart, so %s list those of today: by interfaces that come "+
 			"later, such as a VPN's, nobody gets in to them", strings.Join(names, ", "))
 	}
 	if names := l.open.addresses; len(names) > 0 {
-		w.note("%s hold for addresses that this host gets later too, where the rules let nobody in: "+
-			"write the addresses of today in addresses to keep that", strings.Join(names, ", "))
+		w.note(
+			"%s hold for addresses that this host gets later too, where the rules let nobody in: "+
+				"write the addresses of today in addresses to keep that",
+			strings.Join(names, ", "),
+		)
 	}
 	if names := l.open.interfaces; len(names) > 0 {
 		w.note("%s hold for interfaces that come later too, where the rules let nobody in: write "+
@@ -138,7 +143,9 @@ func (w *importWriter) wildcards() (out []string) {
 						// An interface that isn't there yet is noted elsewhere.
 						if name := box[0].From.Text() + "777"; box[0].From != box[0].To &&
 							w.hasInterface(box[0]) && w.Host.Interface(name) == nil &&
-							len(name) < 16 && len(out) < maxWildcards && !slices.Contains(out, name) {
+							len(
+								name,
+							) < 16 && len(out) < maxWildcards && !slices.Contains(out, name) {
 							out = append(out, name)
 						}
 					}

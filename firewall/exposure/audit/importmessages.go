@@ -23,10 +23,12 @@ var neighbours = exposure.NewRanges(exposure.Prefix(firewall.LinkLocal6)).
 func (w *importWriter) noteRefusedMessages() {
 	if !w.out.Closed.Has(firewall.EssentialNeighbourDiscovery) {
 		if refused := w.refusedMessages(firewall.EssentialNeighbourDiscovery); len(refused) > 0 {
-			w.note("the rules refuse %s, and this policy lets them in: essentials closes neighbour "+
-				"discovery only as a whole. The kernel ignores router advertisements with the sysctl "+
-				"net.ipv6.conf.INTERFACE.accept_ra=0, and redirects with accept_redirects=0",
-				strings.Join(refused, ", "))
+			w.note(
+				"the rules refuse %s, and this policy lets them in: essentials closes neighbour "+
+					"discovery only as a whole. The kernel ignores router advertisements with the sysctl "+
+					"net.ipv6.conf.INTERFACE.accept_ra=0, and redirects with accept_redirects=0",
+				strings.Join(refused, ", "),
+			)
 		}
 	}
 	igmp, mld := w.membership()
@@ -146,8 +148,11 @@ func (w *importWriter) noteOptionalMessages() {
 		}
 	}
 	if len(names) > 0 {
-		w.note("rules let in the ICMP messages %s, and this policy refuses them: no service can list "+
-			"them", strings.Join(names, ", "))
+		w.note(
+			"rules let in the ICMP messages %s, and this policy refuses them: no service can list "+
+				"them",
+			strings.Join(names, ", "),
+		)
 	}
 }
 

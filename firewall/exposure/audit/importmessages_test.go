@@ -38,7 +38,8 @@ func TestImportNamesRefusedMessages(t *testing.T) {
 			netip.MustParsePrefix("fe80::1:1/64"))
 		out := importOn(t, h, tt.four, tt.six, "sshd 0.0.0.0:22")
 		notes := strings.Join(out.Notes, "\n")
-		if !strings.Contains(notes, tt.says) || tt.says == "" && strings.Contains(notes, " only as a whole") {
+		if !strings.Contains(notes, tt.says) ||
+			tt.says == "" && strings.Contains(notes, " only as a whole") {
 			t.Errorf("%s%s%q", tt.four, tt.six, out.Notes)
 		}
 	}
@@ -57,7 +58,8 @@ func TestImportNamesOptionalMessages(t *testing.T) {
 		"-A INPUT -i br0 -p icmp --icmp-type 5 -j ACCEPT\n-A INPUT -p icmp --icmp-type 13 -j ACCEPT\n": "redirect (5), timestamp-request (13), and",
 	} {
 		notes := strings.Join(mustImport(t, denyAll+rules, denyAll, "sshd 0.0.0.0:22").Notes, "\n")
-		if !strings.Contains(notes, says) || says == "" && strings.Contains(notes, "ICMP messages") {
+		if !strings.Contains(notes, says) ||
+			says == "" && strings.Contains(notes, "ICMP messages") {
 			t.Errorf("%s%q", rules, notes)
 		}
 	}

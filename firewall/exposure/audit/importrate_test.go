@@ -44,13 +44,21 @@ func TestImportSaysHowRatesCount(t *testing.T) {
 		{fmt.Sprintf(recent, 22, "--mask 255.255.255.0 ") + "-A INPUT -p tcp --dport 22 -j ACCEPT\n",
 			"(it counts each /24 of sources together, the policy each source on its own)"},
 	} {
-		out := mustImport(t, denyAll+tt.rules, denyAll, "sshd 0.0.0.0:22", "sshd 0.0.0.0:2222", "web 0.0.0.0:80")
+		out := mustImport(
+			t,
+			denyAll+tt.rules,
+			denyAll,
+			"sshd 0.0.0.0:22",
+			"sshd 0.0.0.0:2222",
+			"web 0.0.0.0:80",
+		)
 		s := serviceFor(out, firewall.TCP, 22)
 		if s == nil || len(s.Rated) == 0 {
 			t.Errorf("%s%+v", tt.rules, out.Services)
 			continue
 		}
-		if !strings.HasSuffix(s.Rated[0], tt.says) || tt.says == "" && strings.Contains(s.Rated[0], "(it counts") {
+		if !strings.HasSuffix(s.Rated[0], tt.says) ||
+			tt.says == "" && strings.Contains(s.Rated[0], "(it counts") {
 			t.Errorf("%s%q", tt.rules, s.Rated)
 		}
 	}
@@ -125,10 +133,15 @@ func TestImportSaysHowSetsCount(t *testing.T) {
 	} {
 		rs := &exposure.Ruleset{}
 		kind := strings.NewReplacer("ip saddr & 255.255.255.0", "ipv4_addr", "ip saddr", "ipv4_addr",
-			"ip daddr", "ipv4_addr", "tcp sport", "inet_service", "tcp dport", "inet_service").Replace(key)
-		err := nfttext.Read("f", strings.NewReader("table ip t {\n set s { type "+kind+"; flags dynamic; }\n"+
-			" chain c {\n  type filter hook input priority 0; policy drop;\n"+
-			"  tcp dport 22 add @s { "+key+" limit rate 6/minute } accept\n }\n}\n"), rs)
+			"ip daddr", "ipv4_addr", "tcp sport", "inet_service", "tcp dport", "inet_service").
+			Replace(key)
+		err := nfttext.Read(
+			"f",
+			strings.NewReader("table ip t {\n set s { type "+kind+"; flags dynamic; }\n"+
+				" chain c {\n  type filter hook input priority 0; policy drop;\n"+
+				"  tcp dport 22 add @s { "+key+" limit rate 6/minute } accept\n }\n}\n"),
+			rs,
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +183,10 @@ func TestImportOfNamedLimits(t *testing.T) {
 	}
 	s := serviceFor(out, firewall.TCP, 22)
 	if s == nil || s.Rate == nil || s.Rate.Count != 6 || len(s.Rated) != 1 ||
-		!strings.HasSuffix(s.Rated[0], "(it counts sshd, web together, the policy each on its own)") {
+		!strings.HasSuffix(
+			s.Rated[0],
+			"(it counts sshd, web together, the policy each on its own)",
+		) {
 		t.Errorf("%+v", s)
 	}
 }

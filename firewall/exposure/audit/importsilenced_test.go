@@ -24,7 +24,8 @@ func TestImportNamesStoppedAnswers(t *testing.T) {
 	} {
 		out := mustImport(t, tt.rules, denyAll, "sshd 0.0.0.0:22", "named udp:0.0.0.0:53")
 		notes := strings.Join(out.Notes, "\n")
-		if !strings.Contains(notes, tt.says) || tt.says == "" && strings.Contains(notes, "stop the answers") {
+		if !strings.Contains(notes, tt.says) ||
+			tt.says == "" && strings.Contains(notes, "stop the answers") {
 			t.Errorf("%s%q", tt.rules, out.Notes)
 		}
 	}

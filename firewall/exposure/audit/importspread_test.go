@@ -63,8 +63,17 @@ func TestImportNotesBroadcastsAndMulticast(t *testing.T) {
 			"-A INPUT -d 239.255.255.250 -p udp --dport 1900 -j ACCEPT\n-A INPUT -p udp --dport 137 -j ACCEPT\n",
 			denyAll + "-A INPUT -d ff02::fb -p udp --dport 5353 -j ACCEPT\n", "", ""},
 	} {
-		out := importOn(t, spreadingWorld(), tt.four, tt.six, "sshd 0.0.0.0:22", "dhcpd udp:[::]:67",
-			"nmbd udp:[::]:137", "avahi udp:[::]:5353", "named udp:198.51.100.10:53")
+		out := importOn(
+			t,
+			spreadingWorld(),
+			tt.four,
+			tt.six,
+			"sshd 0.0.0.0:22",
+			"dhcpd udp:[::]:67",
+			"nmbd udp:[::]:137",
+			"avahi udp:[::]:5353",
+			"named udp:198.51.100.10:53",
+		)
 		notes := strings.Join(out.Notes, "\n")
 		for _, says := range []string{tt.narrower, tt.wider} {
 			if !strings.Contains(notes, says) {
@@ -90,9 +99,13 @@ func TestImportListsBroadcastAddresses(t *testing.T) {
 	if s := serviceFor(out, firewall.UDP, 137); s == nil || !s.Addresses.Equal(want) {
 		t.Errorf("%+v", s)
 	}
-	out = importOn(t, spreadingWorld(),
-		denyAll+"-A INPUT -d 198.51.100.11 -j DROP\n-A INPUT -p udp --dport 137 -j ACCEPT\n", denyAll,
-		"nmbd udp:0.0.0.0:137")
+	out = importOn(
+		t,
+		spreadingWorld(),
+		denyAll+"-A INPUT -d 198.51.100.11 -j DROP\n-A INPUT -p udp --dport 137 -j ACCEPT\n",
+		denyAll,
+		"nmbd udp:0.0.0.0:137",
+	)
 	want = want.Union(address.Must("198.51.100.10/32", "172.17.0.1/32"))
 	if s := serviceFor(out, firewall.UDP, 137); s == nil || !s.Addresses.Equal(want) {
 		t.Errorf("%+v", s)

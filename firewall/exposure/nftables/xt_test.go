@@ -472,7 +472,12 @@ var xtRows = []struct {
 	{
 		"filter INPUT",
 		"-m recent --name y --update --seconds 60 --hitcount 4",
-		stmts{rated(`recent update "y" seconds 60 hitcount 4`, onList("y", exposure.HitRate(60, 4, false)))},
+		stmts{
+			rated(
+				`recent update "y" seconds 60 hitcount 4`,
+				onList("y", exposure.HitRate(60, 4, false)),
+			),
+		},
 	},
 	{"filter INPUT", "-m quota --quota 1000", stmts{maybe("quota 1000 bytes")}},
 	{"filter INPUT", "-m string --string abc --algo bm", stmts{maybe(`string "abc"`)}},

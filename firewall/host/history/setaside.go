@@ -53,8 +53,8 @@ func (s *Store) SetAside(n int, aside map[string]string) error {
 	return nil
 }
 
-// leftAside is SetAside of a record as of now. A file that can't be read counts as none: a list that
-// is not followed is the smaller harm.
+// leftAside is SetAside of a record as of now. A file that can't be read counts as none: a list
+// that is not followed is the smaller harm.
 func (s *Store) leftAside(r Record) map[string]string {
 	if body, err := s.files.Read(asideName(r.Number)); err == nil {
 		var left map[string]string

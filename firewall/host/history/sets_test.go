@@ -229,7 +229,13 @@ func TestDamagedBasesAreWrittenAnew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, all := open(t), many(20_000)
 			some, more := address.Must("10.0.0.2/32"), address.Must("192.0.2.0/24")
-			contents := []address.Set{all, all.Minus(some), all, all.Minus(some).Union(more), all.Union(more)}
+			contents := []address.Set{
+				all,
+				all.Minus(some),
+				all,
+				all.Minus(some).Union(more),
+				all.Union(more),
+			}
 			var last Generation
 			for _, content := range contents {
 				last = add(t, s, letting("x", content))
@@ -241,7 +247,10 @@ func TestDamagedBasesAreWrittenAnew(t *testing.T) {
 			if err := os.WriteFile(path[0], make([]byte, 100), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := View(s.dir).List(); !strings.Contains(err.Error(), "which 5 generations need") {
+			if _, err := View(s.dir).List(); !strings.Contains(
+				err.Error(),
+				"which 5 generations need",
+			) {
 				t.Errorf("%v", err)
 			}
 			if err := mend(s, &last); err != nil {
