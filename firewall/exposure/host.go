@@ -33,16 +33,23 @@ type Host struct {
 
 // Interface is a network interface.
 type Interface struct {
-	Name     string
-	Index    int
-	Up       bool
-	Loopback bool
+	Name  string
+	Index int
+	Up    bool
+	// NoCarrier: it is up, and nothing is connected to it: a bridge without a port that is up, say.
+	// The kernel drops what is sent by it.
+	NoCarrier bool
+	Loopback  bool
 	// Ethernet: packets from it have MAC addresses.
 	Ethernet bool
 	Kind     string // "veth", "bridge", "vrf", "vlan", …; "" for hardware
 	Group    uint32
 	Master   int // index of the bridge, bond or VRF it belongs to; 0 if none
-	VRFTable uint32
+	// Link is the index of the interface that it is connected to or built on: a veth's other end;
+	// 0 if none. LinkElsewhere: that is in another namespace.
+	Link          int
+	LinkElsewhere bool
+	VRFTable      uint32
 	// Addresses with their prefix lengths, in the kernel's order. Redirect and tproxy take the
 	// first of a family.
 	Addresses []netip.Prefix
@@ -196,6 +203,46 @@ func (h *Host) Forwards(i *Interface, f address.Family) bool {
 		return h.All.Forwarding6
 	}
 	return i.Sysctls.Forwarding4
+}
+
+// Gateways are the next hops of the routes that may lead to an address by an interface: the most
+// specific ones of each table. A route without a gateway has the zero Addr. If the interface isn't known, all count.
+func (h *Host) Gateways(out string, to netip.Addr) (gateways []netip.Addr) {
+	type best struct {
+		bits int
+		hops []NextHop
+	}
+	tables := map[uint32]best{}
+	for _, r := range h.Routes {
+		if r.Type != RouteUnicast || !r.Dest.Contains(to) {
+			continue
+		}
+		have, ok := tables[r.Table]
+		for _, n := range r.NextHops {
+			on := h.ByIndex(n.Index)
+			if n.Dead || out != "" && (on == nil || on.Name != out) {
+				continue
+			}
+			switch {
+			case !ok || r.Dest.Bits() > have.bits:
+				have, ok = best{r.Dest.Bits(), []NextHop{n}}, true
+			case r.Dest.Bits() == have.bits:
+				have.hops = append(have.hops, n)
+			}
+		}
+		if ok {
+			tables[r.Table] = have
+		}
+	}
+	for _, b := range tables {
+		for _, n := range b.hops {
+			if !slices.Contains(gateways, n.Gateway) {
+				gateways = append(gateways, n.Gateway)
+			}
+		}
+	}
+	slices.SortFunc(gateways, netip.Addr.Compare)
+	return gateways
 }
 
 // OnDevice reports whether a chain of hook ingress or egress is hooked to a device.

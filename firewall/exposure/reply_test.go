@@ -101,6 +101,10 @@ func TestReplies(t *testing.T) {
 		certain, possible string
 		lost              string // the reason in one of the pieces
 	}{
+		"no carrier to answer by": {
+			host: func(h *Host) { h.Interfaces[0].NoCarrier = true },
+			certain: "198.51.100.0/24 172.17.0.0/16", possible: "0.0.0.0/0", lost: "no carrier",
+		},
 		"nothing": {certain: "0.0.0.0/0", possible: "0.0.0.0/0"},
 		"output lets established connections out": {rules: func(b builder) {
 			b.base(FamilyIPv4, "a", "out", output(VerdictDrop)).does(established, accept)

@@ -227,6 +227,9 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 				for _, x := range w.forwardsReply(p, client, n.Index) {
 					add(x)
 				}
+				if why := w.e.host.cutOff(n.Index); why != "" {
+					add(replyWay{lost: why})
+				}
 			}
 			if !some {
 				add(replyWay{})
@@ -357,8 +360,8 @@ var tunnelKinds = []string{
 // split the default route into a few.
 const fullTunnel = 4
 
-// tunnel reports whether an interface leads into a tunnel, by its kind.
-func (i *Interface) tunnel() bool { return slices.Contains(tunnelKinds, i.Kind) }
+// Tunnel reports whether an interface leads into a tunnel, by its kind.
+func (i *Interface) Tunnel() bool { return slices.Contains(tunnelKinds, i.Kind) }
 
 // tunnelTakesReply says why an answer probably doesn't reach the client: a tunnel for all traffic
 // takes it, though the client came another way. Also where the client dialled the tunnel's own
@@ -383,7 +386,7 @@ func (h *Host) takesAll(r *Route, i *Interface) bool {
 	if r.Dest.Bits() > fullTunnel {
 		return false
 	}
-	return i.tunnel() || r.Table != tableMain &&
+	return i.Tunnel() || r.Table != tableMain &&
 		slices.ContainsFunc(h.Rules, func(rule RoutingRule) bool {
 			return rule.Action == RuleTable && rule.Table == tableMain &&
 				rule.SuppressPrefixLength == 0 &&

@@ -75,6 +75,10 @@ func TestRouting(t *testing.T) {
 		"a mark not known": {q: container, host: func(h *Host) { rules(h, 1); route(h, "172.17.0.0/24", 2, 7) }, rs: func(b builder) {
 			b.base(FamilyIPv4, "m", "p", Base{Hook: HookPrerouting, Priority: -150}).does(limit, markSet(1))
 		}, want: map[string]string{"8.8.8.8": "forwarded eth0, forwarded eth1"}},
+		"no carrier": {
+			q: container, host: func(h *Host) { h.Interfaces[2].NoCarrier = true },
+			want: map[string]string{"8.8.8.8": "maybe"},
+		},
 		"a dead route": {q: container, host: func(h *Host) { h.Routes[6].NextHops = []NextHop{{Index: 3, Dead: true}} }, want: map[string]string{"8.8.8.8": "forwarded eth0"}},
 	} {
 		h, b := smallHost(true), build()
@@ -110,7 +114,7 @@ func fates(a Answer, source netip.Addr) string {
 		}
 	}
 	switch {
-	case got["delivered"] && got["dropped"]:
+	case (got["delivered"] || got["forwarded eth1"]) && got["dropped"]:
 		return "maybe"
 	case got["forwarded eth0"] && got["forwarded eth1"]:
 		return "forwarded eth0, forwarded eth1"
