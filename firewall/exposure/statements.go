@@ -34,7 +34,7 @@ func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
 	case SetUpdate:
 		return w.update(c, r, s, f)
 	case NoEffect:
-		return []branch{{flow: f}}
+		return []branch{{flow: w.touched(s, f)}}
 	case Unknown:
 		if s.Effect {
 			return w.anyEffect(c, r, f, s.Text)

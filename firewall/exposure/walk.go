@@ -204,10 +204,14 @@ func (w *walk) runGroup(g group, flows []flow) []flow {
 		return w.runUnits(g.orders[0], flows)
 	}
 	if len(g.orders) == 0 {
-		return w.anyEffectAt(
+		flows = w.anyEffectAt(
 			flows,
 			Decider{Reason: "the order of many chains of one priority isn't known"},
 		)
+		if w.reply != nil && w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark {
+			flows = w.routeReply(flows)
+		}
+		return flows
 	}
 	pick := w.pick(len(g.orders))
 	undone := w.reply != nil && w.reply.undone
@@ -243,6 +247,8 @@ func (w *walk) runUnits(units []unit, flows []flow) []flow {
 			flows = w.replyNAT(u.chains, flows)
 		} else if u.nat {
 			flows = w.runNAT(u.chains, flows)
+		} else if w.mayReroute(u.chains[0]) {
+			flows = w.rerouting(u.chains[0], flows)
 		} else {
 			flows = w.onDevice(u.chains[0], flows)
 		}
