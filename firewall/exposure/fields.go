@@ -291,11 +291,7 @@ func (w *walk) physical(f Field, width int) view {
 		return exactly(Value{}, width)
 	}
 	if w.in != nil {
-		calls := w.e.host.BridgeCallIPTables
-		if w.q.Family == address.IPv6 {
-			calls = w.e.host.BridgeCallIP6Tables
-		}
-		if !calls {
+		if !w.e.host.bridgeCalls(w.q.Family) {
 			return exactly(Value{}, width)
 		}
 	}

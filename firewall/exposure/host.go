@@ -49,7 +49,9 @@ type Interface struct {
 	// 0 if none. LinkElsewhere: that is in another namespace.
 	Link          int
 	LinkElsewhere bool
-	VRFTable      uint32
+	// Hairpin: a port of a bridge that sends packets back where they came from.
+	Hairpin  bool
+	VRFTable uint32
 	// Addresses with their prefix lengths, in the kernel's order. Redirect and tproxy take the
 	// first of a family.
 	Addresses []netip.Prefix

@@ -271,9 +271,9 @@ func (w *walk) validate(f flow, r routed, local, forward *[]flow) {
 func (w *walk) checkSource(f flow, r routed) []flow {
 	var through []flow
 	rest := f
-	for _, c := range w.sourceChecks(f.packet, r) {
+	for _, c := range slices.Concat(w.sourceChecks(f.packet, r), w.hairpin(f.packet, r)) {
 		part := f
-		part.sources = f.sources.Intersect(c.addrs)
+		part.sources = rest.sources.Intersect(c.addrs)
 		if part.sources.Empty() {
 			continue
 		}

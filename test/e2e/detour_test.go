@@ -87,3 +87,36 @@ func TestPacketsThatMissTheContainer(t *testing.T) {
 		})
 	}
 }
+
+// A container that dials its own published port gets its packets back only if its bridge's port
+// sends them back.
+func TestContainerDialsItself(t *testing.T) {
+	lab.RequireRoot(t)
+	w := lab.New(t)
+	port := strings.Fields(w.Host.Run("ip", "-o", "link", "show", "master", "docker0"))[1]
+	port, _, _ = strings.Cut(strings.TrimSuffix(port, ":"), "@")
+	to := [2]netip.Addr{
+		netip.MustParseAddr("172.17.0.202"), netip.MustParseAddr("fd00:17::202"),
+	}
+	for _, at := range to { // other worlds have the usual addresses too
+		w.Container.AddAddress("eth0", netip.PrefixFrom(at, at.BitLen()))
+	}
+	w.Container.ListenTCP(80)
+	w.Host.NFT("table inet t { chain p { type nat hook prerouting priority -100; " +
+		"tcp dport 8080 dnat ip to 172.17.0.202:80; " +
+		"tcp dport 8080 dnat ip6 to [fd00:17::202]:80; }; " +
+		"chain s { type nat hook postrouting priority 100; oifname docker0 masquerade; }; }")
+	i := install(t, w, "version: 1\nservices: []\n")
+	for _, mode := range []string{"off", "on"} {
+		w.Host.Run("ip", "link", "set", port, "type", "bridge_slave", "hairpin", mode)
+		for n, from := range to {
+			at := w.Host.At(8080, n == 1)
+			x := i.explain("--from", from.String(), "--to", at.Addr().String(), "--port", "8080",
+				"--interface", "docker0")
+			open := w.Container.Connect(at, lab.From(from)) == lab.Open
+			if x.Connects != open || open != (mode == "on") {
+				t.Errorf("hairpin mode %s: open %v, %s: %s", mode, open, x.Reason, x.Summary)
+			}
+		}
+	}
+}

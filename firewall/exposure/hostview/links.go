@@ -40,6 +40,13 @@ func link(h *exposure.Host, m netlink.Message) (i exposure.Interface, ok bool, e
 		return i, false, err
 	}
 	i.Kind = info.String(unix.IFLA_INFO_KIND)
+	if info.String(unix.IFLA_INFO_SLAVE_KIND) == "bridge" {
+		port, err := netlink.Parse(info.Bytes(unix.IFLA_INFO_SLAVE_DATA))
+		if err != nil {
+			return i, false, err
+		}
+		i.Hairpin = netlink.Native(port.Bytes(unix.IFLA_BRPORT_MODE)) != 0
+	}
 	err = netlink.Each(info.Bytes(unix.IFLA_INFO_DATA), func(kind uint16, data []byte) error {
 		switch n := netlink.Native(data); {
 		case i.Kind == "vrf" && kind == vrfTable:
