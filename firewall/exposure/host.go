@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
@@ -29,6 +30,10 @@ type Host struct {
 	// MarkReflect4 and MarkReflect6 are net.ipv4.fwmark_reflect and net.ipv6.fwmark_reflect: the
 	// answer to a ping has the ping's mark.
 	TCPMarkAccept, MarkReflect4, MarkReflect6 bool
+	// NobodyAt reports whether no socket of the host takes packets for an address and port by an
+	// interface, so that a rule that hands them to a transparent proxy there doesn't hold. nil: who
+	// listens isn't known.
+	NobodyAt func(p firewall.Protocol, at netip.AddrPort, iface string) bool
 }
 
 // Interface is a network interface.

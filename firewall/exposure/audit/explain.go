@@ -49,6 +49,7 @@ const (
 // Explain follows a packet that Locate has completed. It returns an error for a packet that makes
 // no question.
 func Explain(in Input, p Packet) (Explanation, error) {
+	in.Host = in.hostWithSockets()
 	family := address.IPv4
 	if p.From.Is6() {
 		family = address.IPv6
