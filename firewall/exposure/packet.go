@@ -134,6 +134,12 @@ func newPacket(q Question) *packet {
 			p.now.addr = q.Within
 		}
 	}
+	if q.later { // the first packet's rules may have set these
+		p.ctMark, p.label = Bits{}, Bits{}
+		p.status = Bits{
+			Number(ctSeenReply | ctConfirmed), Number(ctStatusKnown &^ uint64(ctAssured)),
+		}
+	}
 	p.orig, p.reply = p.now, p.now
 	return p
 }

@@ -97,6 +97,10 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		e.boundTo(inside, p, at, " in "+a.namespaces.at(at.Addr()).name)
 	case p.Protocol.HasPorts() && e.listener == nil && known:
 		e.withoutListener(a, p, at, elsewhere)
+	case lost == exposure.Yes && strings.HasPrefix(t.Replies.LostBy.Reason, exposure.LaterDropped):
+		e.reason, e.summary = ReplyLost, fmt.Sprintf(
+			"the first packet of %s gets to %s, %s, and no other: %s; %s",
+			p.From, e.to, by, Words(t.Replies.LostBy), remedy(t.Replies.LostBy))
 	case lost == exposure.Yes:
 		e.reason, e.summary = ReplyLost, fmt.Sprintf(
 			"packets of %s get to %s, %s, and the answers are lost: %s; %s",
@@ -311,6 +315,8 @@ func remedy(d exposure.Decision) string {
 		}
 	}
 	switch {
+	case strings.Contains(d.Reason, exposure.LaterDropped):
+		return "let established connections in (ct state established accept)"
 	case d.Chain != "":
 		return "let established connections out before that (ct state established accept)"
 	case strings.HasPrefix(d.Reason, "rp_filter"):
