@@ -54,3 +54,21 @@ func TestLaterPackets(t *testing.T) {
 		}
 	}
 }
+
+// A finding about sources that possibly get in doesn't say that they do.
+func TestFindingsSayMay(t *testing.T) {
+	const save = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22"
+	for rule, want := range map[string]string{
+		" -j ACCEPT\nCOMMIT\n":                        "is reachable, and no service",
+		" -m limit --limit 5/sec -j ACCEPT\nCOMMIT\n": "may be reachable, and no service",
+	} {
+		r := audited(t, Input{
+			Rules: fromFile(t, save+rule), Host: world(), Sockets: listening("sshd 198.51.100.10:22"),
+		})
+		for _, f := range r.Findings {
+			if f.Kind == Undeclared && f.Interface == "eth0" && !strings.Contains(f.Detail, want) {
+				t.Errorf("%q: %s", rule, f.Detail)
+			}
+		}
+	}
+}
