@@ -255,6 +255,9 @@ type Unknown struct {
 	// have: an IPv6 routing header. A rule that drops such packets stops no source: see
 	// avoidableMatch.
 	Optional bool
+	// NotStatus are bits of FieldCTStatus: the statement holds unless the packet has a connection
+	// with one of them. 0: it isn't such a statement.
+	NotStatus uint64
 }
 
 // Only is a match for packets of one IP version.

@@ -72,3 +72,20 @@ func TestFindingsSayMay(t *testing.T) {
 		}
 	}
 }
+
+// Whether a connection is translated is known where its first step translates it.
+func TestStateOfTranslatedConnections(t *testing.T) {
+	const save = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -m tcp --dport 2222 -j REDIRECT --to-ports 22\n" +
+		"COMMIT\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -m conntrack ! --ctstate DNAT -j DROP\nCOMMIT\n"
+	for port, want := range map[uint16]Reason{2222: Connects, 22: DroppedHere} {
+		x, err := Explain(
+			Input{Rules: fromFile(t, save), Host: world(), Sockets: listening("sshd 0.0.0.0:22")},
+			Packet{
+				From: netip.MustParseAddr("8.8.8.8"), Destination: netip.MustParseAddr("198.51.100.10"),
+				Port: port, Protocol: firewall.TCP, Interface: "eth0",
+			})
+		if err != nil || x.Reason != want {
+			t.Errorf("port %d: %v: %s: %s", port, err, x.Reason, x.Summary)
+		}
+	}
+}

@@ -317,14 +317,18 @@ var xtRows = []struct {
 	{
 		"filter INPUT",
 		"-m conntrack ! --ctstate DNAT",
-		stmts{maybe("ct status dnat where there is a connection")},
+		stmts{exposure.Unknown{
+			Text: "ct status no dnat, or no connection", NotStatus: 32,
+		}},
 	},
 	{
 		"filter INPUT",
 		"-m conntrack ! --ctstate RELATED,ESTABLISHED,SNAT",
 		stmts{
 			exposure.In(bits(exposure.FieldCTState, 6), one(0)),
-			maybe("ct status snat where there is a connection"),
+			exposure.Unknown{
+				Text: "ct status no snat, or no connection", NotStatus: 16,
+			},
 		},
 	},
 	{

@@ -106,7 +106,7 @@ func TestRules(t *testing.T) {
 		{4, "filter", "-m state ! --state NEW", "ct state & ^0xfffffff7 in {0x0}"},
 		{4, "filter", "-m conntrack --ctstate NEW,DNAT", "ct state & ^0xfffffff7 . ct status & ^0xffffffdf not in {0x0 . 0x0}"},
 		{4, "filter", "-m conntrack --ctstate SNAT", "ct status & ^0xffffffef not in {0x0}"},
-		{4, "filter", "-m conntrack ! --ctstate NEW,DNAT", "ct state & ^0xfffffff7 in {0x0}; unknown match: ct status dnat where there is a connection"},
+		{4, "filter", "-m conntrack ! --ctstate NEW,DNAT", "ct state & ^0xfffffff7 in {0x0}; unknown match: ct status no dnat, or no connection"},
 		{4, "filter", "-m conntrack ! --ctstate NEW,DNAT,INVALID,UNTRACKED", "ct state & ^0xffffffb6 . ct status & ^0xffffffdf in {0x0 . 0x0}"},
 		{4, "filter", "-m conntrack --ctstate INVALID,DNAT", "unknown match: ct state or status, of packets with and without a connection"},
 		{4, "filter", "-m conntrack --ctstate NEW --ctdir ORIGINAL", "ct state & ^0xfffffff7 not in {0x0}; ct direction in {0x0}"},
