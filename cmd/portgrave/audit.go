@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -370,9 +371,11 @@ func printAudit(s *screen, r audit.Report) {
 		if _, told := by[line]; !told {
 			lines = append(lines, line)
 		}
-		if by[line] = append(by[line], f.Interface); f.Interface == "" {
-			by[line] = by[line][:len(by[line])-1]
+		on := by[line] // several rows may share a finding
+		if f.Interface != "" && !slices.Contains(on, f.Interface) {
+			on = append(on, f.Interface)
 		}
+		by[line] = on
 	}
 	for _, line := range lines {
 		if interfaces := strings.Join(by[line], ", "); interfaces != "" {

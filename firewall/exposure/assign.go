@@ -77,6 +77,11 @@ func (w *walk) set(p *packet, to Field, v view) {
 	}
 	four := w.isFour()
 	switch to {
+	case FieldMark, FieldCTMark, FieldCTLabel, FieldCTZone:
+	default:
+		w.touch(p)
+	}
+	switch to {
 	case FieldMark:
 		p.mark = v.bits
 	case FieldCTMark:

@@ -18,7 +18,7 @@ func foreign(n, bans int) *Ruleset {
 	for i := range bans {
 		ban.does(
 			from(fmt.Sprintf("100.%d.%d.%d/32", i>>16, i>>8&255, i&255)),
-			NoEffect{"counter"},
+			NoEffect{Text: "counter"},
 			drop,
 		)
 	}
@@ -34,7 +34,7 @@ func foreign(n, bans int) *Ruleset {
 			from(fmt.Sprintf("10.%d.%d.0/24", i>>8&255, i&255)),
 			In(Of(FieldProtocol), One(Number(6))),
 			dport(uint64(1+i%1000), uint64(1+i%1000)),
-			NoEffect{"counter"},
+			NoEffect{Text: "counter"},
 			accept,
 		)
 	}

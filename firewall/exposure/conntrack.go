@@ -36,6 +36,8 @@ func asksConntrack(s Statement, v address.Family) bool {
 		return readsConnection(s.Key, 0)
 	case Assign:
 		return s.To == FieldCTMark || s.To == FieldCTZone || readsConnection(s.Value, 0)
+	case Unknown:
+		return s.NotStatus != 0
 	case SetUpdate:
 		return readsConnection(s.Key, 0)
 	case NAT:

@@ -65,7 +65,7 @@
 // Several readers may fill one Ruleset: a host can run legacy x_tables and nf_tables at once. A
 // reader returns an error for malformed input, and records what it can't access in Ruleset.Missing.
 //
-// This package never changes anything, loads a kernel module or sends a packet. It doesn't follow a
-// connection after its first answer or beyond this host, and never says "closed" where it doesn't
-// know.
+// This package never changes anything, loads a kernel module or sends a packet. It follows
+// a connection after its first answer only as far as later.go says, and not beyond this host. It
+// never says "closed" where it doesn't know.
 package exposure

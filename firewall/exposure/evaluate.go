@@ -37,6 +37,7 @@ type Evaluator struct {
 	mu        sync.Mutex
 	sets      map[*Set]*preparedSet
 	preimages map[preimageKey]preimages
+	arp       Decider // see Ruleset.arpDecider
 	memory    map[any]any
 	replies   int // ranges of remembered answers
 	// elements counts the elements of the ruleset's sets; maxWork and maxRanges bound a question.
@@ -64,6 +65,7 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 		sets:      map[*Set]*preparedSet{},
 		preimages: map[preimageKey]preimages{},
 		memory:    map[any]any{},
+		arp:       rs.arpDecider(),
 	}
 	if host != nil {
 		e.fib = newFib(host)

@@ -17,6 +17,7 @@ const (
 // client's choice.
 const (
 	tcpSYN        = 2
+	tcpPSH        = 8
 	tcpACK        = 16
 	tcpFlagsKnown = 0x3f
 )
@@ -92,7 +93,7 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldTCPFlags:
 		return only(
 			w.q.Protocol == firewall.TCP,
-			header(fromBits(Bits{Number(w.tcpFlags()), Number(tcpFlagsKnown)}, width)),
+			header(fromBits(w.tcpFlags(), width)),
 		)
 	case FieldICMPType:
 		return only(
@@ -198,6 +199,8 @@ func (w *walk) state(p *packet, width int) view {
 	switch {
 	case p.track == untracked || w.q.ICMPType != 0 && w.phase == afterConntrack:
 		return exactly(Number(ctUntracked), width)
+	case w.phase == afterConntrack && p.track == tracked && w.q.later && !w.translating:
+		return exactly(Number(ctEstablished), width)
 	case w.phase == afterConntrack && p.track == tracked:
 		return exactly(Number(ctNew), width)
 	case w.phase == beforeConntrack && p.track == tracked && p.template == No:
@@ -205,7 +208,11 @@ func (w *walk) state(p *packet, width int) view {
 	}
 	// One of new, untracked and, before conntrack, invalid: all other bits are known to be clear.
 	// (A template with a zone looks like a connection before there is one.)
-	return fromBits(Bits{Known: Ones(width).AndNot(Number(ctInvalid | ctNew | ctUntracked))}, width)
+	unknown := uint64(ctInvalid | ctNew | ctUntracked)
+	if w.q.later {
+		unknown |= ctEstablished
+	}
+	return fromBits(Bits{Known: Ones(width).AndNot(Number(unknown))}, width)
 }
 
 // incoming is the name, index or group of the incoming interface.
@@ -291,11 +298,7 @@ func (w *walk) physical(f Field, width int) view {
 		return exactly(Value{}, width)
 	}
 	if w.in != nil {
-		calls := w.e.host.BridgeCallIPTables
-		if w.q.Family == address.IPv6 {
-			calls = w.e.host.BridgeCallIP6Tables
-		}
-		if !calls {
+		if !w.e.host.bridgeCalls(w.q.Family) {
 			return exactly(Value{}, width)
 		}
 	}

@@ -168,6 +168,7 @@ func (w *walk) mergeMany(flows []flow) []flow {
 		func(p packet) packet { return p },
 		func(p packet) packet {
 			p.mark, p.ctMark, p.label, p.sport = Bits{}, Bits{}, Bits{}, Range{}
+			p.markBefore = Bits{}
 			return p
 		},
 		func(packet) packet { return packet{} },

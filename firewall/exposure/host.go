@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
@@ -29,19 +30,32 @@ type Host struct {
 	// MarkReflect4 and MarkReflect6 are net.ipv4.fwmark_reflect and net.ipv6.fwmark_reflect: the
 	// answer to a ping has the ping's mark.
 	TCPMarkAccept, MarkReflect4, MarkReflect6 bool
+	// NobodyAt reports whether no socket of the host takes packets for an address and port by an
+	// interface, so that a rule that hands them to a transparent proxy there doesn't hold. nil: who
+	// listens isn't known.
+	NobodyAt func(p firewall.Protocol, at netip.AddrPort, iface string) bool
 }
 
 // Interface is a network interface.
 type Interface struct {
-	Name     string
-	Index    int
-	Up       bool
-	Loopback bool
+	Name  string
+	Index int
+	Up    bool
+	// NoCarrier: it is up, and nothing is connected to it: a bridge without a port that is up, say.
+	// The kernel drops what is sent by it.
+	NoCarrier bool
+	Loopback  bool
 	// Ethernet: packets from it have MAC addresses.
 	Ethernet bool
 	Kind     string // "veth", "bridge", "vrf", "vlan", …; "" for hardware
 	Group    uint32
 	Master   int // index of the bridge, bond or VRF it belongs to; 0 if none
+	// Link is the index of the interface that it is connected to or built on: a veth's other end;
+	// 0 if none. LinkElsewhere: that is in another namespace.
+	Link          int
+	LinkElsewhere bool
+	// Hairpin: a port of a bridge that sends packets back where they came from.
+	Hairpin  bool
 	VRFTable uint32
 	// Addresses with their prefix lengths, in the kernel's order. Redirect and tproxy take the
 	// first of a family.
@@ -196,6 +210,46 @@ func (h *Host) Forwards(i *Interface, f address.Family) bool {
 		return h.All.Forwarding6
 	}
 	return i.Sysctls.Forwarding4
+}
+
+// Gateways are the next hops of the routes that may lead to an address by an interface: the most
+// specific ones of each table. A route without a gateway has the zero Addr. If the interface isn't known, all count.
+func (h *Host) Gateways(out string, to netip.Addr) (gateways []netip.Addr) {
+	type best struct {
+		bits int
+		hops []NextHop
+	}
+	tables := map[uint32]best{}
+	for _, r := range h.Routes {
+		if r.Type != RouteUnicast || !r.Dest.Contains(to) {
+			continue
+		}
+		have, ok := tables[r.Table]
+		for _, n := range r.NextHops {
+			on := h.ByIndex(n.Index)
+			if n.Dead || out != "" && (on == nil || on.Name != out) {
+				continue
+			}
+			switch {
+			case !ok || r.Dest.Bits() > have.bits:
+				have, ok = best{r.Dest.Bits(), []NextHop{n}}, true
+			case r.Dest.Bits() == have.bits:
+				have.hops = append(have.hops, n)
+			}
+		}
+		if ok {
+			tables[r.Table] = have
+		}
+	}
+	for _, b := range tables {
+		for _, n := range b.hops {
+			if !slices.Contains(gateways, n.Gateway) {
+				gateways = append(gateways, n.Gateway)
+			}
+		}
+	}
+	slices.SortFunc(gateways, netip.Addr.Compare)
+	return gateways
 }
 
 // OnDevice reports whether a chain of hook ingress or egress is hooked to a device.

@@ -46,6 +46,13 @@ type packet struct {
 
 	out      outgoing
 	outIndex int // of a known outgoing interface
+
+	// tunnelled: routing leads an answer into a tunnel for all traffic: see tunnelTakesReply.
+	tunnelled bool
+	// While a chain runs behind which the kernel may route an answer again (see chain.reroutes):
+	// the mark before the chain, and whether the chain has changed the header.
+	markBefore Bits
+	touched    Tri
 }
 
 // endpoint is an address and a port, each as the range that it lies in.
@@ -127,6 +134,12 @@ func newPacket(q Question) *packet {
 			p.now.addr = q.Within
 		}
 	}
+	if q.later { // the first packet's rules may have set these
+		p.ctMark, p.label = Bits{}, Bits{}
+		p.status = Bits{
+			Number(ctSeenReply | ctConfirmed), Number(ctStatusKnown &^ uint64(ctAssured)),
+		}
+	}
 	p.orig, p.reply = p.now, p.now
 	return p
 }
@@ -201,6 +214,8 @@ func (p *packet) join(o *packet) *packet {
 	j.rewritten = p.rewritten || o.rewritten
 	j.headerUnknown = p.headerUnknown || o.headerUnknown
 	j.natted = joinTri(p.natted, o.natted)
+	j.tunnelled = p.tunnelled || o.tunnelled
+	j.markBefore, j.touched = p.markBefore.Join(o.markBefore), joinTri(p.touched, o.touched)
 	j.tproxy = joinTri(p.tproxy, o.tproxy)
 	j.template = joinTri(p.template, o.template)
 	switch {

@@ -113,6 +113,9 @@ func (e *Evaluator) plainRule(
 	for _, s := range r.Statements {
 		switch s := s.(type) {
 		case NoEffect:
+			if s.Header && answers {
+				return nil // see walk.touched
+			}
 		case Verdict:
 			switch s.Kind {
 			case VerdictAccept, VerdictDrop, VerdictReject, VerdictReturn:

@@ -44,6 +44,8 @@ type Question struct {
 	ICMPType uint8
 	// Answers says which answers to follow.
 	Answers Answers
+	// later: about a later packet of the connection, whose rules of NAT have run: see LoseLater.
+	later bool
 	// Sources limits the question to some sources; empty: all of the family.
 	Sources Ranges
 }

@@ -91,6 +91,26 @@ func blackholeMark1(h *Host) {
 	}
 }
 
+// fullTunnelByMark has a tunnel for all traffic but the tunnel's own, as wg-quick makes it.
+func fullTunnelByMark(h *Host) {
+	h.Interfaces = append(h.Interfaces, Interface{Name: "wg0", Index: 4, Up: true, Kind: "wireguard"})
+	h.Routes = append(h.Routes, Route{
+		Table: 51820, Type: RouteUnicast, Dest: netip.MustParsePrefix("0.0.0.0/0"),
+		NextHops: []NextHop{{Index: 4}},
+	})
+	rule := func(priority, table uint32, suppressed int) RoutingRule {
+		return RoutingRule{
+			Family: address.IPv4, Priority: priority, Action: RuleTable, Table: table,
+			SuppressPrefixLength: suppressed,
+		}
+	}
+	own := rule(20, 51820, -1)
+	own.Not, own.Mark, own.MarkMask = true, 51820, 0xffffffff
+	h.Rules = []RoutingRule{
+		rule(0, tableLocal, -1), rule(10, tableMain, 0), own, rule(32766, tableMain, -1),
+	}
+}
+
 func TestReplies(t *testing.T) {
 	output := func(policy VerdictKind) Base { return Base{Hook: HookOutput, Policy: policy} }
 	established := AnyBit(FieldCTState, 6)
@@ -101,6 +121,10 @@ func TestReplies(t *testing.T) {
 		certain, possible string
 		lost              string // the reason in one of the pieces
 	}{
+		"no carrier to answer by": {
+			host:    func(h *Host) { h.Interfaces[0].NoCarrier = true },
+			certain: "198.51.100.0/24 172.17.0.0/16", possible: "0.0.0.0/0", lost: "no carrier",
+		},
 		"nothing": {certain: "0.0.0.0/0", possible: "0.0.0.0/0"},
 		"output lets established connections out": {rules: func(b builder) {
 			b.base(FamilyIPv4, "a", "out", output(VerdictDrop)).does(established, accept)
@@ -235,6 +259,41 @@ func TestReplies(t *testing.T) {
 			post.Type = TypeNAT
 			b.base(FamilyIPv4, "n", "post", post).does(from("172.17.0.0/16"), NAT{Kind: NATMasquerade, Family: FamilyIPv4})
 		}, certain: "0.0.0.0/0"},
+		"a mark set before a chain of type route that changes the TOS": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "early", Base{Hook: HookOutput, Priority: -200, Policy: VerdictAccept}).does(markSet(1))
+			b.base(FamilyIPv4, "a", "o", Base{Type: TypeRoute, Hook: HookOutput, Priority: PriorityMangle, Policy: VerdictAccept}).
+				does(to("8.0.0.0/8"), NoEffect{Text: "ip dscp set cs3", Header: true})
+		}, host: blackholeMark1, lost: "blackhole", possible: "0.0.0.0/0",
+			certain: "0.0.0.0/5 9.0.0.0/8 10.0.0.0/7 12.0.0.0/6 16.0.0.0/4 32.0.0.0/3 64.0.0.0/2 128.0.0.0/1"},
+		"the same in the table mangle": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "early", Base{Hook: HookOutput, Priority: -200, Policy: VerdictAccept}).does(markSet(1))
+			b.base(FamilyIPv4, "mangle", "OUTPUT", Base{Hook: HookOutput, Priority: PriorityMangle, Policy: VerdictAccept}).
+				does(to("8.0.0.0/8"), NoEffect{Text: "-j TOS", Header: true})
+			b.rs.Tables[1].System = XTables
+		}, host: blackholeMark1, lost: "blackhole", possible: "0.0.0.0/0",
+			certain: "0.0.0.0/5 9.0.0.0/8 10.0.0.0/7 12.0.0.0/6 16.0.0.0/4 32.0.0.0/3 64.0.0.0/2 128.0.0.0/1"},
+		"a filter chain marks beside a chain of type route": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "o", Base{Type: TypeRoute, Hook: HookOutput, Priority: PriorityMangle, Policy: VerdictAccept}).
+				does(to("8.0.0.0/8"), markSet(3))
+			b.base(FamilyIPv4, "a", "f", Base{Hook: HookOutput, Priority: PriorityMangle, Policy: VerdictAccept}).
+				does(to("10.0.0.0/8"), markSet(1))
+		}, host: blackholeMark1, lost: "blackhole",
+			certain: "0.0.0.0/5 9.0.0.0/8 10.0.0.0/7 12.0.0.0/6 16.0.0.0/4 32.0.0.0/3 64.0.0.0/2 128.0.0.0/1"},
+		"a tunnel for all traffic": {host: fullTunnelByMark, lost: "into the tunnel wg0",
+			certain: "192.0.2.0/24 198.51.100.0/24 172.17.0.0/16", possible: "0.0.0.0/0"},
+		"a tunnel, and answers keep the connection's mark": {host: fullTunnelByMark,
+			rules: func(b builder) {
+				b.base(FamilyIPv4, "a", "p", Base{Hook: HookPrerouting, Priority: PriorityMangle, Policy: VerdictAccept}).
+					does(Assign{To: FieldCTMark, Value: []Operand{Const(Number(51820))}})
+				b.base(FamilyIPv4, "a", "o", Base{Type: TypeRoute, Hook: HookOutput, Priority: PriorityMangle, Policy: VerdictAccept}).
+					does(Assign{To: FieldMark, Value: []Operand{Of(FieldCTMark)}})
+			}, certain: "0.0.0.0/0"},
+		"a tunnel, and a filter chain that marks": {host: fullTunnelByMark,
+			rules: func(b builder) {
+				b.base(FamilyIPv4, "a", "o", Base{Hook: HookOutput, Priority: PriorityMangle, Policy: VerdictAccept}).
+					does(markSet(51820))
+			}, lost: "into the tunnel wg0",
+			certain: "192.0.2.0/24 198.51.100.0/24 172.17.0.0/16", possible: "0.0.0.0/0"},
 		"ping": {rules: func(b builder) {
 			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(In(Of(FieldICMPType), One(Number(0))), to("128.0.0.0/1"), drop).
 				does(In(Of(FieldICMPType), One(Number(8))), drop)

@@ -49,11 +49,14 @@ func noInterface(f Field, width int) view {
 	return exactly(Value{}, width)
 }
 
-func (w *walk) tcpFlags() uint64 {
-	if w.reply != nil {
-		return tcpSYN | tcpACK
+func (w *walk) tcpFlags() Bits {
+	switch {
+	case w.reply != nil:
+		return Bits{Number(tcpSYN | tcpACK), Number(tcpFlagsKnown)}
+	case w.q.later && !w.translating:
+		return Bits{Number(tcpACK), Number(tcpFlagsKnown &^ tcpPSH)}
 	}
-	return tcpSYN
+	return Bits{Number(tcpSYN), Number(tcpFlagsKnown)}
 }
 
 func (w *walk) icmpType() uint64 {

@@ -13,7 +13,7 @@ import (
 func (w *walk) replyGroup(g group, flows []flow) []flow {
 	flows = w.kernelHooks(flows, g.priority)
 	if !w.besideNAT(g) {
-		return w.rerouting(g, flows)
+		return w.runGroup(g, flows)
 	}
 	by := Decider{Reason: "whether a chain comes before NAT of the same priority isn't known"}
 	early, late := slices.Clone(
@@ -28,11 +28,11 @@ func (w *walk) replyGroup(g group, flows []flow) []flow {
 	pick := w.pick(2)
 	var out []flow
 	if pick != 1 {
-		out = w.rerouting(g, w.undo(early))
+		out = w.runGroup(g, w.undo(early))
 	}
 	if pick != 0 {
 		w.reply.undone = false // the other order starts from the same state
-		out = append(out, w.undo(w.rerouting(g, late))...)
+		out = append(out, w.undo(w.runGroup(g, late))...)
 	}
 	return w.merge(out)
 }
@@ -52,54 +52,78 @@ func (g group) contains(picks func(unit) bool) bool {
 	})
 }
 
-// rerouting runs the chains of one priority, and routes again what they have marked.
-func (w *walk) rerouting(g group, flows []flow) []flow {
-	out := w.runGroup(g, flows)
-	if w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark &&
-		(len(g.orders) == 0 || g.contains(func(u unit) bool { return u.chains[0].reroutes() })) {
-		return w.reroute(flows, out)
-	}
-	return out
-}
-
-// reroutes reports whether the kernel routes the packet again after the chain if its mark has
-// changed (ip_route_me_harder in net/ipv4/netfilter.c).
+// reroutes reports whether the kernel routes the packet again after the chain if that has changed
+// its mark, its addresses or its TOS, for IPv6 its hop limit or flow label instead
+// (nf_route_table_hook4 in net/netfilter/nft_chain_route.c, ipt_mangle_out in
+// net/ipv4/netfilter/iptable_mangle.c).
 func (c *chain) reroutes() bool {
 	return c.Base.Type == TypeRoute || c.Table.System != NFTables && c.Table.Name == "mangle"
 }
 
-// reroute routes the flows again whose mark the chain has changed.
-func (w *walk) reroute(before, flows []flow) []flow {
-	var same, other []flow
-	for _, f := range flows {
-		kept, changed := false, false
-		for _, b := range before {
-			if equal := b.packet.mark == f.packet.mark; equal {
-				kept = true
-			} else {
-				changed = true
-			}
+// mayReroute reports whether routing again after a chain may lead an answer elsewhere.
+func (w *walk) mayReroute(c *chain) bool {
+	return w.reply != nil && w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark &&
+		c.reroutes()
+}
+
+// rerouting runs a chain, and routes again what it has changed.
+func (w *walk) rerouting(c *chain, flows []flow) []flow {
+	in := slices.Clone(flows)
+	for i, f := range in {
+		p := *f.packet
+		p.markBefore, p.touched = p.mark, No
+		in[i].packet = &p
+	}
+	var same, changed []flow
+	for _, f := range w.onDevice(c, in) {
+		p := *f.packet
+		t := differs(p.markBefore, p.mark).Or(p.touched)
+		p.markBefore, p.touched = Bits{}, No
+		f.packet = &p
+		again, pick := f, -1
+		if t == Maybe {
+			by := Decider{Reason: "whether the answer is routed again isn't known"}
+			f.doubts, again.doubts = w.doubt(f.doubts, by, 0), w.doubt(f.doubts, by, 1)
+			pick = w.pick(2)
 		}
-		if kept {
+		if t != Yes && pick != 1 {
 			same = append(same, f)
 		}
-		if changed {
-			if kept {
-				by := Decider{Reason: "whether the answer's mark has changed isn't known"}
-				same[len(same)-1].doubts, f.doubts = w.doubt(
-					f.doubts,
-					by,
-					0,
-				), w.doubt(
-					f.doubts,
-					by,
-					1,
-				)
-			}
-			other = append(other, f)
+		if t != No && pick != 0 {
+			changed = append(changed, again)
 		}
 	}
-	return w.merge(append(same, w.routeReply(other)...))
+	return w.merge(append(same, w.routeReply(changed)...))
+}
+
+// differs reports whether a mark has changed. An unknown one that no rule has written is the same.
+func differs(before, after Bits) Tri {
+	both := before.Known.And(after.Known)
+	switch {
+	case before == after:
+		return No
+	case before.Value.And(both) != after.Value.And(both):
+		return Yes
+	}
+	return Maybe
+}
+
+// touched is a flow after a statement that may write to the header where a packet's way doesn't
+// depend on it.
+func (w *walk) touched(s NoEffect, f flow) flow {
+	if s.Header {
+		p := *f.packet
+		w.touch(&p)
+		f.packet = &p
+	}
+	return f
+}
+
+// touch notes that the header may differ from what it was before the chain, if that matters.
+func (w *walk) touch(p *packet) {
+	if len(w.running) > 0 && w.mayReroute(w.running[0]) {
+		p.touched = p.touched.Or(Maybe)
+	}
 }
 
 // natPriority is the priority of the kernel's NAT hook. It is false if this hook has none.

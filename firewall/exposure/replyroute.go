@@ -17,8 +17,8 @@ type replyWay struct {
 	noSuchClient bool
 	// doubtful: other routes are possible for the same clients.
 	doubtful bool
-	// likely says why the answer is probably lost beyond this host; "" if it probably isn't.
-	likely string
+	// tunnelled: see tunnelTakesReply.
+	tunnelled bool
 }
 
 // NoRouteBack is the reason of a Decider where the host has no route to the client.
@@ -66,14 +66,16 @@ func (w *walk) routeReply(flows []flow) []flow {
 			}
 			if way.lost != "" {
 				w.step(&g, nil, "lost: "+way.lost, Yes)
-				if way.likely != "" {
-					g.doubts = w.doubt(g.doubts, Decider{Reason: way.likely}, 0)
-				}
 				w.finish(g, Dropped, by)
-				w.ended[len(w.ended)-1].likely = way.likely != ""
 				continue
 			}
-			out = append(out, w.leaves(g, way.out))
+			g = w.leaves(g, way.out)
+			if way.tunnelled {
+				p := *g.packet
+				p.tunnelled = true
+				g.packet = &p
+			}
+			out = append(out, g)
 		}
 	}
 	return w.merge(out)
@@ -82,7 +84,7 @@ func (w *walk) routeReply(flows []flow) []flow {
 // leaves is an answer that routing sends out of an interface.
 func (w *walk) leaves(f flow, index int) flow {
 	p := *f.packet
-	p.out, p.outIndex = outUnknown, 0
+	p.out, p.outIndex, p.tunnelled = outUnknown, 0, false
 	effect := "answered"
 	if out := w.e.host.ByIndex(index); index != 0 && out != nil {
 		p.out, p.outIndex = outKnown, index
@@ -155,14 +157,14 @@ func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 		out              int
 		lost             string
 		nobody, doubtful bool
-		likely           string
+		tunnelled        bool
 	}
 	var order []plain
 	clients := map[plain][]Range{}
 	for _, c := range w.e.cuts(w.q.Family) {
 		ways := w.replyWay(p, k, c.From)
 		for _, x := range ways {
-			y := plain{x.out, x.lost, x.noSuchClient, len(ways) > 1, x.likely}
+			y := plain{x.out, x.lost, x.noSuchClient, len(ways) > 1, x.tunnelled}
 			if clients[y] == nil {
 				order = append(order, y)
 			}
@@ -171,7 +173,7 @@ func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 	}
 	for _, y := range order {
 		out = append(
-			out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful, y.likely},
+			out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful, y.tunnelled},
 		)
 	}
 	return out
@@ -185,7 +187,7 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 			out,
 			func(o replyWay) bool {
 				return o.out == x.out && o.lost == x.lost &&
-					o.noSuchClient == x.noSuchClient
+					o.noSuchClient == x.noSuchClient && o.tunnelled == x.tunnelled
 			},
 		) {
 			out = append(out, x)
@@ -215,17 +217,13 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 					continue
 				}
 				some = true
-				if why := w.tunnelTakesReply(g.route, n.Index); why != "" {
-					add(
-						replyWay{
-							lost:   why,
-							likely: "whether that tunnel leads back to the client isn't known",
-						},
-					)
-					continue
-				}
+				tunnelled := w.tunnelTakesReply(g.route, n.Index)
 				for _, x := range w.forwardsReply(p, client, n.Index) {
+					x.tunnelled = tunnelled && x.lost == ""
 					add(x)
+				}
+				if why := w.e.host.cutOff(n.Index); why != "" && !tunnelled {
+					add(replyWay{lost: why})
 				}
 			}
 			if !some {
@@ -357,23 +355,38 @@ var tunnelKinds = []string{
 // split the default route into a few.
 const fullTunnel = 4
 
-// tunnel reports whether an interface leads into a tunnel, by its kind.
-func (i *Interface) tunnel() bool { return slices.Contains(tunnelKinds, i.Kind) }
+// Tunnel reports whether an interface leads into a tunnel, by its kind.
+func (i *Interface) Tunnel() bool { return slices.Contains(tunnelKinds, i.Kind) }
 
-// tunnelTakesReply says why an answer probably doesn't reach the client: a tunnel for all traffic
-// takes it, though the client came another way. Also where the client dialled the tunnel's own
-// address: the tunnel's other end rarely sends that on as it is. It isn't certain: a tunnel may be
-// an ordinary uplink, as with PPPoE.
-func (w *walk) tunnelTakesReply(r *Route, out int) string {
+// tunnelTakesReply reports whether an answer probably doesn't reach the client: a tunnel for all
+// traffic takes it, though the client came another way. Also where the client dialled the tunnel's
+// own address: the tunnel's other end rarely sends that on as it is. It isn't certain: a tunnel may
+// be an ordinary uplink, as with PPPoE. What leaves output may be routed otherwise, so it counts
+// only where the answer leaves.
+func (w *walk) tunnelTakesReply(r *Route, out int) bool {
 	i := w.e.host.ByIndex(out)
-	if i == nil || !w.e.host.takesAll(r, i) || w.reply.arrived == "" || w.reply.arrived == i.Name {
-		return ""
+	return i != nil && w.e.host.takesAll(r, i) && w.reply.arrived != "" &&
+		w.reply.arrived != i.Name
+}
+
+// lostInTunnel ends the way of an answer that leaves into a tunnel.
+func (w *walk) lostInTunnel(f flow) {
+	name := "that isn't known"
+	if i := w.e.host.ByIndex(f.packet.outIndex); i != nil {
+		name = i.Name
 	}
-	return fmt.Sprintf(
+	by := Decider{Reason: fmt.Sprintf(
 		"the route for all traffic leads into the tunnel %s, and packets come by %s",
-		i.Name,
-		w.reply.arrived,
+		name, w.reply.arrived,
+	)}
+	f.doubts = w.doubt(
+		f.doubts, Decider{Reason: "whether that tunnel leads back to the client isn't known"}, 0,
 	)
+	w.step(&f, nil, "lost: "+by.Reason, Yes)
+	w.finish(f, Dropped, by)
+	if n := len(w.ended); n > 0 {
+		w.ended[n-1].likely = true
+	}
 }
 
 // takesAll reports whether a route leads all traffic into a tunnel: an interface of such a kind, or
@@ -383,7 +396,7 @@ func (h *Host) takesAll(r *Route, i *Interface) bool {
 	if r.Dest.Bits() > fullTunnel {
 		return false
 	}
-	return i.tunnel() || r.Table != tableMain &&
+	return i.Tunnel() || r.Table != tableMain &&
 		slices.ContainsFunc(h.Rules, func(rule RoutingRule) bool {
 			return rule.Action == RuleTable && rule.Table == tableMain &&
 				rule.SuppressPrefixLength == 0 &&

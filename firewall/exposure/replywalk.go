@@ -50,7 +50,12 @@ func (w *walk) sendReply(f flow) {
 	if lost == Maybe {
 		f.doubts = w.doubt(f.doubts, by, 0)
 	}
-	if lost != Yes && pick != 1 {
+	if lost == Yes || pick == 1 {
+		return
+	}
+	if f.packet.tunnelled {
+		w.lostInTunnel(f)
+	} else {
 		w.finish(f, Forwarded, Decider{})
 	}
 }

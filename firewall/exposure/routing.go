@@ -159,6 +159,9 @@ func (w *walk) forwards(g found) []routed {
 	var ways []routed
 	for _, n := range g.route.NextHops {
 		if !n.Dead && !slices.ContainsFunc(ways, func(r routed) bool { return r.out == n.Index }) {
+			if why := w.e.host.cutOff(n.Index); why != "" {
+				ways = append(ways, routed{kind: toNowhere, reason: why, doubtful: true})
+			}
 			ways = append(
 				ways,
 				routed{
@@ -174,6 +177,15 @@ func (w *walk) forwards(g found) []routed {
 		ways = append(ways, refuse)
 	}
 	return ways
+}
+
+// cutOff says that an interface sends nothing now, as it has no carrier; "" if it does. That is
+// often so for a while only, so an answer counts both ways.
+func (h *Host) cutOff(index int) string {
+	if i := h.ByIndex(index); i != nil && i.NoCarrier {
+		return i.Name + " has no carrier now: it sends nothing while that is so"
+	}
+	return ""
 }
 
 func triFromBool(b bool) Tri {
@@ -259,9 +271,9 @@ func (w *walk) validate(f flow, r routed, local, forward *[]flow) {
 func (w *walk) checkSource(f flow, r routed) []flow {
 	var through []flow
 	rest := f
-	for _, c := range w.sourceChecks(f.packet, r) {
+	for _, c := range slices.Concat(w.sourceChecks(f.packet, r), w.hairpin(f.packet, r)) {
 		part := f
-		part.sources = f.sources.Intersect(c.addrs)
+		part.sources = rest.sources.Intersect(c.addrs)
 		if part.sources.Empty() {
 			continue
 		}

@@ -51,6 +51,19 @@ func TestRouting(t *testing.T) {
 			},
 		}
 	}
+	hairpin := tcp80
+	hairpin.Interface = "eth1"
+	bridged := func(h *Host) {
+		h.BridgeCallIPTables, h.Interfaces[2].Kind = true, "bridge"
+		h.Interfaces = append(h.Interfaces, Interface{Name: "port", Index: 9, Master: 3})
+	}
+	toItself := func(b builder) {
+		b.base(FamilyIPv4, "n", "p", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100}).
+			does(NAT{
+				Kind: NATDestination, Family: FamilyIPv4,
+				Addr: &Operand{Xor: Address(netip.MustParseAddr("172.17.0.2"))},
+			})
+	}
 	for name, c := range map[string]struct {
 		q    Question
 		host func(h *Host)
@@ -75,6 +88,18 @@ func TestRouting(t *testing.T) {
 		"a mark not known": {q: container, host: func(h *Host) { rules(h, 1); route(h, "172.17.0.0/24", 2, 7) }, rs: func(b builder) {
 			b.base(FamilyIPv4, "m", "p", Base{Hook: HookPrerouting, Priority: -150}).does(limit, markSet(1))
 		}, want: map[string]string{"8.8.8.8": "forwarded eth0, forwarded eth1"}},
+		"no carrier": {
+			q: container, host: func(h *Host) { h.Interfaces[2].NoCarrier = true },
+			want: map[string]string{"8.8.8.8": "maybe"},
+		},
+		"back to its sender": {q: hairpin, host: bridged, rs: toItself,
+			want: map[string]string{"172.17.0.2": "dropped", "172.17.0.3": "forwarded eth1"}},
+		"back to its sender, in hairpin mode": {q: hairpin, rs: toItself,
+			host: func(h *Host) { bridged(h); h.Interfaces[3].Hairpin = true },
+			want: map[string]string{"172.17.0.2": "forwarded eth1"}},
+		"back to its sender, routed": {q: hairpin, rs: toItself,
+			host: func(h *Host) { bridged(h); h.BridgeCallIPTables = false },
+			want: map[string]string{"172.17.0.2": "forwarded eth1"}},
 		"a dead route": {q: container, host: func(h *Host) { h.Routes[6].NextHops = []NextHop{{Index: 3, Dead: true}} }, want: map[string]string{"8.8.8.8": "forwarded eth0"}},
 	} {
 		h, b := smallHost(true), build()
@@ -110,7 +135,7 @@ func fates(a Answer, source netip.Addr) string {
 		}
 	}
 	switch {
-	case got["delivered"] && got["dropped"]:
+	case (got["delivered"] || got["forwarded eth1"]) && got["dropped"]:
 		return "maybe"
 	case got["forwarded eth0"] && got["forwarded eth1"]:
 		return "forwarded eth0, forwarded eth1"

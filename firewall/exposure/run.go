@@ -194,7 +194,11 @@ func (w *walk) runRule(c *chain, r *rule, f flow, next []flow, back *[]flow) []f
 func makesNoDifference(r *rule, at int, before *packet, branches []branch) bool {
 	for _, s := range r.Statements[at:] {
 		switch s := s.(type) {
-		case Match, NoEffect, SetUpdate:
+		case Match, SetUpdate:
+		case NoEffect:
+			if s.Header {
+				return false
+			}
 		case Unknown:
 			if s.Effect {
 				return false

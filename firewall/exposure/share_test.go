@@ -34,7 +34,7 @@ func TestSharedStatements(t *testing.T) {
 			},
 		)
 		a := s.Statements([]Statement{c.make(), accept})[0].(Match)
-		b := s.Statements([]Statement{NoEffect{"counter"}, c.make(), drop})[1].(Match)
+		b := s.Statements([]Statement{NoEffect{Text: "counter"}, c.make(), drop})[1].(Match)
 		if (a.In == b.In) != c.shared {
 			t.Errorf("%s: shared: %v", name, a.In == b.In)
 		}

@@ -230,7 +230,12 @@ const (
 
 // NoEffect is a statement that changes nothing about where the packet goes: counter, log, comment,
 // dup, nftrace, flow add, priority, TCPMSS, TEE, a conntrack helper. Kept for explaining.
-type NoEffect struct{ Text string }
+type NoEffect struct {
+	Text string
+	// Header: it may write to the IP header, where the packet's way doesn't depend on it. Behind a
+	// chain that does so, the kernel may route an answer again: see TypeRoute.
+	Header bool
+}
 
 // Unknown is a statement whose meaning isn't known, or depends on what can't be known. Text is its
 // text in the rule.
@@ -250,6 +255,9 @@ type Unknown struct {
 	// have: an IPv6 routing header. A rule that drops such packets stops no source: see
 	// avoidableMatch.
 	Optional bool
+	// NotStatus are bits of FieldCTStatus: the statement holds unless the packet has a connection
+	// with one of them. 0: it isn't such a statement.
+	NotStatus uint64
 }
 
 // Only is a match for packets of one IP version.

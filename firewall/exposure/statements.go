@@ -34,14 +34,34 @@ func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
 	case SetUpdate:
 		return w.update(c, r, s, f)
 	case NoEffect:
-		return []branch{{flow: f}}
+		return []branch{{flow: w.touched(s, f)}}
 	case Unknown:
 		if s.Effect {
 			return w.anyEffect(c, r, f, s.Text)
 		}
+		if s.NotStatus != 0 {
+			return w.notStatus(c, r, s, f)
+		}
 		return w.mayHoldRate(c, r, f, s.Text, s.Rate)
 	}
 	return w.anyEffect(c, r, f, "a statement of an unknown kind")
+}
+
+// notStatus holds for packets without a connection, and those whose connection has none of the bits.
+func (w *walk) notStatus(c *chain, r *rule, s Unknown, f flow) []branch {
+	bits := f.packet.status
+	switch w.noConnection(f.packet) {
+	case Yes:
+		return []branch{{flow: f}}
+	case No:
+		switch in := bits.Value.And(bits.Known).And(Number(s.NotStatus)); {
+		case !in.IsZero():
+			return []branch{{flow: f, do: toNextRule}}
+		case Number(s.NotStatus).AndNot(bits.Known).IsZero():
+			return []branch{{flow: f}}
+		}
+	}
+	return w.mayHold(c, r, f, s.Text)
 }
 
 // mayHold is a condition that may hold or not.

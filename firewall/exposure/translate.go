@@ -265,6 +265,12 @@ func (w *walk) proxy(c *chain, r *rule, s TProxy, f flow) []branch {
 	if s.Addr != nil && s.Addr.Field == FieldMap || s.Port != nil && s.Port.Field == FieldMap {
 		to = endpoint{Full(addressWidth(w.q.Family)), Full(16)}
 	}
+	if w.nobodyAt(to) {
+		if s.OrDrop {
+			return []branch{{flow: f, do: toDrop, by: "tproxy: no socket"}}
+		}
+		return []branch{{flow: f, do: toNextRule}}
+	}
 	branches := w.mayHold(
 		c, r, f, "whether a transparent proxy listens at "+targetText(addressWidth(w.q.Family), to),
 	)
@@ -275,4 +281,17 @@ func (w *walk) proxy(c *chain, r *rule, s TProxy, f flow) []branch {
 		branches[1].do, branches[1].by = toDrop, "tproxy: no socket"
 	}
 	return branches
+}
+
+// nobodyAt reports whether certainly no socket listens at an endpoint.
+func (w *walk) nobodyAt(to endpoint) bool {
+	if w.e.host == nil || w.e.host.NobodyAt == nil || w.in == nil || !to.known() {
+		return false
+	}
+	port, _ := to.port.From.Uint64()
+	at := netip.AddrPortFrom(to.addr.From.IPv6(), uint16(port))
+	if w.isFour() {
+		at = netip.AddrPortFrom(to.addr.From.IPv4(), uint16(port))
+	}
+	return w.e.host.NobodyAt(w.q.Protocol, at, w.in.Name)
 }

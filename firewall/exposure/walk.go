@@ -95,6 +95,7 @@ func (w *walk) assume() {
 // run carries the sources through all hooks.
 func (w *walk) run() {
 	flows := []flow{{sources: w.q.Universe(), packet: newPacket(w.q)}}
+	flows = w.arpRules(flows)
 	flows = w.atHook(HookIngress, w.bridgeChains(flows))
 	flows = w.atHook(HookPrerouting, flows)
 	local, forward := w.route(flows)
@@ -204,10 +205,14 @@ func (w *walk) runGroup(g group, flows []flow) []flow {
 		return w.runUnits(g.orders[0], flows)
 	}
 	if len(g.orders) == 0 {
-		return w.anyEffectAt(
+		flows = w.anyEffectAt(
 			flows,
 			Decider{Reason: "the order of many chains of one priority isn't known"},
 		)
+		if w.reply != nil && w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark {
+			flows = w.routeReply(flows)
+		}
+		return flows
 	}
 	pick := w.pick(len(g.orders))
 	undone := w.reply != nil && w.reply.undone
@@ -243,6 +248,8 @@ func (w *walk) runUnits(units []unit, flows []flow) []flow {
 			flows = w.replyNAT(u.chains, flows)
 		} else if u.nat {
 			flows = w.runNAT(u.chains, flows)
+		} else if w.mayReroute(u.chains[0]) {
+			flows = w.rerouting(u.chains[0], flows)
 		} else {
 			flows = w.onDevice(u.chains[0], flows)
 		}

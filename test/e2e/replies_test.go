@@ -62,6 +62,24 @@ func TestExplainFollowsTheAnswer(t *testing.T) {
 		"a table for the answers of a port": {commands: []string{"route add blackhole default table 77", "rule add ipproto tcp sport 80 table 77"},
 			lost: "blackhole default in table 77"},
 		"a table for the answers of other ports": {commands: []string{"route add blackhole default table 77", "rule add ipproto tcp sport 81-90 table 77"}},
+		"a tunnel, and answers keep the connection's mark": {
+			rules: "table ip f { chain p { type filter hook prerouting priority mangle; iif eth0 ct state new ct mark set 51820; }; " +
+				"chain o { type route hook output priority mangle; ct mark 51820 meta mark set ct mark; }; }",
+			commands: []string{"tuntap add wg0 mode tun", "addr add 10.64.0.2/32 dev wg0", "link set wg0 up",
+				"route add default dev wg0 table 51820", "rule add not fwmark 51820 table 51820", "rule add table main suppress_prefixlength 0"}},
+		"a tunnel, and the table mangle marks": {
+			rules: "*mangle\n:OUTPUT ACCEPT\n-A OUTPUT -p tcp -m tcp --sport 80 -j MARK --set-mark 51820\nCOMMIT\n",
+			commands: []string{"tuntap add wg0 mode tun", "addr add 10.64.0.2/32 dev wg0", "link set wg0 up",
+				"route add default dev wg0 table 51820", "rule add not fwmark 51820 table 51820", "rule add table main suppress_prefixlength 0"}},
+		"a tunnel for IPv6, and a chain of type route marks": {six: true,
+			rules: "table ip6 f { chain o { type route hook output priority mangle; tcp sport 80 meta mark set 51820; }; }",
+			commands: []string{"tuntap add wg0 mode tun", "link set wg0 up", "-6 route add default dev wg0 table 51820",
+				"-6 rule add not fwmark 51820 table 51820", "-6 rule add table main suppress_prefixlength 0"}},
+		"a tunnel, and a filter chain marks beside one of type route": {
+			rules: "table ip f { chain o { type route hook output priority mangle; ip daddr 8.8.8.8 meta mark set 9; }; " +
+				"chain f { type filter hook output priority mangle; tcp sport 80 meta mark set 9; }; }",
+			commands: []string{"tuntap add wg0 mode tun", "link set wg0 up", "route add default dev wg0 table 99",
+				"rule add fwmark 9 table 99"}},
 		"a tunnel by device routes": {commands: []string{"tuntap add tun9 mode tun", "addr add 10.64.0.2/32 dev tun9", "link set tun9 up",
 			"route add 0.0.0.0/1 dev tun9", "route add 128.0.0.0/1 dev tun9"}, lost: "tunnel tun9"},
 		"a tunnel with a way for answers": {commands: []string{"tuntap add wg0 mode tun", "addr add 10.64.0.2/32 dev wg0", "link set wg0 up",

@@ -56,6 +56,7 @@ const expiringSoon = 7 * 24 * time.Hour
 
 // Run audits a host.
 func Run(ctx context.Context, in Input) (Report, error) {
+	in.Host = in.hostWithSockets()
 	a := &auditor{
 		Input:     in,
 		evaluator: exposure.NewEvaluator(in.Rules, in.Host),

@@ -19,6 +19,7 @@ type end struct {
 	listener *exposure.Listener
 	summary  string
 	local    bool          // the packet comes from the host itself
+	unknown  bool          // on another machine or in a namespace that isn't known
 	step     exposure.Step // what the host's rules don't show, if there is something
 }
 
@@ -96,6 +97,10 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		e.boundTo(inside, p, at, " in "+a.namespaces.at(at.Addr()).name)
 	case p.Protocol.HasPorts() && e.listener == nil && known:
 		e.withoutListener(a, p, at, elsewhere)
+	case lost == exposure.Yes && strings.HasPrefix(t.Replies.LostBy.Reason, exposure.LaterDropped):
+		e.reason, e.summary = ReplyLost, fmt.Sprintf(
+			"the first packet of %s gets to %s, %s, and no other: %s; %s",
+			p.From, e.to, by, Words(t.Replies.LostBy), remedy(t.Replies.LostBy))
 	case lost == exposure.Yes:
 		e.reason, e.summary = ReplyLost, fmt.Sprintf(
 			"packets of %s get to %s, %s, and the answers are lost: %s; %s",
@@ -110,6 +115,7 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 			someOf(on),
 		)
 	default:
+		e.unknown = elsewhere && e.listener == nil && p.Protocol.HasPorts()
 		e.reason, e.summary = Connects, e.reached(p, by, elsewhere)
 		if out := t.Replies.Interface; out != "" && out != p.Interface {
 			e.summary += fmt.Sprintf(
@@ -309,6 +315,8 @@ func remedy(d exposure.Decision) string {
 		}
 	}
 	switch {
+	case strings.Contains(d.Reason, exposure.LaterDropped):
+		return "let established connections in (ct state established accept)"
 	case d.Chain != "":
 		return "let established connections out before that (ct state established accept)"
 	case strings.HasPrefix(d.Reason, "rp_filter"):
@@ -346,7 +354,7 @@ func (x *Explanation) combine(ends []end, p Packet, port string) {
 	if len(ends) == 1 {
 		return
 	}
-	var bad, all []string
+	var bad, all, unknown []string
 	for _, e := range ends {
 		name := e.target.Address
 		if name == "" {
@@ -356,6 +364,9 @@ func (x *Explanation) combine(ends []end, p Packet, port string) {
 		if e.reason != Connects {
 			bad = append(bad, fmt.Sprintf("%s: %s", name, e.reason))
 		}
+		if e.unknown {
+			unknown = append(unknown, name)
+		}
 	}
 	goes := fmt.Sprintf(
 		"%s gets to %s, which goes to one of %d targets (%s)",
@@ -364,8 +375,15 @@ func (x *Explanation) combine(ends []end, p Packet, port string) {
 		len(all),
 		shortList(all),
 	)
-	if len(bad) == 0 {
+	switch {
+	case len(bad) == 0 && len(unknown) == 0:
 		x.Summary = goes + ", and each of them takes it, as far as this host can see"
+		return
+	case len(bad) == 0:
+		x.Summary = fmt.Sprintf(
+			"%s; on another machine or in a namespace that isn't known: %s; if it can't connect, look there",
+			goes, shortList(unknown),
+		)
 		return
 	}
 	x.Summary = fmt.Sprintf(

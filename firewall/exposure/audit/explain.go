@@ -49,6 +49,7 @@ const (
 // Explain follows a packet that Locate has completed. It returns an error for a packet that makes
 // no question.
 func Explain(in Input, p Packet) (Explanation, error) {
+	in.Host = in.hostWithSockets()
 	family := address.IPv4
 	if p.From.Is6() {
 		family = address.IPv6
@@ -77,11 +78,40 @@ func Explain(in Input, p Packet) (Explanation, error) {
 	}
 	x.Explanation = path
 	x.Assumed = append(x.Assumed, p.Guesses...)
+	x.loseLater(in, p)
 	x.conclude(in, p)
 	x.mentionNeighbours(in, p)
 	x.CutTargets()
 	x.Connects = x.Reason == Connects
 	return x, nil
+}
+
+// loseLater looks whether later packets of the connection get through.
+func (x *Explanation) loseLater(in Input, p Packet) {
+	on := in.Host.Interface(p.Interface)
+	if !needsAnswer(p.Protocol) || on != nil && on.Loopback {
+		return
+	}
+	e := exposure.NewEvaluator(in.Rules, in.Host)
+	answer, err := e.Evaluate(exposure.Question{
+		Family: familyOf(p.From), Protocol: p.Protocol, Interface: p.Interface,
+		Destination: p.Destination, Port: p.Port,
+		Sources: exposure.NewRanges(exposure.One(exposure.Address(p.From))),
+	})
+	if err != nil {
+		return
+	}
+	e.LoseLater(&answer, nil)
+	for _, l := range answer.Targets(p.From) {
+		for i := range x.Targets {
+			t := &x.Targets[i]
+			later := l.Replies.Lost == exposure.Yes &&
+				strings.HasPrefix(l.Replies.LostBy.Reason, exposure.LaterDropped)
+			if t.Address == l.Address && t.Replies.Lost == exposure.No && later {
+				t.Replies = l.Replies
+			}
+		}
+	}
 }
 
 // conclude finds the listeners and decides the outcome.

@@ -57,6 +57,10 @@ func (a *auditor) judge(
 	}
 	name := x.name()
 	tooMany := r.possible.minus(allowed)
+	reachable := "is reachable"
+	if tooMany.minus(r.certain).minus(r.unanswered).equal(tooMany) {
+		reachable = "may be reachable"
+	}
 	var past sources
 	if believed != nil {
 		past = tooMany.minus(believed.possible)
@@ -80,7 +84,7 @@ func (a *auditor) judge(
 			WiderThanPolicy,
 			written(tooMany),
 			fmt.Sprintf(
-				"%s is reachable from sources that the policy does not allow%s", name, unheard,
+				"%s %s from sources that the policy does not allow%s", name, reachable, unheard,
 			),
 		)
 	default:
@@ -88,7 +92,9 @@ func (a *auditor) judge(
 			&x,
 			Undeclared,
 			written(tooMany),
-			fmt.Sprintf("%s is reachable, and no service of the policy lists it%s", name, unheard),
+			fmt.Sprintf(
+				"%s %s, and no service of the policy lists it%s", name, reachable, unheard,
+			),
 		)
 	}
 	// dockerd listens on the ports that it publishes, but packets from outside go to the container,

@@ -256,6 +256,11 @@ func (a *auditor) followInto(
 	protocol firewall.Protocol,
 ) (out []exposure.Piece) {
 	inside := a.namespaces.inside(at, protocol, p.Target)
+	defer func() {
+		if why := a.detour(at, p.Out, p.Target.Addr()); why != "" {
+			out = mayNotArrive(out, p, exposure.Decider{Reason: why})
+		}
+	}()
 	if p.Rewritten != exposure.Yes {
 		for _, i := range inside {
 			if s := p.Sources.Intersect(i.Sources); !s.Empty() {

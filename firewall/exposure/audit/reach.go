@@ -101,6 +101,9 @@ func (a *auditor) evaluate(e *exposure.Evaluator, q exposure.Question) (exposure
 		return answer, err
 	}
 	answer = answer.WithinRates()
+	if needsAnswer(q.Protocol) {
+		e.LoseLater(&answer, a.budget)
+	}
 	if e != a.untranslated {
 		a.follow(&answer)
 	}

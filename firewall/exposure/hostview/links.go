@@ -17,19 +17,36 @@ func link(h *exposure.Host, m netlink.Message) (i exposure.Interface, ok bool, e
 		return i, false, err
 	}
 	i = exposure.Interface{
-		Index:    int(int32(netlink.Native(m.Header[4:8]))),
-		Name:     a.String(unix.IFLA_IFNAME),
-		Up:       flags&unix.IFF_UP != 0,
-		Loopback: flags&unix.IFF_LOOPBACK != 0,
-		Ethernet: netlink.Native(m.Header[2:4]) == unix.ARPHRD_ETHER,
-		Master:   int(netlink.Native(a.Bytes(unix.IFLA_MASTER))),
-		Group:    uint32(netlink.Native(a.Bytes(unix.IFLA_GROUP))),
+		Index: int(int32(netlink.Native(m.Header[4:8]))),
+		Name:  a.String(unix.IFLA_IFNAME),
+		Up:    flags&unix.IFF_UP != 0,
+		// IFF_LOWER_UP is the kernel's netif_carrier_ok.
+		NoCarrier: flags&unix.IFF_UP != 0 && flags&unix.IFF_LOWER_UP == 0,
+		Loopback:  flags&unix.IFF_LOOPBACK != 0,
+		Ethernet:  netlink.Native(m.Header[2:4]) == unix.ARPHRD_ETHER,
+		Master:    int(netlink.Native(a.Bytes(unix.IFLA_MASTER))),
+		Group:     uint32(netlink.Native(a.Bytes(unix.IFLA_GROUP))),
+		Link:      int(netlink.Native(a.Bytes(unix.IFLA_LINK))),
+	}
+	// Attributes has no room for its number.
+	if err := netlink.Each(m.Attributes, func(kind uint16, _ []byte) error {
+		i.LinkElsewhere = i.LinkElsewhere || kind == unix.IFLA_LINK_NETNSID
+		return nil
+	}); err != nil {
+		return i, false, err
 	}
 	info, err := netlink.Parse(a.Bytes(unix.IFLA_LINKINFO))
 	if err != nil {
 		return i, false, err
 	}
 	i.Kind = info.String(unix.IFLA_INFO_KIND)
+	if info.String(unix.IFLA_INFO_SLAVE_KIND) == "bridge" {
+		port, err := netlink.Parse(info.Bytes(unix.IFLA_INFO_SLAVE_DATA))
+		if err != nil {
+			return i, false, err
+		}
+		i.Hairpin = netlink.Native(port.Bytes(unix.IFLA_BRPORT_MODE)) != 0
+	}
 	err = netlink.Each(info.Bytes(unix.IFLA_INFO_DATA), func(kind uint16, data []byte) error {
 		switch n := netlink.Native(data); {
 		case i.Kind == "vrf" && kind == vrfTable:

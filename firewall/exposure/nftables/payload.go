@@ -145,7 +145,10 @@ func (t *translator) payloadSet(source kernel.Register, base exposure.RawBase, o
 		case p.whole.n == p.n && (p.whole.field == exposure.FieldDest4 || p.whole.field == exposure.FieldDest6 || p.whole.field == exposure.FieldDport):
 			t.add(exposure.Assign{To: p.whole.field, Value: value})
 		case t.idle(base, p, value):
-			t.noEffect(fmt.Sprintf("payload set @%s,%d,%d", baseName(base), 8*p.at, 8*p.n))
+			t.add(exposure.NoEffect{
+				Text:   fmt.Sprintf("payload set @%s,%d,%d", baseName(base), 8*p.at, 8*p.n),
+				Header: base == exposure.RawNetwork,
+			})
 		default:
 			raw := exposure.Raw{Base: base, Offset: 8 * p.at, Bits: 8 * p.n}
 			t.add(exposure.Assign{To: exposure.FieldRaw, Raw: raw, Value: value})

@@ -216,7 +216,7 @@ COMMIT
 -A KUBE-SEP-2222 -p tcp -m comment --comment "default/web" -m tcp -j DNAT --to-destination 10.244.2.5:8080
 COMMIT
 `, unknowns: []string{`recent check "KUBE-SEP-1111" seconds 10800`, `xt match "statistic" revision 0`,
-		"ct status dnat where there is a connection"}},
+		"ct status no dnat, or no connection"}},
 	{name: "kube-proxy, nft", program: "nft", script: `
 table ip kube-proxy {
 	comment "rules for kube-proxy"

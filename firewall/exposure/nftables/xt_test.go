@@ -317,14 +317,18 @@ var xtRows = []struct {
 	{
 		"filter INPUT",
 		"-m conntrack ! --ctstate DNAT",
-		stmts{maybe("ct status dnat where there is a connection")},
+		stmts{exposure.Unknown{
+			Text: "ct status no dnat, or no connection", NotStatus: 32,
+		}},
 	},
 	{
 		"filter INPUT",
 		"-m conntrack ! --ctstate RELATED,ESTABLISHED,SNAT",
 		stmts{
 			exposure.In(bits(exposure.FieldCTState, 6), one(0)),
-			maybe("ct status snat where there is a connection"),
+			exposure.Unknown{
+				Text: "ct status no snat, or no connection", NotStatus: 16,
+			},
 		},
 	},
 	{
@@ -596,7 +600,7 @@ var xtRows = []struct {
 			exposure.NoEffect{Text: "tcpmss"},
 		},
 	},
-	{"mangle PREROUTING", "-j DSCP --set-dscp 10", stmts{exposure.NoEffect{Text: "dscp"}}},
+	{"mangle PREROUTING", "-j DSCP --set-dscp 10", stmts{exposure.NoEffect{Text: "dscp", Header: true}}},
 	{
 		"mangle PREROUTING",
 		"-j HMARK --hmark-tuple src --hmark-mod 2 --hmark-rnd 1",

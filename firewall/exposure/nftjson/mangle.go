@@ -23,7 +23,7 @@ func (r *ruleReader) mangle(s any, args map[string]any) {
 		}
 	case exposure.FieldRaw:
 		if harmless(key) {
-			r.add(exposure.NoEffect{Text: text(s)})
+			r.add(exposure.NoEffect{Text: text(s), Header: key["payload"] != nil})
 			return
 		}
 		r.add(
@@ -32,7 +32,7 @@ func (r *ruleReader) mangle(s any, args map[string]any) {
 		return
 	}
 	if harmless(key) {
-		r.add(exposure.NoEffect{Text: text(s)})
+		r.add(exposure.NoEffect{Text: text(s), Header: key["payload"] != nil})
 		return
 	}
 	r.add(exposure.Unknown{Text: text(s), Effect: true})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
+	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
 // xt translates an extension of iptables-nft: {"xt": {"type": "match", "name": "recent"}}. nft
@@ -97,7 +98,7 @@ func (r *ruleReader) xtTarget(s any, name string) exposure.Statement {
 		}
 	}
 	if xtables.NoEffect(name) {
-		return exposure.NoEffect{Text: text(s)}
+		return exposure.NoEffect{Text: text(s), Header: xtmatch.WritesHeader(name)}
 	}
 	return exposure.Unknown{Text: r.withoutOptions(s), Effect: true}
 }

@@ -71,6 +71,11 @@ func readSave(
 		return src.at(err)
 	}
 	for _, t := range s.tables {
+		if src.file != "" { // what the kernel holds has none
+			if err := checkLoops(t); err != nil {
+				return src.at(err)
+			}
+		}
 		rs.AddTable(t)
 	}
 	rs.Missing = append(rs.Missing, s.missing...)

@@ -63,7 +63,7 @@ func (x *translator) target(e *iptsave.Extension) []exposure.Statement {
 		return one(assignUnknown(exposure.FieldMark, e.String()))
 	}
 	if noEffect[e.Name] {
-		return one(exposure.NoEffect{Text: withoutJump(e)})
+		return one(exposure.NoEffect{Text: withoutJump(e), Header: xtmatch.WritesHeader(e.Name)})
 	}
 	return effect(*e)
 }

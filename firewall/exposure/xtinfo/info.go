@@ -105,7 +105,9 @@ func Match(c Context, i Info) (statements []exposure.Statement, comment string) 
 // Target translates a target.
 func Target(c Context, i Info) []exposure.Statement {
 	if text, ok := harmless[i.Name]; ok {
-		return []exposure.Statement{exposure.NoEffect{Text: text + prefixText(i)}}
+		return []exposure.Statement{exposure.NoEffect{
+			Text: text + prefixText(i), Header: xtmatch.WritesHeader(i.Name),
+		}}
 	}
 	if l, ok := targets[key{i.Name, i.Revision}]; ok && len(i.Data) >= l.size {
 		if s := l.decode(c, i.Data); s != nil {

@@ -78,7 +78,8 @@ func (s State) statements() []exposure.Statement {
 		// For a packet without a connection the kernel tests only the state. In the model its
 		// status is absent, so a test of it never holds.
 		unknown := exposure.Unknown{
-			Text: "ct status " + statusWords(status) + " where there is a connection",
+			Text:      "ct status no " + statusWords(status) + ", or no connection",
+			NotStatus: status,
 		}
 		if state == 0 {
 			return []exposure.Statement{unknown}
