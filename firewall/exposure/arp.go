@@ -12,7 +12,8 @@ import (
 // arpRules accounts for the rules of ARP at interfaces that use it.
 func (w *walk) arpRules(flows []flow) []flow {
 	by := w.e.arp
-	if w.q.Family != address.IPv4 || by.Chain == nil || w.in != nil && (w.in.Loopback || w.in.Tunnel()) {
+	if w.q.Family != address.IPv4 || by.Chain == nil ||
+		w.in != nil && (w.in.Loopback || w.in.Tunnel()) {
 		return flows
 	}
 	var out []flow

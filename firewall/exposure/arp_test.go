@@ -32,7 +32,12 @@ func TestARPRules(t *testing.T) {
 			for _, six := range []bool{false, true} {
 				q := tcp80
 				if six {
-					q = Question{Family: address.IPv6, Protocol: q.Protocol, Port: 80, Interface: "eth0"}
+					q = Question{
+						Family:    address.IPv6,
+						Protocol:  q.Protocol,
+						Port:      80,
+						Interface: "eth0",
+					}
 				}
 				a, err := Evaluate(b.rs, host, q)
 				if err != nil {

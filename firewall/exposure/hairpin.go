@@ -19,7 +19,8 @@ func (h *Host) bridgeCalls(f address.Family) bool {
 // net/bridge/br_netfilter_hooks.c), and a port in the usual mode takes nothing that it sent itself.
 func (w *walk) hairpin(p *packet, r routed) []sourceCheck {
 	if w.in == nil || w.in.Kind != "bridge" || r.kind != toWire || r.out != w.in.Index || !p.moved ||
-		!w.e.host.bridgeCalls(w.q.Family) || p.headerSource != sourceOwn {
+		!w.e.host.bridgeCalls(w.q.Family) ||
+		p.headerSource != sourceOwn {
 		return nil
 	}
 	target, known := view{within: p.now.addr}.single()

@@ -213,7 +213,8 @@ func (h *Host) Forwards(i *Interface, f address.Family) bool {
 }
 
 // Gateways are the next hops of the routes that may lead to an address by an interface: the most
-// specific ones of each table. A route without a gateway has the zero Addr. If the interface isn't known, all count.
+// specific ones of each table. A route without a gateway has the zero Addr. If the interface isn't
+// known, all count.
 func (h *Host) Gateways(out string, to netip.Addr) (gateways []netip.Addr) {
 	type best struct {
 		bits int

@@ -93,7 +93,10 @@ func blackholeMark1(h *Host) {
 
 // fullTunnelByMark has a tunnel for all traffic but the tunnel's own, as wg-quick makes it.
 func fullTunnelByMark(h *Host) {
-	h.Interfaces = append(h.Interfaces, Interface{Name: "wg0", Index: 4, Up: true, Kind: "wireguard"})
+	h.Interfaces = append(
+		h.Interfaces,
+		Interface{Name: "wg0", Index: 4, Up: true, Kind: "wireguard"},
+	)
 	h.Routes = append(h.Routes, Route{
 		Table: 51820, Type: RouteUnicast, Dest: netip.MustParsePrefix("0.0.0.0/0"),
 		NextHops: []NextHop{{Index: 4}},

@@ -173,7 +173,8 @@ func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 	}
 	for _, y := range order {
 		out = append(
-			out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful, y.tunnelled},
+			out,
+			replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful, y.tunnelled},
 		)
 	}
 	return out

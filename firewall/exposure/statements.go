@@ -47,7 +47,8 @@ func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
 	return w.anyEffect(c, r, f, "a statement of an unknown kind")
 }
 
-// notStatus holds for packets without a connection, and those whose connection has none of the bits.
+// notStatus holds for packets without a connection, and those whose connection has none of the
+// bits.
 func (w *walk) notStatus(c *chain, r *rule, s Unknown, f flow) []branch {
 	bits := f.packet.status
 	switch w.noConnection(f.packet) {

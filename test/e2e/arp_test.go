@@ -19,13 +19,21 @@ func TestExplainNamesRulesOfARP(t *testing.T) {
 	w.Router.Run("ip", "neigh", "flush", "all")
 	i := install(t, w, "version: 1\nservices: []\n")
 	at := w.Host.At(80, false)
-	x := i.explain("--from", w.Internet.Addr4().String(), "--to", at.Addr().String(), "--port", "80")
+	x := i.explain(
+		"--from",
+		w.Internet.Addr4().String(),
+		"--to",
+		at.Addr().String(),
+		"--port",
+		"80",
+	)
 	if w.Internet.Connect(at) == lab.Open || x.Reason != audit.Unclear ||
 		!strings.Contains(x.Summary, "ARP") {
 		t.Errorf("%s: %s", x.Reason, x.Summary)
 	}
 	for _, row := range i.audit().Exposures {
-		if row.Port == 80 && row.Interface == "eth0" && slices.Contains(row.Addresses, at.Addr().String()) &&
+		if row.Port == 80 && row.Interface == "eth0" &&
+			slices.Contains(row.Addresses, at.Addr().String()) &&
 			row.Reachable.Certain.Contains(w.Internet.Addr4()) {
 			t.Errorf("certain for %v", row.Reachable.Certain)
 		}

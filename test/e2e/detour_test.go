@@ -49,7 +49,10 @@ func TestPacketsThatMissTheContainer(t *testing.T) {
 			server, dials, iface := w.Container, w.Internet, "eth0"
 			if c.beyond {
 				server, dials, iface = w.Internet, w.Office, "eth1"
-				to = [2]netip.Addr{netip.MustParseAddr("10.99.0.7"), netip.MustParseAddr("fd00:99::7")}
+				to = [2]netip.Addr{
+					netip.MustParseAddr("10.99.0.7"),
+					netip.MustParseAddr("fd00:99::7"),
+				}
 			}
 			for _, at := range to {
 				server.AddAddress("eth0", netip.PrefixFrom(at, at.BitLen()))
@@ -68,8 +71,16 @@ func TestPacketsThatMissTheContainer(t *testing.T) {
 			for _, six := range []bool{false, true} {
 				at := w.Host.At(8080, six)
 				client := dials.Addr(six)
-				x := i.explain("--from", client.String(), "--to", at.Addr().String(), "--port", "8080",
-					"--interface", iface)
+				x := i.explain(
+					"--from",
+					client.String(),
+					"--to",
+					at.Addr().String(),
+					"--port",
+					"8080",
+					"--interface",
+					iface,
+				)
 				open := dials.Connect(at) == lab.Open
 				if x.Reason == audit.Connects && !open || x.Connects != (c.says == "") ||
 					!strings.Contains(x.Summary, c.says) {

@@ -68,7 +68,10 @@ func (a *auditor) unplugged(at *namespace, out string, target netip.Addr) string
 // mayNotArrive adds to the ways in a namespace that its packets may not get there.
 func mayNotArrive(ways []exposure.Piece, p exposure.Piece, by exposure.Decider) []exposure.Piece {
 	for i := range ways {
-		ways[i].Unknowns = append(ways[i].Unknowns[:len(ways[i].Unknowns):len(ways[i].Unknowns)], by)
+		ways[i].Unknowns = append(
+			ways[i].Unknowns[:len(ways[i].Unknowns):len(ways[i].Unknowns)],
+			by,
+		)
 	}
 	p.Outcome, p.DecidedBy, p.Reply = exposure.Dropped, by, nil
 	p.Unknowns = append(p.Unknowns[:len(p.Unknowns):len(p.Unknowns)], by)

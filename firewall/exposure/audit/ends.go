@@ -382,7 +382,8 @@ func (x *Explanation) combine(ends []end, p Packet, port string) {
 	case len(bad) == 0:
 		x.Summary = fmt.Sprintf(
 			"%s; on another machine or in a namespace that isn't known: %s; if it can't connect, look there",
-			goes, shortList(unknown),
+			goes,
+			shortList(unknown),
 		)
 		return
 	}

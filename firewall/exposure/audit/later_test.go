@@ -63,7 +63,10 @@ func TestFindingsSayMay(t *testing.T) {
 		" -m limit --limit 5/sec -j ACCEPT\nCOMMIT\n": "may be reachable, and no service",
 	} {
 		r := audited(t, Input{
-			Rules: fromFile(t, save+rule), Host: world(), Sockets: listening("sshd 198.51.100.10:22"),
+			Rules: fromFile(
+				t,
+				save+rule,
+			), Host: world(), Sockets: listening("sshd 198.51.100.10:22"),
 		})
 		for _, f := range r.Findings {
 			if f.Kind == Undeclared && f.Interface == "eth0" && !strings.Contains(f.Detail, want) {
@@ -81,7 +84,9 @@ func TestStateOfTranslatedConnections(t *testing.T) {
 		x, err := Explain(
 			Input{Rules: fromFile(t, save), Host: world(), Sockets: listening("sshd 0.0.0.0:22")},
 			Packet{
-				From: netip.MustParseAddr("8.8.8.8"), Destination: netip.MustParseAddr("198.51.100.10"),
+				From: netip.MustParseAddr(
+					"8.8.8.8",
+				), Destination: netip.MustParseAddr("198.51.100.10"),
 				Port: port, Protocol: firewall.TCP, Interface: "eth0",
 			})
 		if err != nil || x.Reason != want {

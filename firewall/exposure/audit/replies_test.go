@@ -137,7 +137,9 @@ func TestExplainSeveralTargets(t *testing.T) {
 			}
 		}
 		says := !x.Connects || strings.HasSuffix(
-			x.Summary, "that isn't known: 172.17.0.4:80, 172.17.0.5:80; if it can't connect, look there")
+			x.Summary,
+			"that isn't known: 172.17.0.4:80, 172.17.0.5:80; if it can't connect, look there",
+		)
 		if s := strings.Join(got, ", "); x.Reason != want.reason || !says ||
 			x.Connects != (want.reason == Connects) || s != want.targets {
 			t.Errorf("port %d: %s, connects %v, %s: %s", port, x.Reason, x.Connects, s, x.Summary)

@@ -597,7 +597,11 @@ var nftRows = []struct {
 	},
 	{"ip dscp set 4", stmts{exposure.NoEffect{Text: "payload set @nh,0,16", Header: true}}, "ip"},
 	{"ip ttl set 3", stmts{exposure.NoEffect{Text: "payload set @nh,64,8", Header: true}}, "ip"},
-	{"ip6 hoplimit set 3", stmts{exposure.NoEffect{Text: "payload set @nh,56,8", Header: true}}, "ip6"},
+	{
+		"ip6 hoplimit set 3",
+		stmts{exposure.NoEffect{Text: "payload set @nh,56,8", Header: true}},
+		"ip6",
+	},
 	{"ip6 dscp set 3", stmts{exposure.NoEffect{Text: "payload set @nh,0,16", Header: true}}, "ip6"},
 	{
 		"tcp option maxseg size set 1400",

@@ -600,7 +600,11 @@ var xtRows = []struct {
 			exposure.NoEffect{Text: "tcpmss"},
 		},
 	},
-	{"mangle PREROUTING", "-j DSCP --set-dscp 10", stmts{exposure.NoEffect{Text: "dscp", Header: true}}},
+	{
+		"mangle PREROUTING",
+		"-j DSCP --set-dscp 10",
+		stmts{exposure.NoEffect{Text: "dscp", Header: true}},
+	},
 	{
 		"mangle PREROUTING",
 		"-j HMARK --hmark-tuple src --hmark-mod 2 --hmark-rnd 1",

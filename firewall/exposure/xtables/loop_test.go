@@ -19,7 +19,8 @@ func TestLoops(t *testing.T) {
 	} {
 		err := ReadSave("rules.v4", exposure.FamilyIPv4, strings.NewReader(begin+rules+"COMMIT\n"),
 			NewSets(), &exposure.Ruleset{})
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		if want == "" && err != nil ||
+			want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, want %q", rules, err, want)
 		}
 	}
