@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/exposure/hostview"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -67,9 +66,7 @@ func TestKernelAgreesOnTransparentProxies(t *testing.T) {
 					"100",
 				)
 			}
-			if err := j.w.Host.Do(func() (err error) { j.host, err = hostview.Read(context.Background()); return err }); err != nil {
-				t.Fatal(err)
-			}
+			j.host = readHost(t, j.w.Host)
 			j.proxies = true
 			j.run(max(4, setting("PORTGRAVE_RULESETS", defaultRulesets)/3))
 		})

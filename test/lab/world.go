@@ -5,8 +5,10 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // World is a small internet; see the package comment for its map.
@@ -73,7 +75,7 @@ func (w *World) build() error {
 		}
 	}
 	for _, step := range []func() error{
-		w.connectNodes, w.assignAddresses, w.addRoutes, w.loadDockerTable,
+		w.connectNodes, w.awaitCarriers, w.assignAddresses, w.addRoutes, w.loadDockerTable,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -331,6 +333,25 @@ func (w *World) setPathMTU(mtu int) error {
 		} {
 			if err := w.Router.addRoute(r); err != nil {
 				return err
+			}
+		}
+	}
+	return nil
+}
+
+// awaitCarriers waits until the kernel has noticed that the links are connected, which a busy
+// machine does late. Until then it has no routes to a link's IPv6 addresses.
+func (w *World) awaitCarriers() error {
+	for _, n := range w.nodes() {
+		for _, l := range n.links {
+			var err error
+			up := waitUntil(10*time.Second, func() bool {
+				var found netlink.Link
+				found, err = n.routes.LinkByIndex(l.Index)
+				return err == nil && found.Attrs().RawFlags&unix.IFF_LOWER_UP != 0
+			})
+			if !up {
+				return fmt.Errorf("%s: interface %s has no carrier: %v", n.Name, l.Name, err)
 			}
 		}
 	}
