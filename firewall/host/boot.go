@@ -36,8 +36,10 @@ type Booted struct {
 	Seconds float64   `json:"seconds"` // that it took
 	Loaded  string    `json:"loaded"`  // one of those above
 	// Generation that was loaded; 0: none.
-	Generation int    `json:"generation"`
-	Backend    string `json:"backend"`
+	Generation int `json:"generation"`
+	// Newest is the number of the newest generation there was, readable or not; 0: none.
+	Newest  int    `json:"newest"`
+	Backend string `json:"backend"`
 	// Fallbacks say why it was nothing better, in the order in which it was tried.
 	Fallbacks []string `json:"fallbacks"`
 	Warnings  []string `json:"warnings"`
@@ -73,6 +75,7 @@ func (l *Local) Boot(ctx context.Context, q BootRequest) (Booted, error) {
 	}
 	defer unlock()
 	b.history = store
+	b.report.Newest, _ = store.Newest() // load tells what can't be read
 	b.floor()
 	b.load(ctx, q)
 	if b.reconciler != nil && b.onTrial != nil {

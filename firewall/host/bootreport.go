@@ -31,13 +31,31 @@ func KeepBooted(runDir string, b Booted) error {
 // LastBooted is what the boot of this start of the system has done; nil if there was none, as on a
 // host where portgrave was never part of it.
 func LastBooted(runDir, bootID string) *Booted {
+	b := readBooted(runDir)
+	if b == nil || b.BootID != bootID {
+		return nil // of an earlier start, in a directory that outlived it
+	}
+	return b
+}
+
+// FellBackFrom reports whether the last boot put something else in force than generation n, the
+// newest then. It needs no boot ID, which differs inside a service of systemd-nspawn: as long as n
+// is the newest, nothing was applied since that boot.
+func FellBackFrom(runDir string, n int) bool {
+	b := readBooted(runDir)
+	return b != nil && n > 0 && b.Newest == n &&
+		(b.Loaded == LoadedPolicy || b.Loaded == LoadedClosed || b.Loaded == LoadedOpen)
+}
+
+// readBooted is the report of the last boot; nil if there is none that can be read.
+func readBooted(runDir string) *Booted {
 	content, err := statefiles.Read(filepath.Join(runDir, bootReport))
 	if err != nil {
 		return nil
 	}
 	var b Booted
-	if json.Unmarshal(content, &b) != nil || b.BootID != bootID {
-		return nil // of an earlier start, in a directory that outlived it
+	if json.Unmarshal(content, &b) != nil {
+		return nil
 	}
 	return &b
 }

@@ -9,9 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -98,13 +100,20 @@ func (r *Remote) send(
 	if contentType != "" {
 		request.Header.Set("Content-Type", contentType)
 	}
+	// Once connected, only the end of the daemon leaves a request without the first byte of an
+	// answer. net/http has errors for that which it does not export.
+	var connected, answered atomic.Bool
+	request = request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:              func(httptrace.GotConnInfo) { connected.Store(true) },
+		GotFirstResponseByte: func() { answered.Store(true) },
+	}))
 	response, err := r.client.Do(request)
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, ErrNoDaemon
 	case errors.Is(err, context.DeadlineExceeded):
 		return nil, fmt.Errorf("the daemon at %s does not answer: %w", r.socket, err)
-	case hungUp(err):
+	case ctx.Err() == nil && err != nil && connected.Load() && !answered.Load(), hungUp(err):
 		return nil, endedError{changes: method != http.MethodGet && !onlyAsks[path]}
 	case err != nil:
 		return nil, fmt.Errorf("asking the daemon at %s: %w", r.socket, err)

@@ -354,34 +354,49 @@ func TestRollbackStays(t *testing.T) {
 }
 
 // A daemon that can't read which generation is in force leaves the rules as they are, and does not
-// put an edited policy in force. Where there are no rules, any policy is better than none.
+// put an edited policy in force. Any policy is better than no rules, and than those that the boot
+// fell back on because it could not read that generation either.
 func TestUnreadableGenerationPutsNothingInForce(t *testing.T) {
-	for name, want := range map[string]string{"rules stand": "10.0.0.0/8", "no rules": "192.0.2.0/24"} {
+	const old, edited = "10.0.0.0/8", "192.0.2.0/24"
+	for name, c := range map[string]struct {
+		noRules bool
+		boot    *host.Booted
+		want    string
+	}{
+		"rules stand":           {want: old},
+		"no rules":              {noRules: true, want: edited},
+		"the boot fell back":    {boot: &host.Booted{Loaded: host.LoadedClosed, Newest: 1}, want: edited},
+		"applied since it did":  {boot: &host.Booted{Loaded: host.LoadedPolicy}, want: old},
+		"the boot went as ever": {boot: &host.Booted{Loaded: host.LoadedGeneration, Newest: 1}, want: old},
+	} {
 		for _, mode := range []string{policy.FollowNetworks, policy.FollowAll} {
 			t.Run(name+", "+mode, func(t *testing.T) {
 				t.Parallel()
 				f := follow(t, mode)
 				f.end()
-				f.holds("192.0.2.0/24\n")
+				f.holds(edited + "\n")
 				path := filepath.Join(f.dir, "generations", "000001.generation")
 				if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				if name == "no rules" {
+				if c.noRules {
 					f.kernel.Set(nil)
+				}
+				if c.boot != nil {
+					if err := host.KeepBooted(f.dir, *c.boot); err != nil {
+						t.Fatal(err)
+					}
 				}
 				f.again()
 				f.read()
-				f.expect(want, name == "rules stand", "started again")
-				if s := f.status(); strings.Contains(
-					s.Error,
-					"damaged",
-				) != (name == "rules stand") {
+				waits := c.want == old
+				f.expect(c.want, waits, "started again")
+				if s := f.status(); strings.Contains(s.Error, "damaged") != waits {
 					t.Errorf("status says %q", s.Error)
 				}
 				f.post("/v1/apply", nil, http.StatusOK)
 				f.read()
-				f.expect("192.0.2.0/24", false, "applied")
+				f.expect(edited, false, "applied")
 			})
 		}
 	}

@@ -294,11 +294,14 @@ func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, 
 }
 
 // rulesStand reports whether there are rules of ours in the kernel, or none on purpose, though the
-// generation that they belong to can't be read. As after a boot, what is on disk is better than
-// nothing.
+// generation that they belong to can't be read. The policy on disk is better than no rules, and
+// better than what the boot fell back on because it could not read that generation either.
 func (d *Daemon) rulesStand(ctx context.Context) bool {
 	if _, err := d.Store.Head(); errors.Is(err, history.ErrTornDown) {
 		return true
+	}
+	if newest, err := d.Store.Newest(); err == nil && host.FellBackFrom(d.RunDir, newest) {
+		return false
 	}
 	seen, err := d.Reconciler.Backend.Observe(ctx)
 	return err != nil || seen.Present()
