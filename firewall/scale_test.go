@@ -189,7 +189,7 @@ func TestClashesInProportion(t *testing.T) {
 	}
 }
 
-// TestClashesAreBounded: ten thousand services that all claim the same are told of without looking
+// TestClashesAreBounded: ten thousand services that all claim the same are reported without looking
 // for fifty million pairs.
 func TestClashesAreBounded(t *testing.T) {
 	f := newClashFinder(

@@ -83,7 +83,7 @@ func TestLocal(t *testing.T) {
 					_, err := conn.Read(make([]byte, 1<<16))
 					return errors.Is(err, unix.ECONNRESET)
 				})
-				eventually(t, "the server is told", func() bool { return s.ended.Load() == 1 })
+				eventually(t, "the server notices", func() bool { return s.ended.Load() == 1 })
 				w.host.end(k, want) // gone already: no error
 				w.host.end(testKernel(), want)
 				if !hears(other, time.Second) || !hears(loopback, time.Second) {
@@ -175,7 +175,7 @@ func TestPickedUpInTheMiddle(t *testing.T) {
 		t.Fatalf("listed %+v", got)
 	}
 	w.host.end(k, got[0])
-	eventually(t, "the server is told", func() bool { return s.ended.Load() == 1 })
+	eventually(t, "the server notices", func() bool { return s.ended.Load() == 1 })
 	if !say(own, time.Second) {
 		t.Error("the host's own connection died")
 	}
@@ -198,7 +198,7 @@ func TestRedirect(t *testing.T) {
 		t.Fatalf("listed %+v", got)
 	}
 	w.host.end(k, got[0])
-	eventually(t, "the server is told", func() bool { return s.ended.Load() == 1 })
+	eventually(t, "the server notices", func() bool { return s.ended.Load() == 1 })
 }
 
 // TestServerThatNoLongerListens: conntrack knows the client although nobody waits on the port any

@@ -161,7 +161,7 @@ func isOption(w Word) bool {
 
 func isNumber(s string) bool { return strings.Trim(s, "-0123456789") == "" }
 
-// manyMatches is from how many matches on looking one up is faster than searching.
+// manyMatches is the number of matches from which a look-up is faster than a search.
 const manyMatches = 16
 
 // add appends a match.

@@ -121,7 +121,7 @@ func (b *Backend) Counters(ctx context.Context) (func(string) (firewall.Traffic,
 	return observation{r}.Traffic, nil
 }
 
-// PortID is the netlink port of the backend's commits, by which they are told from those of others.
+// PortID is the netlink port of the backend's commits, which tells them from those of others.
 func (b *Backend) PortID() uint32 { return b.portID }
 
 // Diff implements firewall.Backend. It is pure.

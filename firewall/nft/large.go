@@ -40,7 +40,8 @@ const (
 	shapeSplit
 )
 
-// limits are up to how many prefixes a part takes shapeRules, and from how many on the others.
+// limits are numbers of prefixes of a part: the most for shapeRules, and those above which the
+// other shapes are used.
 type limits struct{ rules, lengths, split int }
 
 var usualLimits = limits{maxRules, lengthsThreshold, splitThreshold}

@@ -95,7 +95,7 @@ func cutRanges[N address.Number[N]](set address.Ranges[N], as form, number func(
 	return shards
 }
 
-// splitAt cuts the sources of one family, of which there are at least two, into parts of equal
+// splitAt cuts the sources of one family, at least two, into parts of equal
 // size, between prefixes.
 func splitAt(p address.Set, f address.Family) (bounds [splitParts - 1]netip.Addr) {
 	n, i, next := p.FamilyLen(f), 0, 0

@@ -4,7 +4,7 @@ import (
 	"slices"
 )
 
-// program is a plan as the kernel is told it: transactions in order, each atomic.
+// program is a plan as it is sent to the kernel: transactions in order, each atomic.
 //
 // prepare makes what no rule uses yet: chains with their rules, counters, and sets with their
 // elements. It changes no packet's verdict, but for waking a table that somebody has put to sleep,

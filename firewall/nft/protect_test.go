@@ -75,7 +75,7 @@ func TestProtectedTable(t *testing.T) {
 		}
 		unharmed()
 	}
-	// Another process of ours is told whose it is.
+	// Another process of ours learns whose it is.
 	second := open(t)
 	wider := everything(t)
 	_, err := reconciler(second).Apply(context.Background(), &wider, false)

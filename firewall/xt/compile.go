@@ -57,7 +57,7 @@ func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 		}
 		c.decide(table(filter), rejects)
 		if h.security[f] {
-			c.decide(table(security), catches)
+			c.decide(table(security), dropsLate)
 		}
 	}
 	return r
@@ -69,9 +69,9 @@ type manner int
 const (
 	drops   manner = iota // silently
 	rejects               // with an answer, which only table filter can give
-	// catches: drops what has got past rejects, because others let it in before us or have flushed
-	// table filter. Rates, logs and counts are not its business: a packet meets each of them once.
-	catches
+	// dropsLate drops what got past rejects, because others let it in before us or have flushed
+	// table filter. It neither rates, logs nor counts: a packet meets each of those once.
+	dropsLate
 )
 
 // compiler makes one family's chains.

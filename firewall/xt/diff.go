@@ -12,7 +12,7 @@ import (
 )
 
 // difference is what separates two rulesets, object by object: the basis of both what people are
-// shown (changes) and what the programs are told (steps).
+// shown (changes) and what the programs receive (steps).
 type difference struct {
 	tables []tableDifference
 	sets   setsDifference

@@ -26,7 +26,7 @@ type fakeKernel struct {
 	sets    map[string]*fakeSet
 
 	steps   int
-	started time.Time // the step that runs: times left are told as of then
+	started time.Time // the step that runs: remaining times count from then
 	// fail decides what becomes of step n (from 1): refuse it, cut an ipset script after some
 	// lines, or do it and report a failure.
 	fail func(n int, s step) fault

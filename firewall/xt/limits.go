@@ -45,7 +45,7 @@ func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 	}
 	speakable := func(service, what string, patterns []string) {
 		for _, name := range patterns {
-			if why := unspeakable(name); why != "" {
+			if why := whyUnsupported(name); why != "" {
 				refuse(service, "%s %q: %s; rename the interface, or use nftables", what, name, why)
 			}
 		}
@@ -133,8 +133,8 @@ func NeedsIpset(s firewall.State) (first Limit, needs bool) {
 // Ipset reports whether this host has the program.
 func Ipset() bool { return find("ipset") != "" }
 
-// unspeakable says why an interface pattern of the policy can't be told iptables.
-func unspeakable(pattern string) string {
+// whyUnsupported says why an interface pattern of the policy can't be passed to iptables.
+func whyUnsupported(pattern string) string {
 	switch {
 	case strings.HasSuffix(pattern, "+"):
 		return `to iptables a "+" at the end means every name that begins so`

@@ -74,7 +74,7 @@ func (c *compiler) condition(when pipeline.Condition) (out forms) {
 	case pipeline.Note:
 		return forms{comment(string(x))}
 	case pipeline.OverRate:
-		if c.manner == catches {
+		if c.manner == dropsLate {
 			return nil
 		}
 		return forms{rateWords(rateTable(firewall.Service(x), c.family), *x.Rate, c.family,
@@ -191,7 +191,7 @@ func (c *compiler) action(do pipeline.Action) (out forms) {
 	case pipeline.Label:
 		return words("-m", "connlabel", "--label", strconv.Itoa(int(x)), "--set")
 	case pipeline.LogAllowed:
-		if c.manner != catches {
+		if c.manner != dropsLate {
 			out = forms{report(firewall.LogPrefixAllowed, string(x))}
 		}
 		return out
@@ -201,7 +201,7 @@ func (c *compiler) action(do pipeline.Action) (out forms) {
 		// The first rule does nothing but count, since the log's hashlimit, once its table is full,
 		// drops packets of further sources at once.
 		out = forms{comment("refused")}
-		if x.Log && c.manner != catches {
+		if x.Log && c.manner != dropsLate {
 			within := rateWords(logTable(c.family), firewall.DeniedLogRate, c.family,
 				firewall.LogMemorySize, false)
 			out = append(out, append(within, report(firewall.LogPrefixDenied, x.Label)...))

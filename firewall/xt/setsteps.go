@@ -6,7 +6,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
-// setCommands is what ipset restore is told, and then the elements that go into the sets.
+// setCommands is the input of ipset restore, and then the elements that go into the sets.
 type setCommands struct {
 	script iptsave.Script
 	fills  []fill

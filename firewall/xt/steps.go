@@ -16,7 +16,7 @@ type step struct {
 	// removes.
 	unhook []jump
 	input  []byte
-	// fills are elements to be written behind: how much time is left to sources that end is told as
+	// fills are elements to be written behind: the remaining time of sources that end is stated as
 	// of that moment, since other steps, or another program's lock, may have taken long.
 	fills []fill
 	// tidy: only removes what no packet meets any more, so that failing is no reason to take back

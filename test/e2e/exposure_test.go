@@ -394,7 +394,7 @@ func reached(r audit.Report) map[string][]string {
 	return out
 }
 
-// The four reasons for "can't connect" are told apart, with who decided.
+// The four reasons for "can't connect" are distinguished, with who decided.
 func TestExplainTellsWhy(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()

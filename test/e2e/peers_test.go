@@ -123,7 +123,7 @@ func TestDockerdPastUfw(t *testing.T) {
 ufw default deny routed
 ufw allow from 192.0.2.0/24 to any port 22 proto tcp
 ufw --force enable
-# The lab's docker0 is nobody's container network here: like compose, make one.
+# The lab's docker0 belongs to no container network here: like compose, make one.
 nft delete table inet dockerlike
 export DOCKER_HOST=unix:///run/docker.sock
 dockerd -H $DOCKER_HOST --data-root $SCRATCH/data --exec-root $SCRATCH/exec --storage-driver overlay2 --cgroup-parent $CGROUP &

@@ -47,7 +47,7 @@ const (
 	refusedFlow   = "refused"  // a source that the service refuses
 	unlistedFlow  = "unlisted" // a port that no service lists
 	servedPort    = 9090       // the service's
-	unlistedPort  = 9191       // nobody's
+	unlistedPort  = 9191       // no service lists it
 	hostsOwnPort  = 40_123     // the host asks from here
 	answeringPort = 5_353      // and is answered from here
 	allowedPort   = 20_001     // the source port of each flow tells it from others

@@ -112,7 +112,7 @@ func (s *slowWorld) list(name, content string) {
 	}
 }
 
-// slowWriters write lists: all their first parts at once, and all the rest when they are told to.
+// slowWriters write lists: all their first parts at once, and all the rest on a signal.
 type slowWriters struct {
 	t     *testing.T
 	files []*os.File

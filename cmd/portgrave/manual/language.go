@@ -38,7 +38,7 @@ type schema struct {
 	Required          []string          `json:"required"`
 	Items             *schema           `json:"items"`
 	AnyOf             []schema          `json:"anyOf"`
-	OneOf             []schema          `json:"oneOf"` // of which one is required
+	OneOf             []schema          `json:"oneOf"` // one of them is required
 }
 
 // properties are the keys of an object in the order of the document.

@@ -243,7 +243,7 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// TestScripts looks at what the shells are told; that they understand it is tried with real ones on
+// TestScripts looks at the scripts for shells; that they understand it is tried with real ones on
 // the real command line.
 func TestScripts(t *testing.T) {
 	for _, shell := range Shells() {

@@ -49,8 +49,7 @@ func (c *census) place(inode uint64, way string) *place {
 	return p
 }
 
-// forget makes it a namespace of which nothing is known but its inode: whoever lived in it has
-// ended.
+// forget leaves only the inode of a namespace whose processes have ended.
 func (p *place) forget() { *p = place{inode: p.inode} }
 
 func newCensus() *census {

@@ -1,5 +1,5 @@
 // Package sockets tells what listens on this host: every TCP, UDP and SCTP socket that takes
-// packets from whoever sends them, in every network namespace that can be found, with the processes
+// packets from any sender, in every network namespace that can be found, with the processes
 // behind it. It is one half of audit and explain; the rules are the other.
 //
 // One pass over /proc finds the network namespaces that processes and their threads live in;

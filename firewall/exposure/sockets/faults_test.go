@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// unwilling is a /proc that fails where it is told to; op is "open" or "readlink".
+// unwilling is a /proc that fails where a test wants it to; op is "open" or "readlink".
 type unwilling struct {
 	fs.FS
 	processes []string
@@ -139,7 +139,7 @@ func TestUnwillingProc(t *testing.T) {
 			t.Errorf("%s: %v", name, s.Unread)
 		}
 		if c.is == firewall.ErrPermission && len(s.Unread) != 1 {
-			t.Errorf("%s is told more than once: %v", name, s.Unread)
+			t.Errorf("%s is reported more than once: %v", name, s.Unread)
 		}
 		for _, err := range s.Unread {
 			if strings.Contains(err.Error(), "CAP_NET_ADMIN") {

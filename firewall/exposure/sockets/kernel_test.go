@@ -64,7 +64,7 @@ func newNeighbourhood(t *testing.T) *neighbourhood {
 			)
 		})
 	}
-	// a refusal of UDP is told at once, and each time
+	// a refusal of UDP is reported at once, and each time
 	for _, name := range []string{"ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"} {
 		if err := os.WriteFile("/proc/sys/net/"+name, []byte("0"), 0); err != nil {
 			t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/process"
 )
 
-// Listener is a local address and port where packets of whoever sends them are taken: a TCP socket
+// Listener is a local address and port that takes packets from any sender: a TCP socket
 // in state LISTEN, an SCTP socket that listens, a UDP socket that is bound but not connected.
 // Several sockets on the same address and port (SO_REUSEPORT, or SO_REUSEADDR for UDP) are one
 // Listener.

@@ -9,8 +9,8 @@
 //
 // A generation that waits to be confirmed is confirmed by a file of its own beside it. The text of
 // its policy stands in another folder, once for all generations that have it. So do large sets (see
-// sets.go). A generation that goes back to an earlier one sets aside what lists hold meanwhile, so
-// that whoever follows lists leaves them until their content changes (see setaside.go).
+// sets.go). A generation that goes back to an earlier one sets aside what lists hold meanwhile:
+// the daemon, which follows lists, leaves them until their content changes (see setaside.go).
 //
 // The package never touches the kernel's rules, and never changes a generation once it is written.
 package history

@@ -60,7 +60,7 @@ func (s *Store) lockFile() (f *os.File, own bool, err error) {
 }
 
 // Lock keeps other runs out until unlock is called or the process ends, however it ends. It waits
-// no longer than it is told, or until ctx is done; the error then wraps ErrHeld, and names the
+// no longer than wait, or until ctx is done; the error then wraps ErrHeld, and names the
 // process that holds the lock and what to do.
 func (s *Store) Lock(ctx context.Context, wait time.Duration) (unlock func(), err error) {
 	path := s.lockPath()

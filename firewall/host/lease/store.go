@@ -73,7 +73,7 @@ func (s *Store) List() (leases []Lease, damaged []error, err error) {
 	return leases, damaged, nil
 }
 
-// Ended reads the leases that are over and still kept, for whoever records their end. Damaged ones
+// Ended reads the leases that are over and still kept, for the caller that records their end. Damaged ones
 // are passed over: List names them.
 func (s *Store) Ended() ([]Lease, error) {
 	now := s.Clock()

@@ -109,7 +109,7 @@ func (d disk) Open(name string) (io.ReadCloser, error) {
 func (d disk) Write(name string, content Content) error { return Write(d.path(name), content) }
 
 // Stamp is a version of a file. Files are replaced and never rewritten, so each version is another
-// inode; and whoever changes one all the same changes one of the times.
+// inode; and any change to one all the same changes one of the times.
 type Stamp struct {
 	Inode             uint64
 	Size              int64
