@@ -41,9 +41,15 @@ func NewDocument(name string, rs *exposure.Ruleset) *Document {
 	}
 }
 
-// Finish adds the tables to the ruleset.
-func (d *Document) Finish(rs *exposure.Ruleset) {
+// Finish adds the tables to the ruleset. It returns an exposure.Loop if chains of a table jump in a
+// loop.
+func (d *Document) Finish(rs *exposure.Ruleset) error {
 	d.finishSets()
+	for _, t := range d.tables {
+		if l := t.FindLoop(); l != nil {
+			return fmt.Errorf("table %s %s: %w", t.Family, firewall.Excerpt(t.Name), l)
+		}
+	}
 	for _, t := range d.tables {
 		d.checkDevices(t)
 		rs.AddTable(t.Table)
@@ -51,6 +57,7 @@ func (d *Document) Finish(rs *exposure.Ruleset) {
 	rs.Missing = append(rs.Missing, d.missing...)
 	rs.Partly = append(append(rs.Partly, d.warnings...), d.omissions()...)
 	rs.MarkDynamic()
+	return nil
 }
 
 // table is a table with what its rules refer to.
@@ -125,8 +132,7 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 			}
 		}
 	}
-	d.Finish(rs)
-	return nil
+	return d.Finish(rs)
 }
 
 // decodeInto decodes an object and adds it.

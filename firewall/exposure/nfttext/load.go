@@ -73,7 +73,12 @@ func (s *script) fill(name string, rs *exposure.Ruleset) error {
 			}
 		}
 	}
-	d.Finish(rs)
+	if err := d.Finish(rs); err != nil {
+		if l := (*exposure.Loop)(nil); errors.As(err, &l) {
+			return &positionError{s.lines.begin(l.Rule.Origin.Line), err}
+		}
+		return err
+	}
 	for _, file := range s.defines.included {
 		rs.Missing = append(rs.Missing, exposure.Missing{
 			What: fmt.Sprintf("%s, which %s includes", firewall.Excerpt(file), name),
@@ -206,4 +211,13 @@ func (l lines) of(at int) int {
 		i--
 	}
 	return i*linesPerMark + strings.Count(l.text[l.marks[i]:at], "\n") + 1
+}
+
+// begin returns the offset at which a line begins.
+func (l lines) begin(line int) int {
+	at := l.marks[(line-1)/linesPerMark]
+	for range (line - 1) % linesPerMark {
+		at += strings.IndexByte(l.text[at:], '\n') + 1
+	}
+	return at
 }
