@@ -43,7 +43,9 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 		evaluator: exposure.NewEvaluator(rs, nil),
 		shared:    &shared{},
 		assumed:   map[string]bool{},
-		report:    Report{Exposures: []Exposure{}, Findings: []Finding{}},
+		report: Report{
+			Exposures: []Exposure{}, Findings: []Finding{}, Unjudged: in.Policy == nil,
+		},
 	}
 	a.budget = budgetOf(a.evaluator)
 	for _, m := range rs.Missing {

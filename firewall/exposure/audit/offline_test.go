@@ -132,6 +132,11 @@ func TestOffline(t *testing.T) {
 				c.ask.Protocol = firewall.TCP
 			}
 			r := RunOffline(fromFile(t, c.text), c.ask, Input{Now: time.Now()})
+			for _, f := range r.Findings {
+				if f.Kind != Undecided {
+					t.Errorf("without a policy: %s", f.Detail)
+				}
+			}
 			if diff := cmp.Diff(c.want, rowsOf(r)); diff != "" {
 				t.Error(diff)
 			}
