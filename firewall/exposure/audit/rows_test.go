@@ -184,9 +184,32 @@ func TestBoundElsewhereInAContainer(t *testing.T) {
 				strings.Contains(f.Detail, "app (process 100)")
 		})
 	}
-	if r := audited(t, in); !has(r) {
-		t.Errorf("%+v", r.Findings)
+	open := docker[:strings.Index(docker, "COMMIT")] +
+		"-A FORWARD -d 172.17.0.2/32 -j ACCEPT\n" + docker[strings.Index(docker, "COMMIT"):]
+	for name, policy := range map[string]*firewall.State{
+		"no policy":    nil,
+		"it allows":    state(t, "services: [{name: app, port: 8080, allow: [any]}]"),
+		"it refuses":   state(t, "services: [{name: app, port: 8080, allow: []}]"),
+		"another port": state(t, "services: [{name: app, port: 9999, allow: [any]}]"),
+	} {
+		for _, text := range []string{closed + docker, closed + open} {
+			in.Policy, in.Rules = policy, rules(t, text)
+			r := audited(t, in)
+			if !has(r) {
+				t.Errorf("%s: %+v", name, r.Findings)
+			}
+			for _, x := range r.Exposures {
+				if x.Target == "" && !x.Direct {
+					continue
+				}
+				if x.Direct || x.Finding != BoundInside || x.Reachable.Possible.Len() > 0 ||
+					x.Reachable.Certain.Len() > 0 || x.Process != "app" {
+					t.Errorf("%s: %+v", name, x)
+				}
+			}
+		}
 	}
+	in.Policy, in.Rules = nil, rules(t, closed+docker)
 	p, err := Locate(
 		in.Host,
 		Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 8080, Protocol: firewall.TCP},
