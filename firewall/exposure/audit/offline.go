@@ -70,6 +70,7 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 			o.families[0],
 		)] = true
 	}
+	a.assumeEmptySets()
 	o.run()
 	a.finish()
 	if ask.Port == 0 {

@@ -141,6 +141,12 @@ func TestOffline(t *testing.T) {
 		"a range of ports": {text: file("redirect-range.nft"),
 			want: []string{"tcp/1-8079 * 0.0.0.0/0 ::/0", "tcp/8080 * 0.0.0.0/0 ::/0",
 				"tcp/8081-65535 * 0.0.0.0/0 ::/0"}},
+		"a listing without the elements of sets": {
+			text: "table inet f {\n\tset s {\n\t\ttype ipv4_addr\n\t}\n\tchain c {\n" +
+				"\t\ttype filter hook input priority 0; policy accept;\n" +
+				"\t\tip saddr @s drop\n\t}\n}\n",
+			want:    []string{"tcp/1-65535 * 0.0.0.0/0 ::/0"},
+			assumed: "no set in rules has an element (s): if it was taken with nft -t"},
 		"a source port of answers that arrive": {
 			text: "*nat\n:PREROUTING ACCEPT [0:0]\n" +
 				"-A PREROUTING -p tcp --dport 8000:8010 -j DNAT --to-destination 10.0.0.9\nCOMMIT\n" +

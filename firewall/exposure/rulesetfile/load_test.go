@@ -334,6 +334,13 @@ func TestLinesBehindPrompts(t *testing.T) {
 		filter4 + "$ ip route get 192.0.2.1\n% date\n":                                      "",
 		"$ iptables-save\n" + filter4 + "$ iptables -L INPUT -n --line-numbers | head -0\n": "",
 		"> nft list ruleset\n" + block:                                                      "",
+		"$ nft -t list ruleset\n" + block:                                                   `f:1:1: "$ nft -t list ruleset" leaves out the elements of sets`,
+		"$ sudo nft -nnt -a list ruleset\n" + block:                                         `f:1:1: "$ sudo nft -nnt -a list ruleset" leaves out`,
+		"$ nft -a --terse list ruleset\n" + block:                                           `f:1:1: "$ nft -a --terse list ruleset" leaves out`,
+		"$ nft -nnT list table ip t\n" + block:                                              "",
+		"Script started on Mon\n$ sudo iptables-save\n[sudo] password for joe:\n" + filter4: "",
+		"Hello,\n\n$ iptables-save\n" + filter4:                                             `f:1:1: "Hello," stands outside of every table`,
+		"Hello,\n\nthanks\n":                                                                `f:1:1: it is none of the outputs`,
 	} {
 		_, err := Load(File{Name: "f", Text: strings.NewReader(text)})
 		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
