@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // Format is what a file is the output of.
@@ -58,6 +59,9 @@ func split(
 ) ([]part, error) {
 	fail := func(why string) ([]part, error) { return nil, fmt.Errorf("%s:1:1: %s", name, why) }
 	text = bytes.TrimPrefix(text, []byte(byteOrderMark))
+	if bytes.IndexByte(text, escape) >= 0 {
+		text = escapes.Regexp().ReplaceAll(text, nil)
+	}
 	if len(bytes.TrimSpace(text)) == 0 {
 		return fail("it is empty: give the output of " + formats)
 	}
@@ -80,6 +84,14 @@ func split(
 	}
 	return parts(text, list), nil
 }
+
+const escape = 0x1b
+
+// escapes are what a terminal's colours and titles come as, within a line: CSI and OSC sequences
+// (ECMA-48).
+var escapes = pattern.New(
+	"\x1b(\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b\n]*(\x07|\x1b\\\\))",
+)
 
 // listed is the first line of a chain as iptables -L prints it.
 var listed = regexp.MustCompile(`(?m)^Chain \S+ \((policy [A-Z]+|\d+ references)`)

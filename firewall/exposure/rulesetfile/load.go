@@ -42,7 +42,9 @@ func Load(files ...File) (*exposure.Ruleset, error) {
 		texts = append(texts, list...)
 	}
 	rs, sets := &exposure.Ruleset{}, xtables.NewSets()
+	onlySets := len(texts) > 0
 	for _, l := range texts {
+		onlySets = onlySets && l.format == IPSet
 		if l.format == IPSet {
 			errs = append(errs, sets.Read(l.name, bytes.NewBuffer(l.text), time.Time{}))
 		}
@@ -68,6 +70,12 @@ func Load(files ...File) (*exposure.Ruleset, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	if onlySets {
+		return nil, fmt.Errorf(
+			"%s:1:1: it holds sets and no rules: give the output of iptables-save too",
+			files[0].Name,
+		)
 	}
 	if rs.RuleCount() > exposure.MaxFileRules {
 		return nil, fmt.Errorf("%s: %s", files[0].Name, exposure.TooManyRules)
