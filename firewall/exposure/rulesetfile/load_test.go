@@ -341,9 +341,16 @@ func TestLinesBehindPrompts(t *testing.T) {
 		"Script started on Mon\n$ sudo iptables-save\n[sudo] password for joe:\n" + filter4: "",
 		"Hello,\n\n$ iptables-save\n" + filter4:                                             `f:1:1: "Hello," stands outside of every table`,
 		"\x1b]0;joe@web: ~\x07\x1b[01;32mjoe@web\x1b[00m:\x1b[01;34m~\x1b[00m$ iptables-save\r\n\x1b[?2004l" + filter4: "",
-		"\x1b[31m" + filter4 + "\x1b[0m\n": "",
-		sets:                               "f:1:1: it holds sets and no rules",
-		"Hello,\n\nthanks\n":               `f:1:1: it is none of the outputs`,
+		"\x1b[31m" + filter4 + "\x1b[0m\n":     "",
+		"Name: bl\nType: hash:ip\nMembers:\n":  "f:1:1: it is the output of ipset list: give that of ipset save",
+		"Status: active\n\nTo  Action  From\n": "f:1:1: it is the output of ufw status",
+		"public (active)\n  target: default\n": "f:1:1: it is the output of firewall-cmd",
+		"<?xml version=\"1.0\"?>\n<ipsets>\n":  "f:1:1: it is XML or HTML",
+		"#!/bin/sh\n\niptables -t nat -F\n":    "f:1:1: it holds commands, not the rules",
+		"iptables -S\n-P INPUT DROP\n":         "",
+		"-A INPUT -j DROP\n":                   "f:1:1: it holds rules without their table",
+		sets:                                   "f:1:1: it holds sets and no rules",
+		"Hello,\n\nthanks\n":                   `f:1:1: it is none of the outputs`,
 	} {
 		_, err := Load(File{Name: "f", Text: strings.NewReader(text)})
 		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
