@@ -24,7 +24,8 @@ import (
 //	}
 //
 // Errors read "name:line:column: what is wrong, and what to do". After an error, rs is unchanged.
-func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
+// It leaves out covered tables: another text has them in full.
+func Read(name string, r io.Reader, rs *exposure.Ruleset, covered ...nftjson.Place) error {
 	b, err := exposure.ReadText(name, r,
 		"list the tables that matter one by one (`nft list table …`)")
 	if err != nil {
@@ -38,7 +39,7 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 			defines: &defines{values: map[string][]definition{}},
 		}}
 	if err = s.commands(); err == nil {
-		err = s.fill(name, rs)
+		err = s.fill(name, rs, covered)
 	}
 	if err != nil {
 		at := 0
@@ -52,8 +53,8 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 }
 
 // fill adds everything to the ruleset: rules last, as they refer to the rest.
-func (s *script) fill(name string, rs *exposure.Ruleset) error {
-	d := nftjson.NewDocument(name, rs)
+func (s *script) fill(name string, rs *exposure.Ruleset, covered []nftjson.Place) error {
+	d := nftjson.NewDocument(name, rs, covered...)
 	d.Open = len(s.defines.included) > 0
 	for _, t := range s.tables {
 		if err := s.fillTable(d, t); err != nil {
