@@ -250,3 +250,24 @@ func TestNotListeningOnARange(t *testing.T) {
 		}
 	}
 }
+
+// A rule that can't be decided is named once, also where several rules jump to its chain.
+func TestRowsNameRulesOnce(t *testing.T) {
+	r := onEth0(audited(t, Input{
+		Rules: rules(
+			t,
+			"*filter\n:INPUT DROP [0:0]\n:web - [0:0]\n-A INPUT -s 10.0.0.0/8 -j web\n"+
+				"-A INPUT -s 11.0.0.0/8 -j web\n"+
+				"-A web -p tcp --dport 80 -m time --timestart 08:00 -j ACCEPT\nCOMMIT\n",
+		),
+		Host:    world(),
+		Sockets: listening("nginx 0.0.0.0:80"),
+	}))
+	want := []string{
+		"unknown: ip filter chain web, rules.v4:6: -A web -p tcp --dport 80 -m time " +
+			"--timestart 08:00 -j ACCEPT",
+	}
+	if len(r.Exposures) != 1 || !slices.Equal(r.Exposures[0].DecidedBy, want) {
+		t.Errorf("%+v", r.Exposures)
+	}
+}

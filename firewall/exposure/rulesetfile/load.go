@@ -32,8 +32,8 @@ type File struct {
 //
 // iptables-nft's tables are in nft's listing too, which omits options of their rules. They are read
 // from the save file, if its first comment tells that it is iptables-nft's. Any other table that is
-// there twice is an error that says which file to leave out. A legacy table beside one of nf_tables with the same name is two
-// tables, if the save file's first comment tells which it is.
+// there twice is an error that says which file to leave out. A legacy table beside one of nf_tables
+// with the same name is two tables, if the save file's first comment tells which it is.
 func Load(files ...File) (*exposure.Ruleset, error) {
 	var errs []error
 	var texts []loaded
