@@ -12,7 +12,7 @@ import (
 // Policy is what the administrator wrote, read and checked. It holds external networks by
 // reference; Compile loads their content.
 type Policy struct {
-	// Origin names the files that were read, or "embedded default".
+	// Origin names the files that were read, or is EmbeddedOrigin.
 	Origin string
 	// Boot is what boot does when nothing can be loaded: "closed" or "open".
 	Boot   string

@@ -21,6 +21,9 @@ var defaultYAML []byte
 //go:embed example.yaml
 var exampleYAML []byte
 
+// EmbeddedOrigin is the Policy.Origin of the policy that applies if nobody wrote one.
+const EmbeddedOrigin = "embedded default"
+
 // ExampleYAML is a policy that shows most of the language, for the manual.
 func ExampleYAML() []byte { return slices.Clone(exampleYAML) }
 
@@ -60,7 +63,7 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 	}
 	d = newDecoder()
 	if len(files) == 0 {
-		origin = "embedded default"
+		origin = EmbeddedOrigin
 		d.file(origin, DefaultYAML(), policyShape)
 		d.policy.files = []file{{Path: origin, Content: DefaultYAML()}}
 		return d, origin, nil

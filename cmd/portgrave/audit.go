@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,6 +21,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/host/lease"
+	"github.com/portgrave/portgrave/policy"
 )
 
 // runAudit shows who can really reach what, whoever's rules decide. Exit code 2 if anything doesn't
@@ -142,10 +141,13 @@ func auditFiles(inv *invocation, paths []string) error {
 		return err
 	}
 	in := audit.Input{Now: time.Now()}
-	if _, c, err := inv.compiled(inv.config, true); err == nil {
+	switch p, c, err := inv.compiled(inv.config, true); {
+	case err == nil && p.Origin != policy.EmbeddedOrigin:
 		in.Policy = &c.State
-	} else if inv.config != "" {
+	case err != nil && inv.config != "":
 		return err
+	case err != nil:
+		inv.screen.warnf("the policy can't be used, so nothing is judged by it: %v", err)
 	}
 	report := audit.RunOffline(rs, ask, in)
 	if err := report.Err(); err != nil {
@@ -248,21 +250,6 @@ func cause(err error) error {
 	return err
 }
 
-// readDump reads a file of rules, into memory of its size.
-func readDump(path string) (*bytes.Buffer, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	var size int64
-	if info, err := f.Stat(); err == nil {
-		size = min(info.Size(), rulesetfile.Limit)
-	}
-	text := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
-	_, err = text.ReadFrom(io.LimitReader(f, rulesetfile.Limit+1))
-	return text, errors.Join(err, f.Close())
-}
-
 func reportAudit(inv *invocation, r audit.Report) error {
 	if inv.screen.json || inv.screen.columns == 0 { // else both are seen in the same place
 		for _, u := range r.Unread {
@@ -315,8 +302,11 @@ func printAudit(s *screen, r audit.Report) {
 			allowed = prefixWords(x.Allowed)
 		}
 		finding := string(x.Finding)
-		if x.Finding != audit.OK {
+		switch {
+		case x.Finding != audit.OK:
 			finding = s.paint(red, finding)
+		case r.Unjudged:
+			finding = "-"
 		}
 		cells := []string{
 			port,
@@ -349,6 +339,13 @@ func printAudit(s *screen, r audit.Report) {
 		table = append(table, x.cells)
 	}
 	s.table(table)
+	if r.Unjudged {
+		s.printf("\n")
+		s.sentence("No policy is given, so the ports aren't judged: name one with --config.")
+	}
+	if len(r.Findings) == 0 && r.Unjudged {
+		return
+	}
 	if len(r.Findings) == 0 {
 		s.printf(
 			"\n%s\n",

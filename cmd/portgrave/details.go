@@ -37,7 +37,9 @@ var details = map[string]string{
 		"all traffic, is possible.\n\nFiles of rules (--ruleset) have no sockets. There every range " +
 		"of ports that the rules treat alike has a row, for packets from other machines to any " +
 		"address that no rule names (*), and one for each address where the rules let in others. " +
-		"What is assumed, such as that rpfilter passes, is printed.",
+		"What is assumed, such as that rpfilter passes, is printed. Rows are compared with the policy " +
+		"that --config names, or that is in /etc/portgrave. Without one no row is judged, and " +
+		"undecided is the only finding. --ruleset - reads standard input.",
 	"explain": "It says whether the packet is stopped and by whom, whether the service is bound to " +
 		"another address, whether nothing listens, or whether the answer is lost on its way back " +
 		"(reply-lost): in output or postrouting, because there is no route, because a route refuses " +

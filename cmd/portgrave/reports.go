@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/portgrave/portgrave/firewall/denied"
 )
 
@@ -52,7 +54,11 @@ func reportWriter(
 		return nil, nil, usagef("--denied-file needs --denied json or cef")
 	}
 	if path != "" {
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+		// opening a FIFO without a reader must not block the daemon
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, 0o640)
+		if errors.Is(err, unix.ENXIO) {
+			err = fmt.Errorf("no program reads %s: start its reader first", path)
+		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("the file for refused packets: %w", err)
 		}

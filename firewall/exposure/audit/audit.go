@@ -25,7 +25,8 @@ type Input struct {
 	// Enter reads the rules and the host of another namespace, by inode. If nil, packets aren't
 	// followed into other namespaces.
 	Enter func(inode uint64) (*exposure.Ruleset, *exposure.Host, error)
-	// Policy is what is declared, with leases; nil if nothing is.
+	// Policy is what is declared, with leases; nil if nothing is. In RunOffline, nil means that
+	// nobody says what should be reachable.
 	Policy *firewall.State
 	// Written is the policy without leases, whose ends aren't findings; nil: as Policy.
 	Written *firewall.State

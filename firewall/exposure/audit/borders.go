@@ -8,7 +8,7 @@ import (
 // startsOf marks the ports at which rules, or the given ranges, begin to differ from the port
 // before. It is nil if a rule computes with ports, so that each port may differ.
 func startsOf(rs *exposure.Ruleset, told []firewall.PortRange) []bool {
-	b := bordersOf(rs, told, 0)
+	b := bordersOf(rs, told, 0, nil)
 	if b.computed || b.raw {
 		return nil
 	}
@@ -16,14 +16,21 @@ func startsOf(rs *exposure.Ruleset, told []firewall.PortRange) []bool {
 }
 
 // bordersOf finds where the ranges of ports begin that rules distinguish, for a protocol; 0: for
-// any.
-func bordersOf(rs *exposure.Ruleset, told []firewall.PortRange, p firewall.Protocol) borders {
+// any. answers are the chains that answers may run through; nil: all. In the others the source port
+// is the client's.
+func bordersOf(
+	rs *exposure.Ruleset,
+	told []firewall.PortRange,
+	p firewall.Protocol,
+	answers map[*exposure.Chain]bool,
+) borders {
 	b := borders{starts: make([]bool, 1<<16+1)}
 	for _, r := range told {
 		b.starts[r.First], b.starts[int(r.Last)+1] = true, true
 	}
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
+			b.client = answers != nil && !answers[c]
 			for _, r := range c.Rules {
 				if p != 0 && ofAnother(r, p) {
 					continue
@@ -61,6 +68,58 @@ type borders struct {
 	computed         bool
 	// a rule reads bytes that may be the port, which the evaluator takes as unknown
 	raw bool
+	// client: no answer runs through the chain at hand, so its source ports are the client's
+	client bool
+}
+
+// ofPort reports whether a field may be the port that is asked about; in an answer, the source port
+// is.
+func (b *borders) ofPort(f exposure.Field) bool {
+	switch f {
+	case exposure.FieldSport:
+		return !b.client
+	case exposure.FieldDport, exposure.FieldCTOrigDport, exposure.FieldCTReplySport:
+		return true
+	}
+	return false
+}
+
+// chainsOfAnswers returns the chains that answers of the host itself may run through.
+func chainsOfAnswers(rs *exposure.Ruleset) map[*exposure.Chain]bool {
+	found := map[*exposure.Chain]bool{}
+	var visit func(c *exposure.Chain)
+	visit = func(c *exposure.Chain) {
+		if c == nil || found[c] {
+			return
+		}
+		found[c] = true
+		for _, r := range c.Rules {
+			for _, s := range r.Statements {
+				switch s := s.(type) {
+				case exposure.Verdict:
+					visit(c.Table.Chain(s.Chain))
+				case exposure.VerdictMap:
+					for _, v := range s.In.Verdicts {
+						visit(c.Table.Chain(v.Chain))
+					}
+				}
+			}
+		}
+	}
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			if c.Base == nil {
+				continue
+			}
+			switch c.Base.Hook {
+			case exposure.HookPrerouting, exposure.HookInput, exposure.HookIngress,
+				exposure.HookForward:
+			default:
+				visit(c)
+			}
+		}
+	}
+	return found
 }
 
 func (b *borders) statement(s exposure.Statement) {
@@ -103,7 +162,7 @@ func (b *borders) lookup(key []exposure.Operand, in *exposure.Set) {
 			}
 			continue
 		}
-		if !ofPort(o.Field) || !plain {
+		if !b.ofPort(o.Field) || !plain {
 			b.operand(o)
 			continue
 		}
@@ -129,7 +188,7 @@ func (b *borders) operand(o exposure.Operand) {
 		b.lookup(o.Lookup.Key, o.Lookup.In)
 		return
 	}
-	b.computed = b.computed || ofPort(o.Field)
+	b.computed = b.computed || b.ofPort(o.Field)
 	b.protocolComputed = b.protocolComputed || ofProtocol(o)
 	b.raw = b.raw || o.Field == exposure.FieldRaw && mayReadPort(o.Raw)
 }
@@ -172,14 +231,4 @@ func (b *borders) protocol(r exposure.Range) {
 	if to, ok := r.To.Uint64(); ok && to < 255 {
 		b.protocols[to+1] = true
 	}
-}
-
-// ofPort reports whether a field may be the port; in an answer, the source port is.
-func ofPort(f exposure.Field) bool {
-	switch f {
-	case exposure.FieldDport, exposure.FieldSport, exposure.FieldCTOrigDport,
-		exposure.FieldCTReplySport:
-		return true
-	}
-	return false
 }

@@ -20,8 +20,11 @@ func (a *auditor) boundInside(p firewall.Protocol, target netip.AddrPort) (out [
 	if at == nil {
 		return nil
 	}
-	if takers, known := a.takers(p, target); len(takers) > 0 || !known {
-		return nil
+	for _, t := range a.finalTargets(at, p, target) {
+		if !t.Addr().IsValid() ||
+			len(sockets.Takers(at.listeners, p, t.Addr(), t.Port(), "")) > 0 {
+			return nil // one of several targets may take packets
+		}
 	}
 	for _, l := range at.listeners {
 		if l.Protocol == p && l.Port == target.Port() {
@@ -29,6 +32,57 @@ func (a *auditor) boundInside(p firewall.Protocol, target netip.AddrPort) (out [
 		}
 	}
 	return out
+}
+
+// allBoundInside returns the listeners of targets, if none of them takes packets for a target.
+func (a *auditor) allBoundInside(
+	targets []string,
+	p firewall.Protocol,
+) (out []sockets.Listener) {
+	for _, t := range targets {
+		at, err := netip.ParseAddrPort(t)
+		if err != nil {
+			return nil
+		}
+		bound := a.boundInside(p, at)
+		if len(bound) == 0 {
+			return nil
+		}
+		out = append(out, bound...)
+	}
+	return out
+}
+
+// judgeBoundInside adds the row of a port whose packets get to containers that refuse them: no
+// source reaches it, whatever the policy says.
+func (a *auditor) judgeBoundInside(
+	x Exposure,
+	r reach,
+	families []address.Family,
+	addresses []netip.Addr,
+	bound []sockets.Listener,
+) {
+	p, _ := firewall.ParseProtocol(x.Protocol)
+	d := a.declared(p, x.Port, x.Interface, addresses)
+	x.Service, x.Declared, x.Finding = d.service, d.governed, OK
+	if d.governed {
+		x.Allowed = sourcesOf(d.allowed, families...).prefixes()
+	}
+	for _, s := range r.assumed {
+		a.assumed[s] = true
+	}
+	x.DecidedBy = append(
+		r.decidedBy(), fmt.Sprintf("nobody takes it at %s: %s", x.Target, boundWords(bound)),
+	)
+	if !r.possible.empty() {
+		a.find(&x, BoundInside, a.shared.simplest(r.possible, r.nowhere), fmt.Sprintf(
+			"%s is published to %s, where nobody takes it: %s; bind it to 0.0.0.0 or [::] there",
+			x.name(), x.Target, boundWords(bound),
+		))
+	}
+	y := exposureOf(bound[0], x.Interface)
+	x.Process, x.PID, x.Unit, x.Container = y.Process, y.PID, y.Unit, y.Container
+	a.report.Exposures = append(a.report.Exposures, x)
 }
 
 // boundWords names listeners and their addresses, for people.
@@ -44,32 +98,21 @@ func boundWords(list []sockets.Listener) string {
 	return strings.Join(words, ", ")
 }
 
-// judgeNotTaken finds a published port whose packets get to a container where no program takes
-// them. It is about the last row.
+// judgeNotTaken finds a published port whose packets get to a container where nothing listens. It
+// is about the last row.
 func (a *auditor) judgeNotTaken(targets []string, p firewall.Protocol) {
 	x := &a.report.Exposures[len(a.report.Exposures)-1]
-	if x.Process != "" || x.Reachable.Possible.Len() == 0 {
+	if x.Process != "" || x.Reachable.Possible.Len() == 0 || len(targets) != 1 {
 		return
 	}
-	for _, t := range targets {
-		at, err := netip.ParseAddrPort(t)
-		if err != nil {
-			return
-		}
-		bound := a.boundInside(p, at)
-		if len(bound) == 0 {
-			if takers, known := a.takers(p, at); known && len(takers) == 0 && len(targets) == 1 &&
-				!a.Host.Owns(at.Addr()) {
-				a.find(x, NotListening, address.Set{}, fmt.Sprintf(
-					"%s is published to %s in %s, and nothing listens there",
-					x.name(), at, a.namespaces.at(at.Addr()).name,
-				))
-			}
-			return
-		}
-		a.find(x, BoundInside, x.Reachable.Possible, fmt.Sprintf(
-			"%s is published to %s, where nobody takes it: %s; bind it to 0.0.0.0 or [::] there",
-			x.name(), at, boundWords(bound),
+	at, err := netip.ParseAddrPort(targets[0])
+	if err != nil {
+		return
+	}
+	if takers, known := a.takers(p, at); known && len(takers) == 0 && !a.Host.Owns(at.Addr()) {
+		a.find(x, NotListening, address.Set{}, fmt.Sprintf(
+			"%s is published to %s in %s, and nothing listens there",
+			x.name(), at, a.namespaces.at(at.Addr()).name,
 		))
 	}
 }

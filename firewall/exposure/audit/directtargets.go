@@ -163,6 +163,9 @@ func (a *auditor) judgeDirectTarget(d directTarget, published exposure.Ranges, i
 	if behind == iface {
 		return // they are neighbours, so the host's rules don't matter
 	}
+	if len(a.boundInside(d.protocol, d.target)) > 0 {
+		return // the container refuses the packets
+	}
 	family := address.IPv4
 	if d.target.Addr().Is6() {
 		family = address.IPv6
@@ -314,6 +317,12 @@ func (a *auditor) virtualIP(d destination, port uint16, iface string) {
 		Address:   d.address.String(),
 		Interface: iface,
 		Target:    strings.Join(r.targets, ", "),
+	}
+	if bound := a.allBoundInside(r.targets, d.protocol); len(bound) > 0 {
+		a.judgeBoundInside(
+			x, r, []address.Family{family}, []netip.Addr{d.address}, bound,
+		)
+		return
 	}
 	a.behind(&x, r.targets, d.protocol)
 	a.judge(x, r, []address.Family{family}, []netip.Addr{d.address}, nil)

@@ -190,7 +190,7 @@ func (n *forwarding) isPublished(q exposure.Question, ports firewall.PortRange) 
 // ports lists the protocols and ranges of ports that the rules distinguish.
 func (n *forwarding) ports(f address.Family) (out []firewall.PortRange) {
 	for _, p := range firewall.Protocols {
-		b := bordersOf(n.rules, nil, p)
+		b := bordersOf(n.rules, nil, p, nil)
 		for first, port := 1, 1; port < 1<<16; port++ {
 			if port == 1<<16-1 || b.computed || b.starts[port+1] {
 				out = append(out, firewall.PortRange{
@@ -200,7 +200,7 @@ func (n *forwarding) ports(f address.Family) (out []firewall.PortRange) {
 			}
 		}
 	}
-	b := bordersOf(n.rules, nil, 0)
+	b := bordersOf(n.rules, nil, 0, nil)
 	asked := false // whether one was asked about that no rule distinguishes from this one
 	for number := 1; number < 256; number++ {
 		p := firewall.Protocol(number)

@@ -76,7 +76,7 @@ func (s *survey) choose() {
 // choosePortless lists the protocols without ports. Of some two hundred without a name that no rule
 // distinguishes, one is asked about.
 func (s *survey) choosePortless() {
-	b := bordersOf(s.Rules, nil, 0)
+	b := bordersOf(s.Rules, nil, 0, nil)
 	var asked *subject // the last one without a name that was asked about
 	for n := 1; n < 256; n++ {
 		p := firewall.Protocol(n)
@@ -102,7 +102,7 @@ func (s *survey) distinctRanges(
 	p firewall.Protocol,
 	receivers map[portKey]receiver,
 ) (out [][2]uint16) {
-	b := bordersOf(s.Rules, s.mentionedPorts(), p)
+	b := bordersOf(s.Rules, s.mentionedPorts(), p, nil)
 	if b.computed || b.raw {
 		return nil
 	}

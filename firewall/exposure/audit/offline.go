@@ -43,7 +43,9 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 		evaluator: exposure.NewEvaluator(rs, nil),
 		shared:    &shared{},
 		assumed:   map[string]bool{},
-		report:    Report{Exposures: []Exposure{}, Findings: []Finding{}},
+		report: Report{
+			Exposures: []Exposure{}, Findings: []Finding{}, Unjudged: in.Policy == nil,
+		},
 	}
 	a.budget = budgetOf(a.evaluator)
 	for _, m := range rs.Missing {
@@ -68,6 +70,7 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 			o.families[0],
 		)] = true
 	}
+	a.assumeEmptySets()
 	o.run()
 	a.finish()
 	if ask.Port == 0 {
@@ -177,7 +180,12 @@ func (o *offline) ports(p firewall.Protocol) (out []firewall.PortRange) {
 	if o.Port != 0 {
 		return []firewall.PortRange{{Protocol: p, First: o.Port, Last: o.Port}}
 	}
-	b := bordersOf(o.Rules, o.mentionedPorts(), p)
+	var answers map[*exposure.Chain]bool
+	if len(o.found().found) == 0 && !o.To.IsValid() {
+		// Packets are for the host itself, so that their answers don't arrive anywhere.
+		answers = chainsOfAnswers(o.Rules)
+	}
+	b := bordersOf(o.Rules, o.mentionedPorts(), p, answers)
 	for first, port := 1, 1; port < 1<<16; port++ {
 		if port == 1<<16-1 || b.computed || b.starts[port+1] {
 			out = append(
@@ -292,6 +300,14 @@ func (o *offline) askClass(
 	return r
 }
 
+// found is what rules before routing do to destinations.
+func (o *offline) found() *finder {
+	if o.targets == nil {
+		o.targets = search(o.Rules)
+	}
+	return o.targets
+}
+
 // guessOwner guesses whether the address in question is the host's or another machine's. Rules at
 // input and output name addresses of the host; rules at forward and targets of translations name
 // those of other machines. If both name it, or only networks are forwarded, it may be either.
@@ -299,10 +315,7 @@ func (o *offline) guessOwner() (host, other bool) {
 	at, wide := o.evaluator.PlacesNaming(o.To)
 	host, other = at&exposure.PlaceInput != 0, at&exposure.PlaceForward != 0
 	if !other {
-		if o.targets == nil {
-			o.targets = search(o.Rules)
-		}
-		for d := range o.targets.directTargets {
+		for d := range o.found().directTargets {
 			other = other || d.target.Addr() == o.To
 		}
 	} else if wide&exposure.PlaceForward != 0 {

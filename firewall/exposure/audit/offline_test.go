@@ -126,12 +126,46 @@ func TestOffline(t *testing.T) {
 				"*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n",
 			ask:  Offline{Port: 443, Protocol: firewall.TCP},
 			want: []string{"tcp/443 *", "tcp/443 10.96.0.1 0.0.0.0/0 certain  → 10.0.0.9:6443"}},
+		"source ports of clients": {text: file("orders-and-marks.nft"),
+			want: []string{"tcp/1-65535 * 0.0.0.0/0 ::/0 certain 0.0.0.0/3 32.0.0.0/4 48.0.0.0/5 " +
+				"56.0.0.0/6 60.0.0.0/7 64.0.0.0/2 128.0.0.0/1 ::/0"}},
+		"source ports of clients, and a port": {text: file("orders-and-marks-2.nft"),
+			want: []string{"tcp/1-8079 * 0.0.0.0/0 ::/0",
+				"tcp/8080 * 0.0.0.0/0 ::/0 → 172.17.0.7:8080", "tcp/8081-65535 * 0.0.0.0/0 ::/0"}},
+		"answers to some": {text: file("output-drop.v4"),
+			want: []string{"tcp/1-65535 * 10.0.0.0/8"}},
+		"one of two endpoints": {text: file("two-endpoints.nft"),
+			want: []string{"tcp/1-3000 * 0.0.0.0/0 ::/0",
+				"tcp/3001 * 0.0.0.0/0 ::/0 → 10.180.0.1:80, 10.180.0.2:80",
+				"tcp/3002-65535 * 0.0.0.0/0 ::/0"}},
+		"a range of ports": {text: file("redirect-range.nft"),
+			want: []string{"tcp/1-8079 * 0.0.0.0/0 ::/0", "tcp/8080 * 0.0.0.0/0 ::/0",
+				"tcp/8081-65535 * 0.0.0.0/0 ::/0"}},
+		"a listing without the elements of sets": {
+			text: "table inet f {\n\tset s {\n\t\ttype ipv4_addr\n\t}\n\tchain c {\n" +
+				"\t\ttype filter hook input priority 0; policy accept;\n" +
+				"\t\tip saddr @s drop\n\t}\n}\n",
+			want:    []string{"tcp/1-65535 * 0.0.0.0/0 ::/0"},
+			assumed: "no set in rules has an element (s): if it was taken with nft -t"},
+		"a source port of answers that arrive": {
+			text: "*nat\n:PREROUTING ACCEPT [0:0]\n" +
+				"-A PREROUTING -p tcp --dport 8000:8010 -j DNAT --to-destination 10.0.0.9\nCOMMIT\n" +
+				"*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n" +
+				"-A FORWARD -p tcp --sport 8005 -j DROP\nCOMMIT\n",
+			want: []string{"tcp/1-7999 *", "tcp/8000-8004 * 0.0.0.0/0 certain  → 10.0.0.9:8000",
+				"tcp/8005 *  → 10.0.0.9:8005", "tcp/8006-8010 * 0.0.0.0/0 certain  → 10.0.0.9:8006",
+				"tcp/8011-65535 *"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.ask.Protocol == 0 {
 				c.ask.Protocol = firewall.TCP
 			}
 			r := RunOffline(fromFile(t, c.text), c.ask, Input{Now: time.Now()})
+			for _, f := range r.Findings {
+				if f.Kind != Undecided {
+					t.Errorf("without a policy: %s", f.Detail)
+				}
+			}
 			if diff := cmp.Diff(c.want, rowsOf(r)); diff != "" {
 				t.Error(diff)
 			}

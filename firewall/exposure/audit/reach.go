@@ -172,9 +172,15 @@ func bounds(
 // undecided are the sources that may get there or not.
 func (r *reach) undecided() sources { return r.possible.minus(r.certain).minus(r.unanswered) }
 
-// decidedBy names what decided, what stops answers, and what can't be known.
+// decidedBy names what decided, what stops answers, and what can't be known: a rule that can't is
+// named once.
 func (r *reach) decidedBy() []string {
-	out := append([]string{}, r.decided...)
+	out := []string{}
+	for _, d := range r.decided {
+		if !slices.Contains(r.unknown, d) {
+			out = append(out, d)
+		}
+	}
 	for _, l := range r.lost {
 		out = append(out, lostWords(l))
 	}

@@ -17,6 +17,9 @@ type Report struct {
 	Unread []string `json:"unread,omitempty"`
 	// Assumed lists the assumptions made.
 	Assumed []string `json:"assumed,omitempty"`
+	// Unjudged: no policy was given with rules from files, so no row is compared with one, and only
+	// findings that need none are listed.
+	Unjudged bool `json:"unjudged,omitempty"`
 
 	err error
 }

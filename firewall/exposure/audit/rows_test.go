@@ -184,9 +184,32 @@ func TestBoundElsewhereInAContainer(t *testing.T) {
 				strings.Contains(f.Detail, "app (process 100)")
 		})
 	}
-	if r := audited(t, in); !has(r) {
-		t.Errorf("%+v", r.Findings)
+	open := docker[:strings.Index(docker, "COMMIT")] +
+		"-A FORWARD -d 172.17.0.2/32 -j ACCEPT\n" + docker[strings.Index(docker, "COMMIT"):]
+	for name, policy := range map[string]*firewall.State{
+		"no policy":    nil,
+		"it allows":    state(t, "services: [{name: app, port: 8080, allow: [any]}]"),
+		"it refuses":   state(t, "services: [{name: app, port: 8080, allow: []}]"),
+		"another port": state(t, "services: [{name: app, port: 9999, allow: [any]}]"),
+	} {
+		for _, text := range []string{closed + docker, closed + open} {
+			in.Policy, in.Rules = policy, rules(t, text)
+			r := audited(t, in)
+			if !has(r) {
+				t.Errorf("%s: %+v", name, r.Findings)
+			}
+			for _, x := range r.Exposures {
+				if x.Target == "" && !x.Direct {
+					continue
+				}
+				if x.Direct || x.Finding != BoundInside || x.Reachable.Possible.Len() > 0 ||
+					x.Reachable.Certain.Len() > 0 || x.Process != "app" {
+					t.Errorf("%s: %+v", name, x)
+				}
+			}
+		}
 	}
+	in.Policy, in.Rules = nil, rules(t, closed+docker)
 	p, err := Locate(
 		in.Host,
 		Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 8080, Protocol: firewall.TCP},
@@ -225,5 +248,26 @@ func TestNotListeningOnARange(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %v", ports, got)
 		}
+	}
+}
+
+// A rule that can't be decided is named once, also where several rules jump to its chain.
+func TestRowsNameRulesOnce(t *testing.T) {
+	r := onEth0(audited(t, Input{
+		Rules: rules(
+			t,
+			"*filter\n:INPUT DROP [0:0]\n:web - [0:0]\n-A INPUT -s 10.0.0.0/8 -j web\n"+
+				"-A INPUT -s 11.0.0.0/8 -j web\n"+
+				"-A web -p tcp --dport 80 -m time --timestart 08:00 -j ACCEPT\nCOMMIT\n",
+		),
+		Host:    world(),
+		Sockets: listening("nginx 0.0.0.0:80"),
+	}))
+	want := []string{
+		"unknown: ip filter chain web, rules.v4:6: -A web -p tcp --dport 80 -m time " +
+			"--timestart 08:00 -j ACCEPT",
+	}
+	if len(r.Exposures) != 1 || !slices.Equal(r.Exposures[0].DecidedBy, want) {
+		t.Errorf("%+v", r.Exposures)
 	}
 }

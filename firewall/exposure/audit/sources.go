@@ -56,7 +56,7 @@ func (s sources) simplest(nowhere sources) address.Set {
 		}
 		plain := set.Prefixes(f)
 		// Compare ranges first, as prefixes are costly to make.
-		if filled := set.Union(nowhere[slot(f)]); filled.Len() < set.Len() {
+		if filled := fill(set, nowhere[slot(f)], f); filled.Len() < set.Len() {
 			if p := filled.Prefixes(f); p.Len() < plain.Len() {
 				plain = p
 			}
@@ -68,6 +68,24 @@ func (s sources) simplest(nowhere sources) address.Set {
 		}
 	}
 	return out
+}
+
+// maxGapSearch is the most ranges of a set whose gaps are looked at one by one.
+const maxGapSearch = 1024
+
+// fill adds the gaps in a set that no client can have. A gap that clients have too, such as a
+// network around the host's own address, would only become several.
+func fill(set, nowhere exposure.Ranges, f address.Family) exposure.Ranges {
+	if set.Len() > maxGapSearch {
+		return set.Union(nowhere)
+	}
+	var gaps []exposure.Range
+	for gap := range exposure.AllSources(f).Minus(set).All() {
+		if exposure.NewRanges(gap).Minus(nowhere).Empty() {
+			gaps = append(gaps, gap)
+		}
+	}
+	return set.Union(exposure.NewRanges(gaps...))
 }
 
 // martians are sources that the kernel doesn't accept from the wire (net/ipv4/route.c,

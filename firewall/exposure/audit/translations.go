@@ -94,6 +94,10 @@ func (a *auditor) published(r portRange, iface string, p part) {
 	if r.last > r.first {
 		x.PortLast = r.last
 	}
+	if bound := a.allBoundInside(p.targets, r.protocol); len(bound) > 0 {
+		a.judgeBoundInside(x, p.reach, p.families, p.addresses, bound)
+		return
+	}
 	a.behind(&x, p.targets, r.protocol)
 	p.decided = append(p.decided, a.refusing(p.targets, r.protocol, iface)...)
 	a.judge(x, p.reach, p.families, p.addresses, &believed)

@@ -16,7 +16,8 @@ import (
 //	{"nftables": [{"metainfo": {…}}, {"table": {…}}, {"chain": {…}}, {"rule": {…}}, …]}
 //
 // Errors read "name:line:column: what is wrong, and what to do". After an error, rs is unchanged.
-func ReadJSON(name string, r io.Reader, rs *exposure.Ruleset) error {
+// It leaves out covered tables: another text has them in full.
+func ReadJSON(name string, r io.Reader, rs *exposure.Ruleset, covered ...Place) error {
 	text, err := exposure.ReadText(name, r,
 		"list the tables that matter one by one (`nft -j list table …`)")
 	if err != nil {
@@ -24,7 +25,7 @@ func ReadJSON(name string, r io.Reader, rs *exposure.Ruleset) error {
 	}
 	objects, err := objectsOf(text)
 	if err == nil {
-		err = build(name, objects, rs)
+		err = build(name, objects, rs, covered)
 	}
 	if err != nil {
 		offset := int64(0)

@@ -3,6 +3,7 @@ package nftjson
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -24,12 +25,14 @@ type Document struct {
 	checked  map[*exposure.Set]bool // maps whose verdicts lead to chains that are there
 	absent   map[Place]bool         // sets that rules name and that aren't here
 	warnings []string               // for Ruleset.Partly
+	covered  []Place                // tables that aren't added
 	// Open: chains may be declared elsewhere. Else a jump to one that isn't here is an error.
 	Open bool
 }
 
-// NewDocument begins a document. Origins contain name.
-func NewDocument(name string, rs *exposure.Ruleset) *Document {
+// NewDocument begins a document. Origins contain name. Finish doesn't add covered tables, places
+// without a name.
+func NewDocument(name string, rs *exposure.Ruleset, covered ...Place) *Document {
 	return &Document{
 		name:    name,
 		base:    rs.BaseChains(),
@@ -38,12 +41,19 @@ func NewDocument(name string, rs *exposure.Ruleset) *Document {
 		checked: map[*exposure.Set]bool{},
 		absent:  map[Place]bool{},
 		omitted: map[*table]int{},
+		covered: covered,
 	}
 }
 
-// Finish adds the tables to the ruleset.
-func (d *Document) Finish(rs *exposure.Ruleset) {
+// Finish adds the tables to the ruleset. It returns an exposure.Loop if chains of a table jump in a
+// loop.
+func (d *Document) Finish(rs *exposure.Ruleset) error {
 	d.finishSets()
+	for _, t := range d.tables {
+		if l := t.FindLoop(); l != nil {
+			return fmt.Errorf("table %s %s: %w", t.Family, firewall.Excerpt(t.Name), l)
+		}
+	}
 	for _, t := range d.tables {
 		d.checkDevices(t)
 		rs.AddTable(t.Table)
@@ -51,6 +61,7 @@ func (d *Document) Finish(rs *exposure.Ruleset) {
 	rs.Missing = append(rs.Missing, d.missing...)
 	rs.Partly = append(append(rs.Partly, d.warnings...), d.omissions()...)
 	rs.MarkDynamic()
+	return nil
 }
 
 // table is a table with what its rules refer to.
@@ -88,8 +99,8 @@ type Rule struct {
 	Line int    `json:"-"`
 }
 
-func build(name string, objects []object, rs *exposure.Ruleset) error {
-	d := NewDocument(name, rs)
+func build(name string, objects []object, rs *exposure.Ruleset, covered []Place) error {
+	d := NewDocument(name, rs, covered...)
 	byKind := map[string][]object{}
 	for _, o := range objects {
 		switch o.kind {
@@ -125,8 +136,7 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 			}
 		}
 	}
-	d.Finish(rs)
-	return nil
+	return d.Finish(rs)
 }
 
 // decodeInto decodes an object and adds it.
@@ -165,6 +175,10 @@ func (d *Document) AddTable(in Table) error {
 		Origin: d.origin(in.Line),
 	}
 	t := &table{model, map[string]*set{}}
+	d.byName[key] = t
+	if slices.Contains(d.covered, key) {
+		return nil
+	}
 	for _, flag := range listOf(in.Flags) {
 		switch flag {
 		case "dormant":
@@ -184,7 +198,6 @@ func (d *Document) AddTable(in Table) error {
 			)
 		}
 	}
-	d.byName[key] = t
 	d.tables = append(d.tables, t)
 	return nil
 }
@@ -211,6 +224,9 @@ func (d *Document) find(kind string, p Place) (*table, error) {
 	return t, nil
 }
 
+// iptablesChains are the base chains of iptables.
+var iptablesChains = []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
+
 // AddChain adds a chain.
 func (d *Document) AddChain(in Chain) error {
 	t, err := d.find("chain", in.Place)
@@ -222,6 +238,12 @@ func (d *Document) AddChain(in Chain) error {
 	}
 	c := &exposure.Chain{Name: in.Name, Origin: d.origin(in.Line)}
 	if in.Hook != "" {
+		if !slices.Contains(iptablesChains, in.Name) && !slices.Contains(d.tables, t) {
+			return fmt.Errorf(
+				"chain %s %s %s isn't one of iptables, so the save file that has the table lacks "+
+					"it: leave that file out", in.Family, in.Table, in.Name,
+			)
+		}
 		hook, ok1 := exposure.ParseHook(in.Hook)
 		kind, ok2 := exposure.ParseChainType(in.Type)
 		priority, err := in.Prio.Int64()
@@ -293,7 +315,9 @@ func (d *Document) AddRule(in Rule) error {
 			r.statement(s, i == len(in.Expr)-1)
 		}
 	}
-	d.warn(t, r.absent)
+	if slices.Contains(d.tables, t) {
+		d.warn(t, r.absent)
+	}
 	if r.omits {
 		d.omitted[t]++
 	}

@@ -24,7 +24,8 @@ import (
 //	}
 //
 // Errors read "name:line:column: what is wrong, and what to do". After an error, rs is unchanged.
-func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
+// It leaves out covered tables: another text has them in full.
+func Read(name string, r io.Reader, rs *exposure.Ruleset, covered ...nftjson.Place) error {
 	b, err := exposure.ReadText(name, r,
 		"list the tables that matter one by one (`nft list table …`)")
 	if err != nil {
@@ -38,7 +39,7 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 			defines: &defines{values: map[string][]definition{}},
 		}}
 	if err = s.commands(); err == nil {
-		err = s.fill(name, rs)
+		err = s.fill(name, rs, covered)
 	}
 	if err != nil {
 		at := 0
@@ -52,8 +53,8 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 }
 
 // fill adds everything to the ruleset: rules last, as they refer to the rest.
-func (s *script) fill(name string, rs *exposure.Ruleset) error {
-	d := nftjson.NewDocument(name, rs)
+func (s *script) fill(name string, rs *exposure.Ruleset, covered []nftjson.Place) error {
+	d := nftjson.NewDocument(name, rs, covered...)
 	d.Open = len(s.defines.included) > 0
 	for _, t := range s.tables {
 		if err := s.fillTable(d, t); err != nil {
@@ -73,7 +74,12 @@ func (s *script) fill(name string, rs *exposure.Ruleset) error {
 			}
 		}
 	}
-	d.Finish(rs)
+	if err := d.Finish(rs); err != nil {
+		if l := (*exposure.Loop)(nil); errors.As(err, &l) {
+			return &positionError{s.lines.begin(l.Rule.Origin.Line), err}
+		}
+		return err
+	}
 	for _, file := range s.defines.included {
 		rs.Missing = append(rs.Missing, exposure.Missing{
 			What: fmt.Sprintf("%s, which %s includes", firewall.Excerpt(file), name),
@@ -206,4 +212,13 @@ func (l lines) of(at int) int {
 		i--
 	}
 	return i*linesPerMark + strings.Count(l.text[l.marks[i]:at], "\n") + 1
+}
+
+// begin returns the offset at which a line begins.
+func (l lines) begin(line int) int {
+	at := l.marks[(line-1)/linesPerMark]
+	for range (line - 1) % linesPerMark {
+		at += strings.IndexByte(l.text[at:], '\n') + 1
+	}
+	return at
 }

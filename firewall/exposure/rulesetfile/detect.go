@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // Format is what a file is the output of.
@@ -58,6 +59,9 @@ func split(
 ) ([]part, error) {
 	fail := func(why string) ([]part, error) { return nil, fmt.Errorf("%s:1:1: %s", name, why) }
 	text = bytes.TrimPrefix(text, []byte(byteOrderMark))
+	if bytes.IndexByte(text, escape) >= 0 {
+		text = escapes.Regexp().ReplaceAll(text, nil)
+	}
 	if len(bytes.TrimSpace(text)) == 0 {
 		return fail("it is empty: give the output of " + formats)
 	}
@@ -81,6 +85,14 @@ func split(
 	return parts(text, list), nil
 }
 
+const escape = 0x1b
+
+// escapes are what a terminal's colours and titles come as, within a line: CSI and OSC sequences
+// (ECMA-48).
+var escapes = pattern.New(
+	"\x1b(\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b\n]*(\x07|\x1b\\\\))",
+)
+
 // listed is the first line of a chain as iptables -L prints it.
 var listed = regexp.MustCompile(`(?m)^Chain \S+ \((policy [A-Z]+|\d+ references)`)
 
@@ -94,7 +106,48 @@ func otherwise(text []byte) string {
 	case listed.Match(text[:min(len(text), 1<<16)]) && !bytes.Contains(text, []byte("\nCOMMIT")):
 		return "it is the output of iptables -L, which leaves much out: give that of iptables-save"
 	}
+	begin := text[:min(len(text), 1<<12)]
+	for _, o := range others {
+		if o.begins.Regexp().Match(begin) {
+			return o.what
+		}
+	}
 	return ""
+}
+
+// others are texts that are given instead of dumps, by how they begin.
+var others = []struct {
+	begins *pattern.Pattern
+	what   string
+}{
+	{
+		pattern.New(`^\s*Name: \S+\r?\nType: [a-z]+:`),
+		"it is the output of ipset list: give that of ipset save",
+	},
+	{
+		pattern.New(`^\s*Status: (in)?active\r?\n`),
+		"it is the output of ufw status, which leaves much out: give that of iptables-save and " +
+			"ip6tables-save",
+	},
+	{
+		pattern.New(`^\s*\S+( \([a-z, ]+\))?\r?\n  target: `),
+		"it is the output of firewall-cmd, which leaves much out: give that of nft list ruleset, " +
+			"or of iptables-save",
+	},
+	{
+		pattern.New(`^\s*(?i:<\?xml|<!doctype|<html|<ipsets|<iptables-rules)`),
+		"it is XML or HTML: give the output of " + formats + " as it is",
+	},
+	{
+		pattern.New(`^(\s*#.*\n|\s*\n)*(sudo +)?(/\S*/)?ip6?tables +(-t +\S+ +)?-[APNFIDXZ]\b`),
+		"it holds commands, not the rules that they make: run them, and give the output of " +
+			"iptables-save",
+	},
+	{
+		pattern.New(`^\s*-[NAI] `),
+		"it holds rules without their table: begin it with the line *filter, or give the output " +
+			"of iptables-save",
+	},
 }
 
 func onlyRemarks(text []byte) bool {

@@ -62,6 +62,8 @@ var (
 		`^(sudo +)?([\w/]*/)?(ip6?tables(-nft|-legacy)?(-save\b| .*-S\b| -S\b)|` +
 			`ipset +(save|list|-[lL])|nft +(-\S+ +)*list\b)`,
 	)
+	// terse is an option of nft, alone or among others, that omits the elements of sets.
+	terse = pattern.New(`^(sudo +)?([\w/]*/)?nft +(-\S+ +)*(--terse|-[a-zA-Z]*t[a-zA-Z]*) `)
 	// changes are commands after which a listing before isn't true any more.
 	changes = pattern.New(`^(sudo +)?([\w/]*/)?(` +
 		`ip6?tables(-nft|-legacy)?(-restore\b|.* (-[ADIRFXPNE]|--(append|delete|insert|replace|flush|` +
@@ -80,7 +82,7 @@ var (
 	// remarks are what terminals, loggers and the programs themselves put between.
 	remarks = pattern.New("^([-=_~+]{3,}.*|```.*|[A-Z][a-z]{2} +[0-9]+ [0-9:]{8} .*|" +
 		`[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:.*|\[ *[0-9]+\.[0-9]+\] .*|` +
-		`(sudo|iptables|ip6tables|ipset|nft)( v[0-9.]+ .*|): .*|exit|logout|Script (started|done).*|Last login: .*|Warning: .*)$`)
+		`(sudo|iptables|ip6tables|ipset|nft)( v[0-9.]+ .*|): .*|\[sudo\] .*|exit|logout|Script (started|done).*|Last login: .*|Warning: .*)$`)
 )
 
 // byteOrderMark is what programs for Windows begin a file of UTF-8 with.
@@ -151,6 +153,14 @@ func sections(text []byte) ([]section, error) {
 			begin.format = IPTables
 			begin.table, begin.tableLine = table, max(tableLine, 1)
 		case isCommand(line):
+			if terse.MatchString(programOf(line)) {
+				return nil, fmt.Errorf(
+					"%d:1: %q leaves out the elements of sets (-t), without which rules can't be "+
+						"judged: take it again without -t",
+					number,
+					firewall.Excerpt(line),
+				)
+			}
 			if f := familyOfProgram(programOf(line)); f != exposure.FamilyUnspec {
 				family = f
 			}
@@ -177,7 +187,7 @@ func sections(text []byte) ([]section, error) {
 			at, number = next, number+1
 			continue
 		default:
-			if len(out) == 0 && comments < 0 {
+			if len(out) == 0 && comments < 0 && !holdsListing(whole[next:]) {
 				return nil, errNothing
 			}
 			return nil, fmt.Errorf(
@@ -264,6 +274,18 @@ func familyOfProgram(s string) exposure.Family {
 		return exposure.FamilyIPv4
 	}
 	return exposure.FamilyUnspec
+}
+
+// holdsListing reports whether a line of a text begins a listing.
+func holdsListing(s string) bool {
+	for line := range strings.Lines(s) {
+		line = strings.TrimSpace(line)
+		if saveTable.MatchString(line) || setLine.MatchString(line) ||
+			nftLine.MatchString(line) || strings.HasPrefix(line, `{"nftables"`) {
+			return true
+		}
+	}
+	return false
 }
 
 // endOfTable is the offset behind the line COMMIT. Without one, the reader says so.

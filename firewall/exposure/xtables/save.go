@@ -75,6 +75,12 @@ func readSave(
 			if err := checkLoops(t); err != nil {
 				return src.at(err)
 			}
+			if isFragment(t) && VariantOf(text) == iptsave.Unknown {
+				return src.at(&iptsave.Error{Line: t.Origin.Line, Column: 1, Err: fmt.Errorf(
+					"table %s has none of the chains that the kernel runs, so this is "+
+						"a part of the rules: give the whole output of iptables-save", t.Name,
+				)})
+			}
 		}
 		rs.AddTable(t)
 	}
@@ -86,6 +92,19 @@ func readSave(
 	rs.MarkDynamic()
 	sets.settle()
 	return nil
+}
+
+// isFragment reports whether a table has rules, and only in chains that nothing runs: a file for
+// iptables-restore -n, as ufw's user.rules is. iptables-save prints the chains of the kernel too.
+func isFragment(t *exposure.Table) bool {
+	rules := 0
+	for _, c := range t.Chains {
+		if c.Base != nil {
+			return false
+		}
+		rules += len(c.Rules)
+	}
+	return rules > 0 && exposure.XTablesBase(t.Name, "OUTPUT", exposure.VerdictAccept) != nil
 }
 
 // at says in which source an error is.

@@ -208,7 +208,7 @@ func TestWhatRestoreReads(t *testing.T) {
 		"the policy later": {"*filter\n-A INPUT -i lo -j ACCEPT\n:INPUT DROP [0:0]\nCOMMIT\n", "INPUT drop: -A INPUT -i lo -j ACCEPT"},
 		"inserted": {"*filter\n-A INPUT -j DROP\n-I INPUT -i lo -j ACCEPT\n-I INPUT 2 -i eth0 -j ACCEPT\n-P INPUT DROP\nCOMMIT\n",
 			"INPUT drop: -I INPUT -i lo -j ACCEPT; -I INPUT 2 -i eth0 -j ACCEPT; -A INPUT -j DROP"},
-		"a new chain":    {"*filter\n-N x\n-A x -j DROP\nCOMMIT\n", "x: -A x -j DROP"},
+		"a new chain":    {"*filter\n-N x\n-A x -j DROP\n-A INPUT -j x\nCOMMIT\n", "x: -A x -j DROP; INPUT accept: -A INPUT -j x"},
 		"a listing":      {"-P INPUT DROP\n-P OUTPUT ACCEPT\n-N x\n-A x -j DROP\n", "INPUT drop: ; OUTPUT accept: ; x: -A x -j DROP"},
 		"two of them":    {"-P INPUT DROP\n*nat (-S)\n-P PREROUTING ACCEPT\n", "INPUT drop: ; PREROUTING accept: "},
 		"CRLF, counters": {"*filter\r\n:INPUT DROP [1:2]\r\n[3:4] -A INPUT -j ACCEPT\r\nCOMMIT\r\n", "INPUT drop: -A INPUT -j ACCEPT"},

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
+)
+
+// readDump reads a file of rules, into memory of its size; "-" is standard input.
+func readDump(path string) (*bytes.Buffer, error) {
+	f, err := openDump(path)
+	if err != nil {
+		return nil, err
+	}
+	var size int64
+	if info, err := f.Stat(); err == nil {
+		size = min(info.Size(), rulesetfile.Limit)
+	}
+	text := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	_, err = text.ReadFrom(io.LimitReader(f, rulesetfile.Limit+1))
+	return text, errors.Join(err, f.Close())
+}
+
+// openDump opens a regular file, or a pipe or socket that this process has open already: standard
+// input, or what a shell passes for <(command). Others could block without end, as a FIFO that no
+// program writes to.
+func openDump(path string) (*os.File, error) {
+	if fd, ok := ownDescriptor(path); ok {
+		return openDescriptor(fd, path)
+	}
+	info, err := os.Stat(path)
+	if err == nil {
+		err = checkDumpMode(info.Mode(), false)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// If another file has taken its place since, opening it must not block.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err = f.Stat(); err == nil {
+		err = checkDumpMode(info.Mode(), false)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// openDescriptor returns a copy of a descriptor of this process. Opening its name again would fail
+// for a socket, and read a regular file from its beginning.
+func openDescriptor(fd int, path string) (*os.File, error) {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, errors.New("no file is open there")
+	}
+	f := os.NewFile(uintptr(own), path)
+	info, err := f.Stat()
+	if err == nil {
+		err = checkDumpMode(info.Mode(), true)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// ownDescriptor returns the descriptor that a path stands for.
+func ownDescriptor(path string) (fd int, ok bool) {
+	switch path {
+	case "-", "/dev/stdin":
+		return 0, true
+	}
+	for _, dir := range []string{"/dev/fd/", "/proc/self/fd/"} {
+		if number, found := strings.CutPrefix(path, dir); found {
+			fd, err := strconv.Atoi(number)
+			return fd, err == nil && fd >= 0
+		}
+	}
+	return 0, false
+}
+
+// checkDumpMode refuses what can't hold a dump. open: this process has it open already.
+func checkDumpMode(m fs.FileMode, open bool) error {
+	switch {
+	case m.IsRegular(), open && m&(fs.ModeNamedPipe|fs.ModeSocket) != 0:
+		return nil
+	case m.IsDir():
+		return errors.New("it is a folder: name the files in it one by one")
+	case m&fs.ModeNamedPipe != 0:
+		return errors.New("it is a FIFO, which may never get a writer: write <(command), " +
+			"or pipe the dump into --ruleset -")
+	case open && m&fs.ModeCharDevice != 0:
+		return errors.New("it is a terminal or another device: pipe a dump into it, " +
+			"or name a file")
+	}
+	return errors.New("it is neither a regular file nor an open pipe")
+}
