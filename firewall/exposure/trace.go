@@ -15,6 +15,8 @@ type wayPicker struct {
 	steps          []Step
 	before         *doubt // the flow's doubts at the start of the current rule
 	misses         int    // steps that say "no match"
+	// ordinary: only ways of ordinary packets are followed, as those decide the verdict.
+	ordinary bool
 }
 
 const (
@@ -76,7 +78,7 @@ func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) 
 	}
 	x := a.WithinRates().explanation(Address(source))
 	x.Assumed = append(x.Assumed, a.assumedRates(Address(source))...)
-	o := &wayPicker{}
+	o := &wayPicker{ordinary: x.Verdict != "unknown"}
 	var last []Step
 	work := 0
 	for way := 0; ; way++ {

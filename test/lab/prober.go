@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Every round of probes has its own source port from this range. So an answer can't be taken for
-// one to another round, and every probe is a new connection to conntrack.
+// Every round of probes has its own source port from this range, as ordinary clients have. So an
+// answer can't be taken for one to another round, and every probe is a new connection to conntrack.
 const (
-	firstPort = 10000
-	portCount = 50000
+	firstPort = 32768
+	portCount = 32767
 )
 
 var round atomic.Uint32
