@@ -2,6 +2,7 @@ package exposure
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/portgrave/portgrave/firewall/address"
 )
@@ -84,6 +85,19 @@ func (a Answer) Reach(picks func(Piece) bool) (certain, possible Ranges) {
 	}
 	possible = unionOf(picked)
 	return possible.Minus(unionOf(others)), possible
+}
+
+// piecesOf returns the ways of one source's packet. Those of unusual packets count only where no
+// ordinary one gets through.
+func (a Answer) piecesOf(source Value) (out []Piece) {
+	passes := false
+	for _, p := range a.Pieces {
+		if p.Sources.Contains(source) {
+			out = append(out, p)
+			passes = passes || p.Outcome.Passes() && !p.Unusual
+		}
+	}
+	return slices.DeleteFunc(out, func(p Piece) bool { return passes && p.Unusual })
 }
 
 // Through returns the sources that certainly, and those that possibly, get through.

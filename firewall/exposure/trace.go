@@ -165,10 +165,8 @@ func (a Answer) explanation(source Value) Explanation {
 	var unknowns []Decider
 	var targets []netip.AddrPort
 	through, stopped := -1, -1 // the first of each
-	for i, p := range a.Pieces {
-		if !p.Sources.Contains(source) {
-			continue
-		}
+	pieces := a.piecesOf(source)
+	for i, p := range pieces {
 		if p.Outcome.Passes() {
 			if through < 0 {
 				through = i
@@ -190,9 +188,9 @@ func (a Answer) explanation(source Value) Explanation {
 	}
 	switch {
 	case stopped < 0 && through >= 0:
-		x.Verdict, x.DecidedBy = "allow", a.Pieces[through].DecidedBy.Describe()
+		x.Verdict, x.DecidedBy = "allow", pieces[through].DecidedBy.Describe()
 	case through < 0 && stopped >= 0:
-		x.Verdict, x.DecidedBy = "deny", a.Pieces[stopped].DecidedBy.Describe()
+		x.Verdict, x.DecidedBy = "deny", pieces[stopped].DecidedBy.Describe()
 	case len(unknowns) > 0:
 		x.DecidedBy = unknowns[0].Describe()
 	}
@@ -214,8 +212,8 @@ func (a Answer) explanation(source Value) Explanation {
 func (x *Explanation) replies(a Answer, source Value) {
 	x.Targets = a.targets(source)
 	var all []*Reply
-	for _, p := range a.Pieces {
-		if p.Sources.Contains(source) && p.Outcome.Passes() && p.Reply != nil {
+	for _, p := range a.piecesOf(source) {
+		if p.Outcome.Passes() && p.Reply != nil {
 			all = append(all, p.Reply)
 		}
 	}

@@ -36,6 +36,11 @@ const (
 	AssumedNoQuota = "objects of nfacct have no quota, and only count"
 )
 
+// AssumedOfPackets are the assumptions about ordinary packets.
+var AssumedOfPackets = []string{
+	AssumedHops, AssumedLengthTCP, AssumedLength, AssumedNoExtensions, AssumedNoQuota, assumedPorts,
+}
+
 // usualHops are the values in AssumedHops.
 var usualHops = func() (out []Value) {
 	for _, start := range []uint64{64, 128, 255} {
@@ -54,8 +59,8 @@ const (
 	maxFrame                   = 1500
 )
 
-// headersProto is the only bit of an ordinary packet in FieldHeaders for a protocol behind all headers: MASK_PROTO in
-// include/uapi/linux/netfilter_ipv6/ip6t_ipv6header.h.
+// headersProto is the bit in FieldHeaders for a protocol behind all headers (MASK_PROTO in
+// include/uapi/linux/netfilter_ipv6/ip6t_ipv6header.h). Ordinary packets have no other.
 const headersProto = 1
 
 // mayAssume reports whether an ordinary packet can be told from others: the packet is the first one
