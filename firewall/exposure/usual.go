@@ -221,7 +221,8 @@ func (w *walk) unusual(f flow, sources Ranges, by Decider, number int, do action
 	return b
 }
 
-// assumedToHold is a condition whose outcome for ordinary packets is known. Others may go either way.
+// assumedToHold is a condition whose outcome for ordinary packets is known. Others may go either
+// way.
 func (w *walk) assumedToHold(
 	c *chain, r *rule, f flow, holds bool, what, assumption string,
 ) []branch {

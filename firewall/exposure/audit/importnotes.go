@@ -144,9 +144,9 @@ func (w *importWriter) noteNextHeaders() {
 	}
 	if len(names) > 0 {
 		w.note(
-			"rules look at IPv6's next header or extension headers: %s. This policy lets in whom they let in with packets "+
-				"without extension headers, as ordinary clients send them; behind such a header, the rules "+
-				"may decide otherwise",
+			"rules look at IPv6's next header or extension headers: %s. This policy lets in whom they "+
+				"let in with packets without extension headers, as ordinary clients send them; behind "+
+				"such a header, the rules may decide otherwise",
 			strings.Join(names, "; "),
 		)
 	}
