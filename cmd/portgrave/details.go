@@ -32,9 +32,12 @@ var details = map[string]string{
 		"some of the host's addresses has a row for each.\n\nIf output rules, routes or rp_filter " +
 		"lose the answers to a source, it doesn't reach a port of tcp or sctp. A port of another " +
 		"protocol it still possibly reaches, since its packets get in; what loses the answers is " +
-		"named. Where a rule looks at the client's own port, audit takes it to be one of " +
-		"32768-65535. A source that gets answers only at another port, or only out of a tunnel for " +
-		"all traffic, is possible.\n\nFiles of rules (--ruleset) have no sockets. There every range " +
+		"named. Where a rule looks at what a sender chooses, audit says who certainly gets in with " +
+		"ordinary packets: from a port in 32768-65535, with a TTL or hop limit of 33-64, 97-128 or " +
+		"224-255, without extension headers, IPv4 options or data in TCP's first packet, and of at " +
+		"most 1500 bytes. A source that gets in only with other packets, or gets answers only at " +
+		"another port or out of a tunnel for all traffic, is possible.\n\n" +
+		"Files of rules (--ruleset) have no sockets. There every range " +
 		"of ports that the rules treat alike has a row, for packets from other machines to any " +
 		"address that no rule names (*), and one for each address where the rules let in others. " +
 		"What is assumed, such as that rpfilter passes, is printed. Rows are compared with the policy " +
@@ -48,8 +51,10 @@ var details = map[string]string{
 		"Without --interface the packet comes by the interface through which the host would answer. " +
 		"A packet from behind a router to an address of another interface comes by that interface. " +
 		"If no route leads to the client, interface and address are guessed and listed as assumed. " +
-		"What happens to answers beyond this host isn't known. The exit code is 0 only if the " +
-		"connection comes about.",
+		"What happens to answers beyond this host isn't known. Where a rule looks at what a sender " +
+		"chooses (TTL, length, extension headers, source port), allow is about ordinary packets, as " +
+		"certain is for audit, and assumed says which. The exit code is 0 only if the connection " +
+		"comes about.",
 	"import": "It asks about every port, protocol, interface and address that the rules of this " +
 		"host treat differently, whichever program wrote them. Apply the policy and stop the old " +
 		"firewall, and packets are let in as before. Where most ports are closed to the public, the " +

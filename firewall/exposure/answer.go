@@ -2,6 +2,7 @@ package exposure
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/portgrave/portgrave/firewall/address"
 )
@@ -9,11 +10,13 @@ import (
 // Answer is all the ways that the packets of a Question may go.
 //
 // Every source of the question is in at least one piece. A source is in several pieces where
-// something unknown decides: each of them is a possible way, and no other way is possible.
+// something unknown decides: each of them is a possible way, and no other way is possible, but for
+// packets that aren't ordinary and are stopped.
 type Answer struct {
 	Question Question
 	Pieces   []Piece
-	// Assumed lists the assumptions made without a host or an interface, for people.
+	// Assumed lists the assumptions made without a host or an interface, and those about ordinary
+	// packets, for people.
 	Assumed []string
 	// Work is the cost of the answer, in steps of some tens of nanoseconds.
 	Work int
@@ -35,6 +38,10 @@ type Piece struct {
 	Rewritten Tri
 	// Out is the outgoing interface of a forwarded packet; "" if unknown.
 	Out string
+	// Unusual: only packets that aren't ordinary go this way. They get through, as a piece of those
+	// that are stopped would change neither bound. So the sources are possible, and what becomes of
+	// their ordinary packets is in other pieces.
+	Unusual bool
 	// DecidedBy is what decided: for a stopped packet, what stopped it; for one let through, the
 	// last that accepted it, rules before policies. If more than maxNamed neighbouring rules differ
 	// only in their sources (thousands of bans), they make one piece, and DecidedBy is the chain
@@ -72,12 +79,25 @@ func (a Answer) Reach(picks func(Piece) bool) (certain, possible Ranges) {
 	for _, p := range a.Pieces {
 		if picks(p) {
 			picked = append(picked, p.Sources)
-		} else {
+		} else if !p.Unusual {
 			others = append(others, p.Sources)
 		}
 	}
 	possible = unionOf(picked)
 	return possible.Minus(unionOf(others)), possible
+}
+
+// piecesOf returns the ways of one source's packet. Those of unusual packets count only where no
+// ordinary one gets through.
+func (a Answer) piecesOf(source Value) (out []Piece) {
+	passes := false
+	for _, p := range a.Pieces {
+		if p.Sources.Contains(source) {
+			out = append(out, p)
+			passes = passes || p.Outcome.Passes() && !p.Unusual
+		}
+	}
+	return slices.DeleteFunc(out, func(p Piece) bool { return passes && p.Unusual })
 }
 
 // Through returns the sources that certainly, and those that possibly, get through.

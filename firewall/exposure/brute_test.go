@@ -19,12 +19,16 @@ type brute struct {
 	prio    int32
 	nat     bool
 	sport   int // index in brutePorts, −1: not chosen yet
+	hops    int // index in bruteHops, likewise
 	ecn     int
 	natDone bool
 }
 
 // brutePorts are the client's ports that the test's rules can distinguish.
-var brutePorts = []uint64{0, 1023, 1024, 65535}
+var brutePorts = []uint64{0, 1023, 1024, 40000, 65535}
+
+// bruteHops are TTLs, likewise. Only the first isn't ordinary.
+var bruteHops = []uint64{1, 64, 128}
 
 type brutePacket struct {
 	source, dest, dport uint64
@@ -38,6 +42,7 @@ type bruteEnd struct {
 	outcome Outcome
 	dest    uint64
 	dport   uint64
+	unusual bool // no ordinary packet ends so
 }
 
 func (b *brute) afterCT() bool {
@@ -53,7 +58,13 @@ func (b *brute) run(source uint64) bruteEnd {
 		origDest:  dest,
 		origDport: uint64(b.q.Port),
 	}
-	b.sport, b.ecn = -1, -1
+	b.sport, b.ecn, b.hops = -1, -1, -1
+	end := b.way()
+	end.unusual = b.sport >= 0 && brutePorts[b.sport] < 32768 || b.hops == 0
+	return end
+}
+
+func (b *brute) way() bruteEnd {
 	if o := b.at(HookIngress); o != Delivered {
 		return bruteEnd{outcome: o}
 	}
@@ -74,7 +85,7 @@ func (b *brute) run(source uint64) bruteEnd {
 		local = b.choose(2) == 0
 	}
 	if local {
-		return bruteEnd{b.at(HookInput), b.p.dest, b.p.dport}
+		return bruteEnd{outcome: b.at(HookInput), dest: b.p.dest, dport: b.p.dport}
 	}
 	o := b.at(HookForward)
 	if o == Delivered {
@@ -83,7 +94,7 @@ func (b *brute) run(source uint64) bruteEnd {
 	if o == Delivered {
 		o = Forwarded
 	}
-	return bruteEnd{o, b.p.dest, b.p.dport}
+	return bruteEnd{outcome: o, dest: b.p.dest, dport: b.p.dport}
 }
 
 func (b *brute) isLocal(a uint64) bool {
@@ -283,6 +294,11 @@ func (b *brute) value(o Operand) (Value, bool) {
 			b.sport = b.choose(len(brutePorts))
 		}
 		n = brutePorts[b.sport]
+	case FieldRaw:
+		if b.hops < 0 {
+			b.hops = b.choose(len(bruteHops))
+		}
+		n = bruteHops[b.hops]
 	case FieldProtocol:
 		n = uint64(b.q.Protocol)
 	case FieldTCPFlags:

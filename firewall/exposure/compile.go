@@ -120,9 +120,7 @@ func avoidableMatch(r *Rule) int {
 		switch s := s.(type) {
 		case NoEffect:
 		case Match:
-			if found < 0 && slices.ContainsFunc(s.Key, func(o Operand) bool {
-				return o.Field == FieldRaw && o.Raw.Base == RawExtension
-			}) {
+			if found < 0 && s.needsExtension() {
 				found = n
 			}
 		case Unknown:
@@ -142,6 +140,17 @@ func avoidableMatch(r *Rule) int {
 		}
 	}
 	return -1
+}
+
+// needsExtension reports whether a match needs an IPv6 extension header in order to hold.
+func (m Match) needsExtension() bool {
+	return slices.ContainsFunc(m.Key, func(o Operand) bool {
+		if o.Field != FieldRaw || o.Raw.Base != RawExtension {
+			return false
+		}
+		return !o.Raw.Present || len(m.Key) == 1 && m.In != nil && m.In.Width == 1 &&
+			NewRanges(m.In.Keys...).Contains(o.Apply(Value{})) == m.Not
+	})
 }
 
 // sharedGuards are guards by their matches, as most rules share those with others.

@@ -19,7 +19,10 @@
 //	possible = every source in a piece that gets through
 //	certain  = possible, without the sources in any piece that doesn't
 //
-// Both bounds are sound, whatever the number of unknowns, and equal without unknowns. Pieces that
+// Both bounds are sound, whatever the number of unknowns, and equal without unknowns. What senders
+// choose (TTL, length, extension headers, source port) isn't unknown where it decides for ordinary
+// packets: certain is about those, possible about all (usual.go), and the answer lists what it
+// takes for granted. Pieces that
 // arrive at the same rule in the same state are merged, so unknowns don't multiply.
 //
 // Ruleset is one model for all sources. Readers translate both rule languages into the same few

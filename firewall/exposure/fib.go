@@ -22,10 +22,10 @@ type fib struct {
 	// custom: rules exist besides the kernel's own, or local routes that don't belong to an address
 	// (fib4_has_custom_rules, fib_has_custom_local_routes).
 	custom bool
-	// Whether any rule of the family looks at the mark, the other address or the incoming
-	// interface. A key leaves out what none looks at.
-	byMark, byOther, byIn bool
-	tunnels               bool // see Host.tunnels
+	// Whether any rule of the family looks at the mark, the other address, the incoming interface,
+	// or at protocol or ports. A key leaves out what none looks at.
+	byMark, byOther, byIn, byPort bool
+	tunnels                       bool // see Host.tunnels
 }
 
 type tableKey struct {
@@ -80,9 +80,8 @@ func newFib(h *Host) *fib {
 		f.rules[family] = rules
 		for _, r := range rules {
 			f.byMark = f.byMark || r.MarkMask != 0 || r.Mark != 0
-			f.byOther = f.byOther || r.Source.IsValid() || r.Dport != Range{} ||
-				r.Sport != Range{} ||
-				r.Protocol != 0
+			f.byOther = f.byOther || r.Source.IsValid()
+			f.byPort = f.byPort || r.Dport != Range{} || r.Sport != Range{} || r.Protocol != 0
 			f.byIn = f.byIn || r.In != "" || r.L3MDev
 			plain := r.Action == RuleTable && !r.Not && r.In == "" && r.Out == "" &&
 				r.Mark|r.MarkMask == 0 && !r.Source.IsValid() && !r.Dest.IsValid() &&
@@ -196,8 +195,15 @@ type fibKey struct {
 	inKnown  bool
 	mark     Bits
 	protocol uint8
-	port     Range // destination port; the zero Range: unknown
-	from     Range // source port, likewise
+	// protocolUnsure: the kernel may ask without the protocol, or with the number of an IPv6
+	// extension header.
+	protocolUnsure bool
+	port           Range // destination port; the zero Range: unknown
+	from           Range // source port, likewise
+	// noPorts: the kernel asks without ports, and rules that select by them don't apply.
+	noPorts bool
+	// turned: the kernel may take each port for the other one.
+	turned bool
 	// device limits the look-up to routes out of an interface, by its index; 0: it doesn't.
 	device int
 }
@@ -208,7 +214,11 @@ func (f *fib) canonical(k fibKey) fibKey {
 		k.mark = Bits{}
 	}
 	if !f.byOther {
-		k.other, k.otherKnown, k.protocol, k.port, k.from = Value{}, false, 0, Range{}, Range{}
+		k.other, k.otherKnown = Value{}, false
+	}
+	if !f.byPort {
+		k.protocol, k.protocolUnsure = 0, false
+		k.port, k.from, k.noPorts, k.turned = Range{}, Range{}, false, false
 	}
 	if !f.byIn {
 		k.in, k.inKnown = "", false
@@ -375,26 +385,9 @@ func (f *fib) selects(r *RoutingRule, k fibKey, addr Value) Tri {
 		t = t.And(masked.In(One(Number(uint64(r.Mark)&mask)), 32))
 	}
 	if r.Protocol != 0 {
-		if k.port == (Range{}) {
-			t = t.And(Maybe)
-		} else if r.Protocol != k.protocol {
-			t = No
-		}
+		t = t.And(k.hasProtocol(r.Protocol))
 	}
-	if r.Dport != (Range{}) {
-		if k.port == (Range{}) {
-			t = t.And(Maybe)
-		} else {
-			t = t.And(between(k.port, 16).in(r.Dport))
-		}
-	}
-	if r.Sport != (Range{}) {
-		if k.from == (Range{}) {
-			t = t.And(Maybe)
-		} else {
-			t = t.And(between(k.from, 16).in(r.Sport))
-		}
-	}
+	t = t.And(k.hasPort(r.Dport, k.port, k.from)).And(k.hasPort(r.Sport, k.from, k.port))
 	if r.Not {
 		t = t.Not()
 	}
@@ -405,6 +398,37 @@ func (f *fib) selects(r *RoutingRule, k fibKey, addr Value) Tri {
 		}
 	}
 	return t
+}
+
+// hasProtocol reports whether a rule for a protocol applies.
+func (k fibKey) hasProtocol(p uint8) Tri {
+	switch {
+	case !k.protocolUnsure:
+		return triFromBool(p == k.protocol)
+	case p == k.protocol || slices.Contains(extensionHeaders, Number(uint64(p))):
+		return Maybe
+	}
+	return No
+}
+
+// hasPort reports whether a rule for a range of ports applies to a port, which may be taken for
+// another one.
+func (k fibKey) hasPort(rule, port, other Range) Tri {
+	in := func(port Range) Tri {
+		if port == (Range{}) {
+			return Maybe
+		}
+		return between(port, 16).in(rule)
+	}
+	switch {
+	case rule == Range{}:
+		return Yes
+	case k.noPorts:
+		return No
+	case k.turned && in(port) != in(other):
+		return Maybe
+	}
+	return in(port)
 }
 
 // cuts are the ranges of addresses within which every look-up of the family has the same result.

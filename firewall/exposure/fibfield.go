@@ -102,9 +102,14 @@ func (w *walk) fibOfSource(p *packet, o Operand) []fibValue {
 	}).([]fibValue)
 }
 
-// fibKey is the key of a rule's look-up. Neither rule system passes protocol and port.
+// fibKey is the key of a rule's look-up. Neither rule system passes ports, and some kernels the
+// protocol: nft_fib4_eval, nft_fib6_flowi_init, rpfilter_mt in net/ipv4/netfilter/ipt_rpfilter.c,
+// and rpfilter_lookup_reverse6 in net/ipv6/netfilter/ip6t_rpfilter.c.
 func (w *walk) fibKey(p *packet, f Fib) fibKey {
-	k := fibKey{family: w.q.Family, in: "lo", inKnown: true, mark: Known(Value{}, 32)}
+	k := fibKey{
+		family: w.q.Family, in: "lo", inKnown: true, mark: Known(Value{}, 32),
+		protocol: uint8(w.q.number()), protocolUnsure: true, noPorts: true,
+	}
 	if f.ByMark {
 		k.mark = p.mark
 	}

@@ -58,6 +58,11 @@ const (
 	FieldTCPFlags
 	FieldICMPType // 8; ICMP or ICMPv6; absent from other protocols
 	FieldICMPCode // 8
+	FieldLength   // 32; the packet's length, IP header included: nft's meta length
+	// FieldHeaders are the IPv6 extension headers that a packet has, as bits of ip6tables' match
+	// ipv6header: hop-by-hop 128, destination options 64, routing 32, fragment 16, AH 8, ESP 4,
+	// none 2, another protocol 1. Absent over IPv4.
+	FieldHeaders // 8
 
 	// Connection. All but the state are absent while there is none (before PriorityConntrack, after
 	// NoTrack).
@@ -143,6 +148,8 @@ var fields = [fieldCount]struct {
 	FieldTCPFlags:       {"tcp flags", 8},
 	FieldICMPType:       {"icmp type", 8},
 	FieldICMPCode:       {"icmp code", 8},
+	FieldLength:         {"meta length", 32},
+	FieldHeaders:        {"ipv6header", 8},
 	FieldCTState:        {"ct state", 32},
 	FieldCTStatus:       {"ct status", 32},
 	FieldCTDirection:    {"ct direction", 8},
@@ -218,6 +225,8 @@ type Raw struct {
 	// Header is the extension header or option to find (RawExtension, RawTCPOption). The field is
 	// absent where the header is.
 	Header uint8
+	// Present: the field is 1 if the header or option is there, and else 0 ("exthdr frag exists").
+	Present bool
 }
 
 // RawBase is where Raw.Offset counts from.

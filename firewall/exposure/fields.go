@@ -102,6 +102,14 @@ func (w *walk) field(p *packet, o Operand) view {
 		)
 	case FieldICMPCode:
 		return only(w.q.Protocol == firewall.Ping, exactly(Value{}, width))
+	case FieldLength:
+		if !w.ordinary {
+			return anyValue(width)
+		}
+		from, to := w.usualLength()
+		return between(Numbers(from, to), width)
+	case FieldHeaders:
+		return only(!four, header(w.headers(width)))
 	case FieldCTState:
 		return w.state(p, width)
 	case FieldCTStatus:
@@ -150,9 +158,12 @@ func (w *walk) field(p *packet, o Operand) view {
 	if o.Field == FieldRaw && !p.headerUnknown {
 		switch {
 		case o.Raw.Base == RawNetwork:
+			if v, ok := w.usualHeader(p, o.Raw); ok {
+				return v
+			}
 			return w.networkHeader(o.Raw)
-		case o.Raw.Base == RawExtension && w.q.NoExtensions:
-			return absentValue(width)
+		case o.Raw.Base >= RawExtension:
+			return w.option(o.Raw)
 		}
 	}
 	return anyValue(width).maybeAbsent() // FieldRaw: the header may be absent too

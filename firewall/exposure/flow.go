@@ -121,6 +121,7 @@ func (w *walk) merge(flows []flow) []flow {
 	if len(flows) < 2 {
 		return flows
 	}
+	flows = w.withoutUsual(flows)
 	if len(flows) > maxSeparateFlows || rangesOf(flows) > maxSeparateRanges {
 		flows = w.mergeMany(flows)
 	}
@@ -168,7 +169,7 @@ func (w *walk) mergeMany(flows []flow) []flow {
 		func(p packet) packet { return p },
 		func(p packet) packet {
 			p.mark, p.ctMark, p.label, p.sport = Bits{}, Bits{}, Bits{}, Range{}
-			p.markBefore = Bits{}
+			p.markBefore, p.unusual = Bits{}, false
 			return p
 		},
 		func(packet) packet { return packet{} },

@@ -127,9 +127,19 @@ func (w *walk) match(r reading, l *preparedSet) (in, maybe Ranges) {
 		}
 		in, maybe = r.all(t)
 	case l.Width == 1:
-		flat, ok := w.e.preimage(l, r.values[0].operand)
+		o := r.values[0].operand
+		flat, ok := w.e.preimage(l, o)
 		if !ok {
-			return Ranges{}, r.sources
+			in, maybe = w.tryEach(r.sources, func(v Value) Tri {
+				switch v = o.Apply(v); {
+				case l.flat.Contains(v):
+					return Yes
+				case l.loose.Contains(v):
+					return Maybe
+				}
+				return No
+			})
+			break
 		}
 		in = r.sources.Intersect(flat.sure)
 		if !flat.loose.Empty() {
@@ -140,6 +150,32 @@ func (w *walk) match(r reading, l *preparedSet) (in, maybe Ranges) {
 		in, maybe = w.matchBoxes(r, l)
 	}
 	return l.allowForUpdates(r, in, maybe)
+}
+
+// maxEach bounds the ranges of sources that are tried one by one.
+const maxEach = 64
+
+// tryEach divides sources that are few single addresses, as explain's, by an outcome for each. All
+// others are maybe.
+func (w *walk) tryEach(sources Ranges, outcome func(Value) Tri) (in, maybe Ranges) {
+	if sources.Len() > maxEach {
+		return Ranges{}, sources
+	}
+	var sure, perhaps rangesBuilder
+	for r := range sources.All() {
+		t := Maybe
+		if r.From == r.To {
+			t = outcome(r.From)
+		}
+		switch t {
+		case Yes:
+			sure.add(r)
+		case Maybe:
+			perhaps.add(r)
+		}
+	}
+	w.spendRanges(sources.Len())
+	return sure.ranges(), perhaps.ranges()
 }
 
 // all returns every source of the reading as in, as maybe, or none.
@@ -189,8 +225,12 @@ func (w *walk) elements(r reading, l *preparedSet, f func(i int, sources Ranges,
 			} else if pre, ok := v.operand.Preimage(key); ok {
 				sources = sources.Intersect(pre)
 				w.spendRanges(pre.Len() + 4)
+			} else if in, maybe := w.tryEach(sources, func(x Value) Tri {
+				return triFromBool(key.Contains(v.operand.Apply(x)))
+			}); maybe.Empty() {
+				sources = in
 			} else {
-				t = t.And(Maybe)
+				sources, t = in.Union(maybe), t.And(Maybe)
 			}
 			if t == No || sources.Empty() {
 				return

@@ -36,6 +36,12 @@ func (w *walk) assumeOutside() {
 	)
 }
 
+func (w *walk) noteAssumptions(list []string) {
+	for _, s := range list {
+		w.noteAssumption(s)
+	}
+}
+
 func (w *walk) noteAssumption(what string) {
 	if !slices.Contains(w.assumed, what) {
 		w.assumed = append(w.assumed, what)

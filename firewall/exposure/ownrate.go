@@ -23,8 +23,8 @@ func (a Answer) WithinRates() Answer {
 
 // assumedRates lists the rates that WithinRates takes a source to keep to.
 func (a Answer) assumedRates(source Value) (list []string) {
-	for _, p := range a.Pieces {
-		if !p.Outcome.Passes() || !p.Sources.Contains(source) {
+	for _, p := range a.piecesOf(source) {
+		if !p.Outcome.Passes() {
 			continue
 		}
 		for _, u := range p.Unknowns {

@@ -38,6 +38,11 @@ type packet struct {
 	rewritten bool
 	// headerUnknown: a rule wrote to bytes of the packet whose meaning isn't known.
 	headerUnknown bool
+	// written: a rule may have written to the IP header where the packet's way doesn't depend on it,
+	// such as TTL.
+	written bool
+	// unusual: no ordinary packet goes this way: see usual.go.
+	unusual bool
 	// natted: a NAT chain of this hook set up a translation.
 	natted Tri
 	// tproxy: the socket of a transparent proxy, at proxy, takes the packet if routing agrees.
@@ -213,6 +218,7 @@ func (p *packet) join(o *packet) *packet {
 	j.moved = p.moved || o.moved || p.local != o.local
 	j.rewritten = p.rewritten || o.rewritten
 	j.headerUnknown = p.headerUnknown || o.headerUnknown
+	j.written, j.unusual = p.written || o.written, p.unusual && o.unusual
 	j.natted = joinTri(p.natted, o.natted)
 	j.tunnelled = p.tunnelled || o.tunnelled
 	j.markBefore, j.touched = p.markBefore.Join(o.markBefore), joinTri(p.touched, o.touched)

@@ -113,7 +113,7 @@ func (e *Evaluator) plainRule(
 	for _, s := range r.Statements {
 		switch s := s.(type) {
 		case NoEffect:
-			if s.Header && answers {
+			if s.Header {
 				return nil // see walk.touched
 			}
 		case Verdict:
@@ -152,8 +152,8 @@ func (e *Evaluator) plainRule(
 				if e.peekSet(s.In).flat.Contains(o.Apply(proto)) == s.Not {
 					return noPlain
 				}
-			case FieldMap, FieldFib, FieldUnknown, FieldRaw, FieldCTOrigSource4, FieldCTOrigSource6,
-				FieldCTReplyDest4, FieldCTReplyDest6:
+			case FieldMap, FieldFib, FieldUnknown, FieldRaw, FieldLength, FieldHeaders,
+				FieldCTOrigSource4, FieldCTOrigSource6, FieldCTReplyDest4, FieldCTReplyDest6:
 				return nil
 			default:
 				conditions = append(conditions, s)

@@ -31,5 +31,5 @@ func (w *walk) clientPort(p *packet, width int) view {
 	if w.reply != nil && w.q.Protocol.HasPorts() {
 		w.reply.readsClient = true
 	}
-	return w.port(p.sport, width)
+	return w.port(w.usualPorts(p), width)
 }

@@ -11,7 +11,8 @@ import (
 // through?
 //
 // The packet has mark 0, no connection, TCP flags SYN, and isn't a fragment. Source port, ECN,
-// DSCP, TTL and payload are the client's choice, so unknown.
+// DSCP, TTL, length and payload are the client's choice, so unknown. Of ordinary packets some of
+// that is known: see usual.go.
 //
 // With a nil Host the packet is assumed to be for the host itself: the destination is local, and
 // routing accepts any source. Once NAT has changed the destination, it may be local or forwarded by
@@ -34,9 +35,9 @@ type Question struct {
 	// without a Host.
 	Elsewhere bool
 	Port      uint16
-	// NoExtensions: the packet has no IPv6 extension headers. Ordinary clients send none. Otherwise
-	// the sender chooses, so rules that look at their fields, or at the next header, are maybes. A
-	// rule that asks whether there is a header ("exthdr frag exists") is a maybe in either case.
+	// NoExtensions: the packet has no IPv6 extension headers. Otherwise the sender chooses, and only
+	// ordinary packets are assumed to have none: behind rules that look for one, sources may be
+	// possible without being certain.
 	NoExtensions bool
 	// ICMPType is the ICMPv6 message asked about, with the protocol Ping; 0: an echo request. It
 	// must be one of neighbour discovery or MLD, which conntrack doesn't track

@@ -116,6 +116,7 @@ func (w *walk) replies(f flow, o Outcome) []clientReplies {
 	k := key{w.q.Family, w.q.Protocol, r.q.Interface, w.q.Outside, w.q.Elsewhere, *f.packet, *start,
 		*r.reply}
 	k.about.first = nil
+	k.first.unusual = false
 	if !r.reply.keepsMark(r) {
 		k.first.mark = Bits{}
 	}

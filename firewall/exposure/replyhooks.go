@@ -113,6 +113,7 @@ func differs(before, after Bits) Tri {
 func (w *walk) touched(s NoEffect, f flow) flow {
 	if s.Header {
 		p := *f.packet
+		p.written = true
 		w.touch(&p)
 		f.packet = &p
 	}

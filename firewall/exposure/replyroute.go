@@ -317,6 +317,10 @@ func (w *walk) forwardsReply(p *packet, client Value, out int) []replyWay {
 		mark:       Known(Value{}, 32),
 		other:      client,
 		otherKnown: true,
+		protocol:   uint8(w.q.number()),
+		port:       p.now.port,
+		from:       p.sport,
+		turned:     true,
 	}
 	if i := w.e.host.ByIndex(out); i != nil {
 		k.in = i.Name

@@ -47,6 +47,7 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 		p.mark = f.packet.mark
 	}
 	p.zone, p.template, p.track = Known(Value{}, 16), No, tracked
+	p.written, p.unusual = false, false // another packet
 	p.out, p.outIndex, p.natted, p.tproxy, p.proxy = outNone, 0, No, No, endpoint{}
 	if f.packet.tproxy != No {
 		p.now = f.packet.orig // a transparent proxy answers from the dialled address

@@ -13,6 +13,7 @@ func (w *walk) answer() Answer {
 		target     netip.AddrPort
 		within     string
 		translated bool
+		unusual    bool
 		rewritten  Tri
 		out        string
 		by         Decider
@@ -25,7 +26,7 @@ func (w *walk) answer() Answer {
 	ranges := 0
 ended:
 	for _, e := range w.ended {
-		k := key{outcome: e.outcome, doubts: e.doubts}
+		k := key{outcome: e.outcome, doubts: e.doubts, unusual: e.packet.unusual}
 		if out := w.e.host.ByIndex(e.packet.outIndex); e.packet.out == outKnown && out != nil {
 			k.out = out.Name
 		}
@@ -72,6 +73,7 @@ ended:
 							Target:     k.target,
 							Within:     k.within,
 							Translated: k.translated,
+							Unusual:    k.unusual,
 							Rewritten:  k.rewritten,
 							Out:        k.out,
 							DecidedBy:  k.by,

@@ -30,19 +30,48 @@ func (w *walk) route(flows []flow) (local, forward []flow) {
 	defer func() { w.routing = false }()
 	for _, f := range flows {
 		ways := w.ways(f.packet)
-		pick := w.pick(len(ways))
-		for i, r := range ways {
-			if pick >= 0 && i != pick {
-				continue
+		if w.routesByPort() && w.mayAssume(f.packet) {
+			var usual []routed
+			taken := w.usually(func() { usual = w.ways(f.packet) })
+			if !slices.Equal(usual, ways) {
+				w.noteAssumptions(taken)
+				w.send(w.routedUnusually(f), ways, &local, &forward)
+				ways = usual
 			}
-			g := f
-			if len(ways) > 1 || r.doubtful {
-				g.doubts = w.doubt(f.doubts, Decider{Reason: "routing: " + r.reason}, i+2)
-			}
-			w.validate(g, r, &local, &forward)
 		}
+		w.send(f, ways, &local, &forward)
 	}
 	return w.merge(local), w.merge(forward)
+}
+
+// send sends a flow on all its ways.
+func (w *walk) send(f flow, ways []routed, local, forward *[]flow) {
+	if w.picker != nil && w.picker.ordinary && f.packet.unusual {
+		return
+	}
+	pick := w.pick(len(ways))
+	for i, r := range ways {
+		if pick >= 0 && i != pick {
+			continue
+		}
+		g := f
+		if len(ways) > 1 || r.doubtful {
+			g.doubts = w.doubt(f.doubts, Decider{Reason: "routing: " + r.reason}, i+2)
+		}
+		w.validate(g, r, local, forward)
+	}
+}
+
+// routesByPort reports whether a routing rule looks at protocol or ports.
+func (w *walk) routesByPort() bool { return w.e.fib != nil && w.e.fib.byPort }
+
+// routedUnusually is a flow of packets from another port than ordinary clients have.
+func (w *walk) routedUnusually(f flow) flow {
+	p := *f.packet
+	p.unusual = true
+	f.packet = &p
+	f.doubts = w.doubt(f.doubts, Decider{Reason: "routing rules look at the client's port"}, 0)
+	return f
 }
 
 // AssumedNoMarkRouting is what an answer without a host assumes of packets that rules mark. With
@@ -108,6 +137,7 @@ func (w *walk) ways(p *packet) []routed {
 		mark:     p.mark,
 		protocol: uint8(w.q.number()),
 		port:     p.now.port,
+		from:     w.usualPorts(p),
 	}
 	// If rules select by source, any of the results is possible.
 	for _, g := range w.e.fib.lookup(w.e.fib.canonical(k), addr) {
@@ -269,9 +299,32 @@ func (w *walk) validate(f flow, r routed, local, forward *[]flow) {
 
 // checkSource returns what remains of a flow after the check of its sources.
 func (w *walk) checkSource(f flow, r routed) []flow {
+	checks := w.sourceChecks(f.packet, r)
+	if !w.routesByPort() || !w.mayAssume(f.packet) {
+		return w.passing(f, r, checks)
+	}
+	var usual []sourceCheck
+	taken := w.usually(func() { usual = w.sourceChecks(f.packet, r) })
+	if slices.EqualFunc(usual, checks, sourceCheck.equal) {
+		return w.passing(f, r, checks)
+	}
+	w.noteAssumptions(taken)
+	through := w.passing(f, r, usual)
+	if w.picker != nil && w.picker.ordinary {
+		return through
+	}
+	return append(through, w.passing(w.routedUnusually(f), r, checks)...)
+}
+
+func (c sourceCheck) equal(o sourceCheck) bool {
+	return c.passes == o.passes && c.reason == o.reason && c.addrs.Equal(o.addrs)
+}
+
+// passing returns what remains of a flow after some checks.
+func (w *walk) passing(f flow, r routed, checks []sourceCheck) []flow {
 	var through []flow
 	rest := f
-	for _, c := range slices.Concat(w.sourceChecks(f.packet, r), w.hairpin(f.packet, r)) {
+	for _, c := range slices.Concat(checks, w.hairpin(f.packet, r)) {
 		part := f
 		part.sources = rest.sources.Intersect(c.addrs)
 		if part.sources.Empty() {

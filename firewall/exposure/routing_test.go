@@ -146,6 +146,73 @@ func fates(a Answer, source netip.Addr) string {
 	return "nothing"
 }
 
+// A routing rule that selects by protocol and port concerns packets that it can match, and no
+// others: neither other ports, nor checks of sources, nor rules that look a source up.
+func TestRoutingByPort(t *testing.T) {
+	const (
+		kept = "delivered"
+		lost = "dropped"
+	)
+	udp := tcp80
+	udp.Protocol = firewall.UDP
+	other := tcp80
+	other.Port = 22
+	for name, c := range map[string]struct {
+		rule RoutingRule
+		want map[*Question]string
+	}{
+		"dport 22": {
+			RoutingRule{Protocol: 6, Dport: Numbers(22, 22)},
+			map[*Question]string{&tcp80: kept, &udp: kept, &other: "maybe"}, // for how it is checked
+		},
+		"sport 22": {
+			RoutingRule{Protocol: 6, Sport: Numbers(22, 22)},
+			map[*Question]string{&tcp80: kept, &udp: kept, &other: "maybe"},
+		},
+		"udp": {RoutingRule{Protocol: 17}, map[*Question]string{&tcp80: kept, &udp: lost, &other: kept}},
+	} {
+		h := smallHost(true)
+		h.All.RPFilter = 1
+		h.Interfaces[0].Up, h.Interfaces[1].Up, h.Interfaces[2].Up = true, true, true
+		h.Routes = append(h.Routes, Route{
+			Table: 7, Type: RouteUnicast, Dest: netip.MustParsePrefix("0.0.0.0/0"),
+			NextHops: []NextHop{{Index: 3}},
+		})
+		rule := func(r RoutingRule, priority uint32, table uint32) RoutingRule {
+			r.Family, r.Priority, r.Action, r.Table = address.IPv4, priority, RuleTable, table
+			r.SuppressPrefixLength = -1
+			return r
+		}
+		h.Rules = []RoutingRule{
+			rule(RoutingRule{}, 0, tableLocal), rule(c.rule, 100, 7), rule(RoutingRule{}, 200, tableMain),
+		}
+		for q, want := range c.want {
+			b := build()
+			raw := b.base(FamilyIPv4, "r", "pre",
+				Base{Hook: HookPrerouting, Priority: PriorityRaw, Policy: VerdictAccept})
+			reverse := Operand{Field: FieldFib, Fib: Fib{Of: FibSource, Want: FibExists, ByIn: true}}
+			if c.rule.Protocol == 6 { // of others the kernel may look at the protocol
+				raw.does(In(reverse, One(Value{})), drop)
+			}
+			a, err := Evaluate(b.rs, h, *q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			certain, possible := a.Connects(func(p Piece) bool { return p.Outcome.Passes() })
+			client, got := Address(netip.MustParseAddr("8.8.8.8")), "maybe"
+			switch {
+			case certain.Contains(client):
+				got = kept
+			case !possible.Contains(client):
+				got = lost
+			}
+			if got != want {
+				t.Errorf("%s, %v/%d: %s, want %s", name, q.Protocol, q.Port, got, want)
+			}
+		}
+	}
+}
+
 func TestIPv6ChecksFewSources(t *testing.T) {
 	h := &Host{
 		All:        InterfaceSysctls{Forwarding6: true},

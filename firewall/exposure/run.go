@@ -167,7 +167,9 @@ func (w *walk) runRule(c *chain, r *rule, f flow, next []flow, back *[]flow) []f
 		}
 		w.spend(12)
 		branches := w.statement(c, r, p.at, p.flow)
-		branches = slices.DeleteFunc(branches, func(b branch) bool { return b.sources.Empty() })
+		branches = slices.DeleteFunc(branches, func(b branch) bool {
+			return b.sources.Empty() || b.packet.unusual && w.picker != nil && w.picker.ordinary
+		})
 		if w.picker != nil && len(branches) > 1 && makesNoDifference(r, p.at, p.packet, branches) {
 			branches = branches[:1]
 		} else if pick := w.pick(len(branches)); pick >= 0 && len(branches) > 0 {

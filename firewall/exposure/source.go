@@ -36,9 +36,12 @@ func (w *walk) sourceChecks(p *packet, r routed) []sourceCheck {
 }
 
 // reverseKey is what fib_validate_source asks with: addresses swapped, coming in where the packet
-// would go out.
+// would go out. Older kernels don't swap the ports.
 func (w *walk) reverseKey(p *packet, r routed) fibKey {
-	k := fibKey{family: address.IPv4, in: "lo", inKnown: true, mark: Known(Value{}, 32)}
+	k := fibKey{
+		family: address.IPv4, in: "lo", inKnown: true, mark: Known(Value{}, 32),
+		protocol: uint8(w.q.number()), port: w.usualPorts(p), from: p.now.port, turned: true,
+	}
 	if out := w.e.host.ByIndex(r.out); r.out != 0 && out != nil {
 		k.in = out.Name
 	} else if r.kind == toWire {

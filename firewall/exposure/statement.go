@@ -252,9 +252,12 @@ type Unknown struct {
 	// Rate is what a match allows, if it is a rate.
 	Rate Rate
 	// Optional is a match on something that senders may leave out, and that ordinary packets don't
-	// have: an IPv6 routing header. A rule that drops such packets stops no source: see
-	// avoidableMatch.
+	// have: an IPv6 routing header. It doesn't hold for these (usual.go), and a rule that only drops
+	// such packets stops no source (avoidableMatch).
 	Optional bool
+	// Counts is a match that always holds, unless its object of nfacct has a quota, which the rule
+	// doesn't show (nfacct_mt in net/netfilter/xt_nfacct.c).
+	Counts bool
 	// NotStatus are bits of FieldCTStatus: the statement holds unless the packet has a connection
 	// with one of them. 0: it isn't such a statement.
 	NotStatus uint64

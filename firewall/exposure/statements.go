@@ -42,6 +42,14 @@ func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
 		if s.NotStatus != 0 {
 			return w.notStatus(c, r, s, f)
 		}
+		switch {
+		case s.Counts:
+			return w.assumedToHold(c, r, f, true, s.Text, AssumedNoQuota)
+		case s.Optional && w.q.NoExtensions:
+			return []branch{{flow: f, do: toNextRule}}
+		case s.Optional:
+			return w.assumedToHold(c, r, f, false, s.Text, AssumedNoExtensions)
+		}
 		return w.mayHoldRate(c, r, f, s.Text, s.Rate)
 	}
 	return w.anyEffect(c, r, f, "a statement of an unknown kind")
@@ -104,12 +112,34 @@ func (w *walk) matches(c *chain, r *rule, m Match, f flow) []branch {
 		return w.mayHold(c, r, f, "a match without a set")
 	}
 	l := w.e.prepareSet(m.In)
-	var hold, not, perhaps Ranges
 	readings := w.read(&f, m.Key)
-	for _, rd := range readings {
-		if narrowed := w.narrow(c, r, m, l, rd, f); narrowed != nil && len(readings) == 1 {
+	if len(readings) == 1 {
+		if narrowed := w.narrow(c, r, m, l, readings[0], f); narrowed != nil {
 			return narrowed
 		}
+	}
+	all := w.decide(readings, m, l)
+	if all.perhaps.Empty() || !readsSender(m.Key) || !w.mayAssume(f.packet) {
+		return w.split(c, r, f, all, describe(m))
+	}
+	var usual outcomes
+	taken := w.usually(func() { usual = w.decide(w.read(&f, m.Key), m, l) })
+	usual, onlyHold, onlyNot := all.usual(usual)
+	if onlyHold.Empty() && onlyNot.Empty() {
+		return w.split(c, r, f, all, describe(m))
+	}
+	w.noteAssumptions(taken)
+	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + describe(m)}
+	return append(
+		w.split(c, r, f, usual, describe(m)),
+		w.unusual(f, onlyNot, by, 0, toNextStatement),
+		w.unusual(f, onlyHold, by, 1, toNextRule),
+	)
+}
+
+// decide divides sources by whether a match holds in some readings.
+func (w *walk) decide(readings []reading, m Match, l *preparedSet) (d outcomes) {
+	for _, rd := range readings {
 		in, maybe := w.match(rd, l)
 		out := rd.sources.Minus(in).Minus(maybe)
 		if m.Not && rd.absent != Yes {
@@ -118,13 +148,14 @@ func (w *walk) matches(c *chain, r *rule, m Match, f flow) []branch {
 				maybe, in = maybe.Union(in), Ranges{}
 			}
 		}
-		hold, not, perhaps = hold.Union(in), not.Union(out), perhaps.Union(maybe)
+		d.hold, d.not = d.hold.Union(in), d.not.Union(out)
+		d.perhaps = d.perhaps.Union(maybe)
 	}
 	// Sources with different results in several readings go both ways.
-	perhaps = perhaps.Union(hold.Intersect(not))
-	hold, not = hold.Minus(perhaps), not.Minus(perhaps)
-	w.spendRanges(hold.Len() + not.Len() + perhaps.Len())
-	return w.split(c, r, f, hold, not, perhaps, describe(m))
+	d.perhaps = d.perhaps.Union(d.hold.Intersect(d.not))
+	d.hold, d.not = d.hold.Minus(d.perhaps), d.not.Minus(d.perhaps)
+	w.spendRanges(d.hold.Len() + d.not.Len() + d.perhaps.Len())
+	return d
 }
 
 // describe names a match, for the reason of an unknown.
@@ -146,7 +177,7 @@ func describe(m Match) string {
 }
 
 // split makes branches from a flow's sources.
-func (w *walk) split(c *chain, r *rule, f flow, hold, not, perhaps Ranges, what string) []branch {
+func (w *walk) split(c *chain, r *rule, f flow, d outcomes, what string) []branch {
 	var out []branch
 	part := func(sources Ranges, do action) {
 		if !sources.Empty() {
@@ -155,18 +186,16 @@ func (w *walk) split(c *chain, r *rule, f flow, hold, not, perhaps Ranges, what 
 			out = append(out, b)
 		}
 	}
-	if perhaps.Empty() {
-		if not.Empty() && hold.Len() > 0 {
-			return []branch{{flow: f}}
-		}
-		part(hold, toNextStatement)
-		part(not, toNextRule)
+	if d.perhaps.Empty() && d.not.Empty() && !d.hold.Empty() {
+		return []branch{{flow: f}}
+	}
+	part(d.hold, toNextStatement)
+	part(d.not, toNextRule)
+	if d.perhaps.Empty() {
 		return out
 	}
-	part(hold, toNextStatement)
-	part(not, toNextRule)
 	g := f
-	g.sources = perhaps
+	g.sources = d.perhaps
 	return append(out, w.mayHold(c, r, g, what)...)
 }
 
@@ -205,13 +234,26 @@ func (w *walk) narrow(c *chain, r *rule, m Match, l *preparedSet, rd reading, f 
 		in, out = out, in
 	}
 	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + describe(m)}
+	usual := NewRanges(v.within)
+	var taken []string
+	if field == FieldSport && w.mayAssume(f.packet) {
+		taken = w.usually(func() { usual = NewRanges(w.usualPorts(f.packet)) })
+	}
+	doubtful := !in.Intersect(usual).Empty() && !out.Intersect(usual).Empty()
 	var branches []branch
 	add := func(ranges Ranges, do action, branchNumber int) {
 		for x := range ranges.All() {
 			p := *f.packet
 			p.narrow(field, x)
 			b := branch{flow: f, do: do}
-			b.packet, b.doubts = &p, w.doubt(f.doubts, by, branchNumber)
+			b.packet = &p
+			if NewRanges(x).Intersect(usual).Empty() {
+				p.unusual = true
+				w.noteAssumptions(taken)
+			}
+			if doubtful || p.unusual {
+				b.doubts = w.doubt(f.doubts, by, branchNumber)
+			}
 			branches = append(branches, b)
 		}
 	}

@@ -65,9 +65,8 @@ func (a Answer) targets(source Value) []Target {
 	var out []Target
 	var outcomes [][2]bool // through, stopped
 	var replies [][]*Reply
-	for _, p := range a.Pieces {
-		if !p.Sources.Contains(source) ||
-			!p.Outcome.Passes() && (!p.Translated || !p.Target.IsValid()) {
+	for _, p := range a.piecesOf(source) {
+		if !p.Outcome.Passes() && (!p.Translated || !p.Target.IsValid()) {
 			continue // stopped before it was sent anywhere
 		}
 		t := Target{At: p.Target, Address: p.Within, Forwarded: p.Outcome == Forwarded, Out: p.Out}

@@ -15,6 +15,8 @@ type wayPicker struct {
 	steps          []Step
 	before         *doubt // the flow's doubts at the start of the current rule
 	misses         int    // steps that say "no match"
+	// ordinary: only ways of ordinary packets are followed, as those decide the verdict.
+	ordinary bool
 }
 
 const (
@@ -76,7 +78,7 @@ func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) 
 	}
 	x := a.WithinRates().explanation(Address(source))
 	x.Assumed = append(x.Assumed, a.assumedRates(Address(source))...)
-	o := &wayPicker{}
+	o := &wayPicker{ordinary: x.Verdict != "unknown"}
 	var last []Step
 	work := 0
 	for way := 0; ; way++ {
@@ -163,10 +165,8 @@ func (a Answer) explanation(source Value) Explanation {
 	var unknowns []Decider
 	var targets []netip.AddrPort
 	through, stopped := -1, -1 // the first of each
-	for i, p := range a.Pieces {
-		if !p.Sources.Contains(source) {
-			continue
-		}
+	pieces := a.piecesOf(source)
+	for i, p := range pieces {
 		if p.Outcome.Passes() {
 			if through < 0 {
 				through = i
@@ -188,9 +188,9 @@ func (a Answer) explanation(source Value) Explanation {
 	}
 	switch {
 	case stopped < 0 && through >= 0:
-		x.Verdict, x.DecidedBy = "allow", a.Pieces[through].DecidedBy.Describe()
+		x.Verdict, x.DecidedBy = "allow", pieces[through].DecidedBy.Describe()
 	case through < 0 && stopped >= 0:
-		x.Verdict, x.DecidedBy = "deny", a.Pieces[stopped].DecidedBy.Describe()
+		x.Verdict, x.DecidedBy = "deny", pieces[stopped].DecidedBy.Describe()
 	case len(unknowns) > 0:
 		x.DecidedBy = unknowns[0].Describe()
 	}
@@ -212,8 +212,8 @@ func (a Answer) explanation(source Value) Explanation {
 func (x *Explanation) replies(a Answer, source Value) {
 	x.Targets = a.targets(source)
 	var all []*Reply
-	for _, p := range a.Pieces {
-		if p.Sources.Contains(source) && p.Outcome.Passes() && p.Reply != nil {
+	for _, p := range a.piecesOf(source) {
+		if p.Outcome.Passes() && p.Reply != nil {
 			all = append(all, p.Reply)
 		}
 	}

@@ -32,6 +32,10 @@ type walk struct {
 
 	picker  *wayPicker // nil to follow all ways
 	assumed []string
+	// ordinary: fields are read as those of ordinary packets, and taken collects the assumptions
+	// made (usual.go).
+	ordinary bool
+	taken    []string
 }
 
 // phase is the walk's position relative to conntrack.
@@ -325,6 +329,9 @@ func (w *walk) hooked(c *chain, p *packet) Tri {
 
 // finish ends a flow's way.
 func (w *walk) finish(f flow, o Outcome, by Decider) {
+	if f.packet.unusual && !o.Passes() {
+		return // ordinary packets from these sources end elsewhere
+	}
 	if !f.sources.Empty() {
 		w.spend(costEnding)
 		w.ended = append(w.ended, ending{flow: f, outcome: o, by: by})

@@ -31,7 +31,8 @@ var argumentsOf = map[string]int{
 	"--exist": 0, "--map-mark": 0, "--map-prio": 0, "--map-queue": 0, "--gateway": 1,
 	"--queue-num": 1, "--queue-balance": 1, "--queue-bypass": 0, "--queue-cpu-fanout": 0,
 	"--restore-skmark": 0, "--transparent": 0, "--nowildcard": 0, "--ttl-eq": 1, "--ttl-lt": 1,
-	"--ttl-gt": 1, "--hl-eq": 1, "--hl-lt": 1, "--hl-gt": 1, "--length": 1,
+	"--ttl-gt": 1, "--hl-eq": 1, "--hl-lt": 1, "--hl-gt": 1, "--length": 1, "--header": 1,
+	"--soft": 0,
 }
 
 // spellings are the other names of options (the option tables of iptables and its extensions).

@@ -52,6 +52,14 @@ func TestKernelAgreesOnReplyRoutes(t *testing.T) {
 		"a table for what comes in": {
 			"rule add iif docker0 to 20.0.0.0/9 unreachable", "rule add iif lo to 21.0.0.0/8 prohibit", "-6 rule add iif docker0 to 2600::/17 unreachable",
 		},
+		"tables by protocol and port": {
+			"route add default dev eth1 table 100", "rule add ipproto tcp dport 80 table 100",
+			"rule add ipproto udp sport 81 table 100",
+			"sysctl net.ipv4.conf.eth0.rp_filter=1", "rule add sport 1-1023 to 21.0.0.0/8 blackhole",
+			"-6 route add unreachable default table 100",
+			"-6 rule add ipproto tcp dport 80 table 100",
+			"-6 rule add ipproto udp sport 8080 table 100",
+		},
 		"a main table without its default": {
 			"route add unreachable 20.0.0.0/8 table 200", "rule add table main suppress_prefixlength 0 priority 10", "rule add table 200 priority 20",
 		},

@@ -199,10 +199,7 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 			number(v&mask),
 		)
 	case 21:
-		if f == address.IPv4 {
-			return p("-m ttl --ttl-gt 1", ex.Unknown{Text: "ttl"})
-		}
-		return p("-m hl --hl-gt 1", ex.Unknown{Text: "hl"})
+		return g.sendersChoiceXT(f)
 	case 22:
 		if g.sourced {
 			break
@@ -229,6 +226,37 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 		return p(fmt.Sprintf("-m set %s--match-set %s src", bang(m), s.Name), m)
 	}
 	return p("-m comment --comment none", ex.NoEffect{Text: "comment"})
+}
+
+// sendersChoiceXT is sendersChoice for iptables.
+func (g *generator) sendersChoiceXT(f address.Family) piece {
+	header := func(offset, bits int) ex.Operand {
+		return ex.Operand{
+			Field: ex.FieldRaw, Raw: ex.Raw{Base: ex.RawNetwork, Offset: offset, Bits: bits},
+		}
+	}
+	match := func(o ex.Operand, text string, r ex.Range) piece {
+		m, _ := g.in(o, r)
+		return p(fmt.Sprintf(text, bang(m)), m)
+	}
+	switch n := g.IntN(3); {
+	case n == 0 && f == address.IPv4:
+		return pick(g, p("-m ttl --ttl-gt 1", ex.In(header(64, 8), ex.Numbers(2, 255))),
+			p("-m ttl --ttl-lt 30", ex.In(header(64, 8), ex.Numbers(0, 29))))
+	case n == 0:
+		return match(header(56, 8), "-m hl %s--hl-eq 64", number(64))
+	case n == 1 && f == address.IPv4:
+		return match(header(16, 16), "-m length %s--length 40:1500", ex.Numbers(40, 1500))
+	case n == 1:
+		return match(header(32, 16), "-m length %s--length 60:1500", ex.Numbers(20, 1460))
+	case f == address.IPv6:
+		frag := ex.Unknown{Text: "frag", Optional: true}
+		o := ex.Of(ex.FieldHeaders)
+		return pick(g, p("-m frag --fragmore", frag), p("-m hbh", frag),
+			p("-m ipv6header --header protocol", ex.In(o, number(1))),
+			p("-m ipv6header --header frag --soft", ex.In(o.And(ex.Number(16)), number(16))))
+	}
+	return match(header(64, 8), "-m ttl %s--ttl-eq 1", number(1))
 }
 
 // netSet is a look-up in an ipset of networks, sometimes with a part of one excluded.

@@ -16,6 +16,9 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 	if g.IntN(4) == 0 {
 		return g.rare(t, b)
 	}
+	if g.IntN(12) == 0 {
+		return g.sendersChoice(t)
+	}
 	n := g.IntN(24)
 	if t.early() && n >= 17 && n <= 20 {
 		n = 0

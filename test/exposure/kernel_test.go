@@ -34,7 +34,7 @@ type judge struct {
 	// see whether their packets got through, but an answer that arrives still counts.
 	unanswered ex.Ranges
 
-	rulesets, probes, questions, exact, refused, open, undecided, read int
+	rulesets, probes, oddProbes, questions, exact, refused, open, undecided, read int
 	// answers less exact than the description's, by view
 	lessExact map[string]int
 	// the rules without their host
@@ -308,6 +308,10 @@ func (j *judge) judge(d *description, g *generator) []string {
 		}
 	}
 	j.probes += len(all)
+	if strings.Contains(d.String(), "ttl") || strings.Contains(d.String(), "hoplimit") ||
+		strings.Contains(d.String(), "-hl") {
+		problems = append(problems, j.unusual(all, probes)...)
+	}
 	if len(again) == 0 {
 		return problems
 	}
@@ -323,6 +327,27 @@ func (j *judge) judge(d *description, g *generator) []string {
 		}
 	}
 	return append(out, problems...)
+}
+
+// unusual sends packets with a TTL that no ordinary packet has. If one gets through, its source has
+// to be possible.
+func (j *judge) unusual(all []asked, probes []lab.Question) (wrong []string) {
+	const hops = 3 // enough to be forwarded
+	answers := j.w.ProbeEach(
+		j.w.Internet, probes, lab.Attempts(1), lab.Rate(60000), lab.Hops(hops),
+	)
+	for i, a := range all {
+		j.oddProbes++
+		for _, v := range a.views {
+			if answers[i] == lab.Open && !v.possible.Contains(ex.Address(a.source)) {
+				wrong = append(wrong, fmt.Sprintf(
+					"%v %v -> %v:%d with TTL %d gets through; by %s it isn't possible",
+					a.q.Protocol, a.source, a.q.Destination, a.q.Port, hops, v.view,
+				))
+			}
+		}
+	}
+	return wrong
 }
 
 // anyOrder is the model with the order of equal priorities left open. Its bounds must hold too.
@@ -421,7 +446,7 @@ func (j *judge) run(n int) {
 		}
 	}
 	t.Logf(
-		"%d rulesets (%d refused by the tools), %d questions (%d exact), %d probes (%d got through, %d undecided), %d answers read (less exact: %v), %v",
+		"%d rulesets (%d refused by the tools), %d questions (%d exact), %d probes (%d got through, %d undecided) and %d with an odd TTL, %d answers read (less exact: %v), %v",
 		j.rulesets,
 		j.refused,
 		j.questions,
@@ -429,6 +454,7 @@ func (j *judge) run(n int) {
 		j.probes,
 		j.open,
 		j.undecided,
+		j.oddProbes,
 		j.read,
 		j.lessExact,
 		time.Since(begin).Round(time.Second),

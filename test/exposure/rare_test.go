@@ -139,17 +139,14 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 	case 7:
 		if f == address.IPv6 {
 			// Extension headers may precede the transport header.
-			return p("ip6 nexthdr "+pw, append(only(t, f), ex.Unknown{Text: "nexthdr"})...)
+			next := ex.Operand{
+				Field: ex.FieldRaw, Raw: ex.Raw{Base: ex.RawNetwork, Offset: 48, Bits: 8},
+			}
+			return p("ip6 nexthdr "+pw, append(only(t, f), ex.In(next, number(uint64(proto))))...)
 		}
 		return p("ip protocol "+pw, append(only(t, f), is)...)
 	case 8:
-		if g.IntN(4) > 0 {
-			break
-		}
-		if f == address.IPv6 {
-			return p("ip6 hoplimit > 1", append(only(t, f), ex.Unknown{Text: "hoplimit"})...)
-		}
-		return p("ip ttl > 1", append(only(t, f), ex.Unknown{Text: "ttl"})...)
+		return g.sendersChoice(t)
 	case 9:
 		return p(
 			"meta l4proto "+pw+" @th,16,16 8080",
@@ -219,6 +216,59 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 		)
 	}
 	return p("counter", ex.NoEffect{Text: "counter"})
+}
+
+// sendersChoice draws a condition on what senders choose: TTL, length, extension headers, source
+// port. The probes are ordinary packets.
+func (g *generator) sendersChoice(t *table) piece {
+	f := g.family(t)
+	header := func(offset, bits int) ex.Operand {
+		return ex.Operand{
+			Field: ex.FieldRaw, Raw: ex.Raw{Base: ex.RawNetwork, Offset: offset, Bits: bits},
+		}
+	}
+	proto, pw := g.protocol()
+	of := func(o ex.Operand, text string, size uint64, list ...ex.Range) piece {
+		r := pick(g, list...)
+		from, _ := r.From.Uint64()
+		to, _ := r.To.Uint64()
+		m, not := g.in(o, ex.Numbers(from-size, to-size))
+		return p(fmt.Sprintf("%s %s%d-%d", text, not, from-size, to-size), append(only(t, f), m)...)
+	}
+	hops := []ex.Range{ex.Numbers(2, 255), ex.Numbers(0, 1), ex.Numbers(60, 70), ex.Numbers(65, 96)}
+	lengths := []ex.Range{
+		ex.Numbers(40, 1500), ex.Numbers(40, 100), ex.Numbers(100, 1500), ex.Numbers(1501, 65000),
+	}
+	switch n := g.IntN(5); {
+	case n == 0 && f == address.IPv4:
+		return of(header(64, 8), "ip ttl", 0, hops...)
+	case n == 0:
+		return of(header(56, 8), "ip6 hoplimit", 0, hops...)
+	case n == 1 && f == address.IPv4:
+		return of(header(16, 16), "ip length", 0, lengths...)
+	case n == 1:
+		return of(header(32, 16), "ip6 length", 40, lengths...)
+	case n == 2:
+		m, not := g.in(ex.Of(ex.FieldLength), ex.Numbers(40, 1500))
+		return p("meta length "+not+"40-1500", m)
+	case n == 3 && t.family != ex.FamilyIPv4:
+		name := pick(g, "frag", "hbh", "rt", "dst")
+		o := ex.Operand{Field: ex.FieldRaw, Raw: ex.Raw{
+			Base: ex.RawExtension, Bits: 8, Present: true,
+			Header: map[string]uint8{"frag": 44, "hbh": 0, "rt": 43, "dst": 60}[name],
+		}}
+		there, word := number(1), "exists"
+		if g.IntN(3) == 0 {
+			there, word = number(0), "missing"
+		}
+		return p("exthdr "+name+" "+word, append(only(t, address.IPv6), ex.In(o, there))...)
+	}
+	r := pick(g, ex.Numbers(1, 1023), ex.Numbers(1024, 65535), ex.Numbers(32768, 65535))
+	from, _ := r.From.Uint64()
+	to, _ := r.To.Uint64()
+	m, not := g.in(ex.Of(ex.FieldSport), r)
+	return p(fmt.Sprintf("%s sport %s%d-%d", pw, not, from, to),
+		ex.In(ex.Of(ex.FieldProtocol), number(uint64(proto))), m)
 }
 
 // rareTranslation draws a NAT statement with ranges and maps. The text follows "dnat ip to " or

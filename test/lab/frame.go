@@ -87,16 +87,25 @@ func (t *template) writeHeaders(l *Link, to netip.AddrPort) []byte {
 	if t.six {
 		ip[0] = 0x60
 		binary.BigEndian.PutUint16(ip[4:], uint16(size))
-		ip[6], ip[7] = byte(wire), 64
+		ip[6], ip[7] = byte(wire), usualHops
 		copy(ip[24:], to.Addr().AsSlice())
 	} else {
 		ip[0] = 0x45
 		binary.BigEndian.PutUint16(ip[2:], uint16(ipv4Size+size))
 		ip[6] = 0x40 // don't fragment
-		ip[8], ip[9] = 64, byte(wire)
+		ip[8], ip[9] = usualHops, byte(wire)
 		copy(ip[16:], to.Addr().AsSlice())
 	}
 	return frame
+}
+
+// setHops sets the TTL or hop limit.
+func (t *template) setHops(n uint8) {
+	at := 8
+	if t.six {
+		at = 7
+	}
+	t.frame[t.ip+at] = n
 }
 
 // fill turns the frame into a probe from one source.

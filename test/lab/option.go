@@ -21,6 +21,7 @@ type settings struct {
 	timeout    time.Duration
 	rate       int
 	attempts   int
+	hops       uint8
 }
 
 // Protocol is a transport protocol, by its number in the IP header.
@@ -56,8 +57,14 @@ func Rate(perSecond int) Option { return func(a *settings) { a.rate = perSecond 
 // Attempts sets how often Probe sends for a source that gets no answer; the default is 3.
 func Attempts(n int) Option { return func(a *settings) { a.attempts = n } }
 
+// Hops sets the TTL or hop limit of probes, which else is usualHops.
+func Hops(n uint8) Option { return func(a *settings) { a.hops = n } }
+
+// usualHops is what Linux sends with (net.ipv4.ip_default_ttl).
+const usualHops = 64
+
 func options(opts []Option) settings {
-	a := settings{protocol: TCP, timeout: defaultTimeout, attempts: 3}
+	a := settings{protocol: TCP, timeout: defaultTimeout, attempts: 3, hops: usualHops}
 	for _, o := range opts {
 		o(&a)
 	}

@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Every round of probes has its own source port from this range. So an answer can't be taken for
-// one to another round, and every probe is a new connection to conntrack.
+// Every round of probes has its own source port from this range, as ordinary clients have. So an
+// answer can't be taken for one to another round, and every probe is a new connection to conntrack.
 const (
-	firstPort = 10000
-	portCount = 50000
+	firstPort = 32768
+	portCount = 32767
 )
 
 var round atomic.Uint32
@@ -70,7 +70,7 @@ type question struct {
 // newProber opens the sockets and starts to receive.
 func (n *Node) newProber(questions []Question, o settings) (*prober, error) {
 	p := &prober{rate: o.rate, base: rand.Uint32(), tx: -1, rx: -1}
-	link, err := p.prepare(n, questions)
+	link, err := p.prepare(n, questions, o.hops)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (n *Node) newProber(questions []Question, o settings) (*prober, error) {
 }
 
 // prepare makes the frames, and returns the link that they all leave by.
-func (p *prober) prepare(n *Node, questions []Question) (*Link, error) {
+func (p *prober) prepare(n *Node, questions []Question, hops uint8) (*Link, error) {
 	var link *Link
 	templates := map[Question]*template{} // by question, without source
 	for _, q := range questions {
@@ -119,6 +119,7 @@ func (p *prober) prepare(n *Node, questions []Question) (*Link, error) {
 			}
 			link = l
 			templates[port] = newTemplate(link, port.Over, q.To)
+			templates[port].setHops(hops)
 			p.templates = append(p.templates, templates[port])
 		}
 		p.questions = append(p.questions, question{q.Source, templates[port]})

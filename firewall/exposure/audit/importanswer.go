@@ -201,6 +201,11 @@ func (s *survey) answer(
 	defer mu.Unlock()
 	a.number, a.unlimitedNumber = s.pool.number(both), s.pool.number(free)
 	a.withheldNumber, a.endingNumber = s.pool.number(withheld), s.pool.number(ending)
+	for _, what := range answer.Assumed {
+		if slices.Contains(exposure.AssumedOfPackets, what) {
+			s.assumed = appendOnce(s.assumed, what)
+		}
+	}
 	s.barred[n] = s.barred[n].Union(a.barred.Minus(s.unroutable[n]))
 	if !s.group(q.Destination) {
 		x.silenced[n] = x.silenced[n].Union(silenced)

@@ -42,6 +42,8 @@ type survey struct {
 	rejected, dropped float64
 	// rejects and drops: rules other than Portgrave's do so.
 	rejects, drops bool
+	// assumed lists what answers take for granted of packets.
+	assumed []string
 }
 
 // ask asks about all subjects, on all processors.

@@ -46,6 +46,10 @@ func (w *importWriter) notes() {
 		)
 	}
 	w.noteNextHeaders()
+	if len(w.assumed) > 0 {
+		slices.Sort(w.assumed)
+		w.note("assumed of packets where rules look: %s", strings.Join(w.assumed, "; "))
+	}
 	w.noteSilenced()
 	w.noteSpreading()
 	w.noteLater()
@@ -124,8 +128,8 @@ func (w *importWriter) hasInterface(names exposure.Range) bool {
 	})
 }
 
-// noteNextHeaders names the rules that look at IPv6's next header, and what the import assumes
-// there.
+// noteNextHeaders names the rules that look at IPv6's next header or let in by extension headers,
+// and what the import assumes there.
 func (w *importWriter) noteNextHeaders() {
 	var names []string
 	for _, t := range w.Rules.Tables {
@@ -140,30 +144,37 @@ func (w *importWriter) noteNextHeaders() {
 	}
 	if len(names) > 0 {
 		w.note(
-			"rules look at IPv6's next header: %s. This policy lets in whom they let in with packets "+
-				"without extension headers, as ordinary clients send them; behind such a header, the rules "+
-				"may decide otherwise",
+			"rules look at IPv6's next header or extension headers: %s. This policy lets in whom they "+
+				"let in with packets without extension headers, as ordinary clients send them; behind "+
+				"such a header, the rules may decide otherwise",
 			strings.Join(names, "; "),
 		)
 	}
 }
 
-// readsNextHeader reports whether a rule compares byte 6 of the IPv6 header.
+// readsNextHeader reports whether a rule compares byte 6 of the IPv6 header, or does something else
+// than refuse packets by their extension headers.
 func readsNextHeader(r *exposure.Rule) bool {
 	if r.Chain.Table.Family == exposure.FamilyIPv4 {
 		return false
 	}
+	onlyRefuses := refuses(r, 0)
 	return slices.ContainsFunc(r.Statements, func(s exposure.Statement) bool {
 		var key []exposure.Operand
 		switch s := s.(type) {
+		case exposure.Unknown:
+			return s.Optional && !onlyRefuses
 		case exposure.Match:
 			key = s.Key
 		case exposure.VerdictMap:
 			key = s.Key
 		}
 		return slices.ContainsFunc(key, func(o exposure.Operand) bool {
-			return o.Field == exposure.FieldRaw && o.Raw.Base == exposure.RawNetwork &&
-				o.Raw.Offset == 48 && o.Raw.Bits == 8
+			byHeaders := o.Field == exposure.FieldHeaders ||
+				o.Field == exposure.FieldRaw && o.Raw.Base == exposure.RawExtension
+			return byHeaders && !onlyRefuses ||
+				o.Field == exposure.FieldRaw && o.Raw.Base == exposure.RawNetwork &&
+					o.Raw.Offset == 48 && o.Raw.Bits == 8
 		})
 	})
 }

@@ -25,7 +25,7 @@ type namespaces struct {
 	anySource bool
 
 	mu      sync.Mutex
-	answers map[insideKey][]exposure.Piece
+	answers map[insideKey]exposure.Answer
 }
 
 type insideKey struct {
@@ -53,7 +53,7 @@ func newNamespaces(in Input) *namespaces {
 	n := &namespaces{
 		byAddress: map[netip.Addr]*namespace{},
 		enter:     in.Enter,
-		answers:   map[insideKey][]exposure.Piece{},
+		answers:   map[insideKey]exposure.Answer{},
 	}
 	all, neighbours := map[uint64]*namespace{}, map[uint64]bool{}
 	for inode := range in.Sockets.Addresses {
@@ -181,9 +181,9 @@ func (n *namespaces) inside(
 	at *namespace,
 	p firewall.Protocol,
 	target netip.AddrPort,
-) []exposure.Piece {
+) exposure.Answer {
 	if n.enter == nil {
-		return nil
+		return exposure.Answer{}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -191,27 +191,26 @@ func (n *namespaces) inside(
 	if known, ok := n.answers[k]; ok {
 		return known
 	}
-	var pieces []exposure.Piece
+	var answer exposure.Answer
 	if n.open(at) {
-		if answer, err := at.evaluator.Evaluate(at.question(p, target)); err == nil {
-			pieces = answer.Pieces
-		} else {
+		var err error
+		if answer, err = at.evaluator.Evaluate(at.question(p, target)); err != nil {
 			at.why = err.Error()
 		}
 	}
-	if pieces == nil {
+	if answer.Pieces == nil {
 		by := exposure.Decider{Reason: "what is done in there isn't known: " + at.why}
 		all := exposure.AllSources(familyOf(target.Addr()))
 		for _, o := range []exposure.Outcome{exposure.Delivered, exposure.Dropped} {
-			pieces = append(pieces, exposure.Piece{
+			answer.Pieces = append(answer.Pieces, exposure.Piece{
 				Sources: all, Outcome: o, Target: target, DecidedBy: by, Unknowns: []exposure.Decider{by},
 			})
 		}
 	}
 	if len(n.answers) < maxInside {
-		n.answers[k] = pieces
+		n.answers[k] = answer
 	}
-	return pieces
+	return answer
 }
 
 // decider names a namespace's decider in the host's answer.
@@ -244,9 +243,17 @@ func (a *auditor) follow(answer *exposure.Answer) {
 			out = append(out, p)
 			continue
 		}
-		out = append(out, a.followInto(p, at, answer.Question.Protocol)...)
+		protocol := answer.Question.Protocol
+		out = append(out, a.followInto(p, at, protocol)...)
+		for _, s := range a.namespaces.inside(at, protocol, p.Target).Assumed {
+			if slices.Contains(exposure.AssumedOfPackets, s) {
+				answer.Assumed = appendOnce(answer.Assumed, s)
+			}
+		}
 	}
-	answer.Pieces = out
+	answer.Pieces = slices.DeleteFunc(out, func(p exposure.Piece) bool {
+		return p.Unusual && !p.Outcome.Passes()
+	})
 }
 
 // followInto continues a piece of the host's answer in a namespace.
@@ -255,7 +262,7 @@ func (a *auditor) followInto(
 	at *namespace,
 	protocol firewall.Protocol,
 ) (out []exposure.Piece) {
-	inside := a.namespaces.inside(at, protocol, p.Target)
+	inside := a.namespaces.inside(at, protocol, p.Target).Pieces
 	defer func() {
 		if why := a.detour(at, p.Out, p.Target.Addr()); why != "" {
 			out = mayNotArrive(out, p, exposure.Decider{Reason: why})
@@ -319,7 +326,7 @@ func (n *namespaces) sourcesAs(
 
 // join joins a piece of the host's answer with one of the namespace's.
 func (n *namespace) join(p, i exposure.Piece, s exposure.Ranges, doubt bool) exposure.Piece {
-	p.Sources = s
+	p.Sources, p.Unusual = s, p.Unusual || i.Unusual
 	p.Unknowns = append(slices.Clip(p.Unknowns), n.deciders(i.Unknowns)...)
 	if doubt {
 		p.Unknowns = append(p.Unknowns, sourceNATUnknown)
@@ -374,7 +381,7 @@ func (a *auditor) finalTargets(
 	target netip.AddrPort,
 ) []netip.AddrPort {
 	var out []netip.AddrPort
-	for _, i := range a.namespaces.inside(at, p, target) {
+	for _, i := range a.namespaces.inside(at, p, target).Pieces {
 		t := i.Target
 		switch {
 		case !i.Outcome.Passes():

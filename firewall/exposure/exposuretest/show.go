@@ -171,11 +171,11 @@ func Operand(o exposure.Operand) string {
 			[...]string{"type", "oif", "oifname", "exists", "reverse-path"}[f.Want%5],
 		)
 	case exposure.FieldRaw:
-		s = strings.Replace(
-			s, "payload",
-			fmt.Sprintf("payload(%d,%d,%d,%d)", o.Raw.Base, o.Raw.Offset, o.Raw.Bits, o.Raw.Header),
-			1,
-		)
+		at := fmt.Sprintf("payload(%d,%d,%d,%d)", o.Raw.Base, o.Raw.Offset, o.Raw.Bits, o.Raw.Header)
+		if o.Raw.Present {
+			at = fmt.Sprintf("present(%d,%d)", o.Raw.Base, o.Raw.Header)
+		}
+		s = strings.Replace(s, "payload", at, 1)
 	case exposure.FieldMap:
 		s = fmt.Sprintf(
 			"map(%s in %s column %d)", Key(o.Lookup.Key), Set(o.Lookup.In), o.Lookup.Column,

@@ -30,7 +30,7 @@ type metaLoad struct {
 
 // metaLoads follow nft_meta_get_eval and nft_meta_get_init (net/netfilter/nft_meta.c).
 var metaLoads = map[uint64]metaLoad{
-	unix.NFT_META_LEN:       {n: 4, order: host, text: "meta length"},
+	unix.NFT_META_LEN:       {field: exposure.FieldLength, n: 4, order: host},
 	unix.NFT_META_PROTOCOL:  {field: exposure.FieldEtherType, n: 2},
 	unix.NFT_META_PRIORITY:  {n: 4, order: host, text: "meta priority"},
 	unix.NFT_META_MARK:      {field: exposure.FieldMark, n: 4, order: host},
@@ -337,22 +337,30 @@ func (t *translator) exthdr(e kernel.Exthdr) {
 		return
 	}
 	n := int(min(e.Len, 16))
-	if e.Flags&unix.NFT_EXTHDR_F_PRESENT != 0 {
-		o := unknown(text+" exists", 1)
-		o.Max = exposure.Number(1)
-		t.load(e.Dreg, operand(o, 1, network))
-		return
+	present := e.Flags&unix.NFT_EXTHDR_F_PRESENT != 0
+	if present {
+		n, text = 1, text+" exists"
 	}
 	base, ok := map[uint64]exposure.RawBase{0: exposure.RawExtension, 1: exposure.RawTCPOption, 2: exposure.RawIPOption}[op]
 	if !ok || n == 0 || kind > 255 {
+		if present { // of an SCTP chunk or a DCCP option
+			o := unknown(text, 1)
+			o.Max = exposure.Number(1)
+			t.load(e.Dreg, operand(o, 1, network))
+			return
+		}
 		t.loadUnknown(e.Dreg, text, max(n, 1), true)
 		return
 	}
 	raw := exposure.Raw{
-		Base:   base,
-		Offset: 8 * int(min(e.Offset, 1<<16)),
-		Bits:   8 * n,
-		Header: uint8(kind),
+		Base:    base,
+		Offset:  8 * int(min(e.Offset, 1<<16)),
+		Bits:    8 * n,
+		Header:  uint8(kind),
+		Present: present,
+	}
+	if present {
+		raw.Offset = 0
 	}
 	t.load(
 		e.Dreg,

@@ -50,6 +50,13 @@ func raw(base exposure.RawBase, offset, bits int, header uint8) exposure.Operand
 	}
 }
 
+// present asks whether a header or an option is there.
+func present(base exposure.RawBase, header uint8) exposure.Operand {
+	o := raw(base, 0, 8, header)
+	o.Raw.Present = true
+	return o
+}
+
 // bitsIn is a match of some bits of the IP header.
 func bitsIn(not bool, offset, bits int, r ...exposure.Range) exposure.Match {
 	return tuple(not, []exposure.Operand{raw(exposure.RawNetwork, offset, bits, 0)}, r...)
@@ -276,7 +283,7 @@ var nftRows = []struct {
 	},
 	{
 		"exthdr frag exists",
-		stmts{exposure.In(unknownOp("exthdr frag exists", num(1)), one(1))},
+		stmts{exposure.In(present(exposure.RawExtension, 44), one(1))},
 		"ip6",
 	},
 	{
@@ -387,7 +394,7 @@ var nftRows = []struct {
 	{"meta skuid 0", stmts{maybe("meta skuid 0")}, "inet; type filter hook output priority 0"},
 	{
 		"meta length > 100",
-		stmts{exposure.In(unknownOp("meta length", num(0xffffffff)), between(101, 0xffffffff))},
+		stmts{exposure.In(exposure.Of(exposure.FieldLength), between(101, 0xffffffff))},
 		"",
 	},
 	{"meta ipsec exists", stmts{exposure.In(unknownOp("meta ipsec", num(0xff)), one(1))}, ""},

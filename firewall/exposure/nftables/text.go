@@ -395,6 +395,8 @@ func rawText(r exposure.Raw) string {
 	case exposure.RawExtension:
 		name := extensionName(r.Header)
 		switch {
+		case r.Present:
+			return "exthdr " + strings.TrimPrefix(name, "exthdr ") + " exists"
 		case r.Offset == 0 && r.Bits == 8:
 			return name + " nexthdr"
 		case r.Header == unix.IPPROTO_ROUTING && r.Offset == 16 && r.Bits == 8:
@@ -402,8 +404,14 @@ func rawText(r exposure.Raw) string {
 		}
 		return fmt.Sprintf("%s @%d,%d", name, r.Offset, r.Bits)
 	case exposure.RawIPOption:
+		if r.Present {
+			return fmt.Sprintf("ip option %d exists", r.Header)
+		}
 		return fmt.Sprintf("ip option %d @%d,%d", r.Header, r.Offset, r.Bits)
 	case exposure.RawTCPOption:
+		if r.Present {
+			return fmt.Sprintf("tcp option %d exists", r.Header)
+		}
 		return fmt.Sprintf("tcp option %d @%d,%d", r.Header, r.Offset, r.Bits)
 	}
 	return fmt.Sprintf("@%s,%d,%d", baseName(r.Base), r.Offset, r.Bits)

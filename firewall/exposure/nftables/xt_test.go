@@ -501,6 +501,10 @@ var xtRows = []struct {
 		stmts{maybe(`xt match "policy" revision 0`)},
 	},
 	{"6 filter INPUT", "-m hl --hl-eq 255", stmts{bitsIn(false, 56, 8, one(255))}},
+	{"6 filter INPUT", "-m ipv6header --header prot", stmts{headers(255, false, 1)}},
+	{"6 filter INPUT", "-m ipv6header ! --header frag", stmts{headers(255, true, 16)}},
+	{"6 filter INPUT", "-m ipv6header --header hop,auth --soft", stmts{headers(136, false, 136)}},
+	{"6 filter INPUT", "-m ipv6header ! --header frag,dst --soft", stmts{headers(80, false, 0)}},
 	{"6 filter INPUT", "-m hl --hl-lt 5", stmts{bitsIn(false, 56, 8, between(0, 4))}},
 	{"4 filter INPUT", "-m ttl ! --ttl-eq 255", stmts{bitsIn(true, 64, 8, one(255))}},
 	{"4 filter INPUT", "-m ttl --ttl-gt 64", stmts{bitsIn(false, 64, 8, between(65, 255))}},
@@ -810,6 +814,17 @@ var ipsets = map[string]*exposure.Set{
 	},
 	"ha": {Name: "ha", Columns: []string{"ipv4_addr", "inet_proto", "inet_service"}, Width: 3},
 	"h6": {Name: "h6", Columns: []string{"ipv6_addr"}, Width: 1},
+}
+
+// headers is a match of the bits for extension headers under a mask.
+func headers(mask uint64, not bool, value uint64) exposure.Match {
+	o := exposure.Of(exposure.FieldHeaders)
+	if mask != 255 {
+		o = o.And(num(mask))
+	}
+	m := exposure.In(o, one(value))
+	m.Not = not
+	return m
 }
 
 func TestXTables(t *testing.T) {

@@ -1,6 +1,10 @@
 package nftjson
 
-import "github.com/portgrave/portgrave/firewall/exposure"
+import (
+	"maps"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
 
 // field is a value's place in the packet, and its kind (constants.go).
 type field struct {
@@ -141,9 +145,45 @@ var headers = map[string]header{
 	}},
 }
 
-// metas are the known meta expressions. Others are unknown values (length, skuid, time, cpu,
-// random, …).
+// extensions are nft's templates of IPv6 extension headers (src/exthdr.c), by name: the header's
+// number, and its fields. That of option types is left out.
+var extensions = map[string]struct {
+	number uint8
+	fields map[string]field
+}{
+	"hbh": {0, extensionFields(nil)},
+	"dst": {60, extensionFields(nil)},
+	"rt":  {43, extensionFields(map[string]field{"type": byteAt(2), "seg-left": byteAt(3)})},
+	"rt0": {43, nil},
+	"rt2": {43, nil},
+	"srh": {43, nil},
+	"mh":  {135, extensionFields(map[string]field{"type": byteAt(2)})},
+	"frag": {44, map[string]field{
+		"nexthdr":        bits(exposure.RawExtension, 0, 8, "inet_proto"),
+		"reserved":       byteAt(1),
+		"frag-off":       bits(exposure.RawExtension, 16, 13, "integer"),
+		"reserved2":      bits(exposure.RawExtension, 29, 2, "integer"),
+		"more-fragments": bits(exposure.RawExtension, 31, 1, "integer"),
+		"id":             bits(exposure.RawExtension, 32, 32, "integer"),
+	}},
+}
+
+// byteAt is a byte of an extension header.
+func byteAt(n int) field { return bits(exposure.RawExtension, 8*n, 8, "integer") }
+
+// extensionFields adds the fields that nearly all extension headers begin with.
+func extensionFields(more map[string]field) map[string]field {
+	out := map[string]field{
+		"nexthdr":   bits(exposure.RawExtension, 0, 8, "inet_proto"),
+		"hdrlength": byteAt(1),
+	}
+	maps.Copy(out, more)
+	return out
+}
+
+// metas are the known meta expressions. Others are unknown values (skuid, time, cpu, random, …).
 var metas = map[string]field{
+	"length":   named(exposure.FieldLength, "integer"),
 	"protocol": named(exposure.FieldEtherType, "ether_type"),
 	"nfproto":  named(exposure.FieldNFProto, "nf_proto"),
 	"l4proto":  named(exposure.FieldProtocol, "inet_proto"),

@@ -77,6 +77,8 @@ func (r *ruleReader) operand(e any) read {
 			if f, ok := metas[textOf(args["key"])]; ok {
 				return f.read()
 			}
+		case "exthdr":
+			return r.exthdr(e, args)
 		case "ct":
 			return r.ct(e, args)
 		case "fib":
@@ -142,6 +144,25 @@ func (r *ruleReader) payload(e any, args map[string]any) read {
 		return read{exposure.Of(exposure.FieldTCPFlags), "tcp_flag"}
 	}
 	return read{exposure.Operand{Field: exposure.FieldRaw, Raw: raw}, "integer"}
+}
+
+// exthdr reads a field of an IPv6 extension header or, without a field, whether it is there.
+func (r *ruleReader) exthdr(e any, args map[string]any) read {
+	h, ok := extensions[textOf(args["name"])]
+	if !ok || args["offset"] != nil {
+		return unknown(e)
+	}
+	f, known := h.fields[textOf(args["field"])]
+	if args["field"] == nil {
+		f, known = bits(exposure.RawExtension, 0, 8, "boolean"), true
+		f.raw.Present = true
+	}
+	if !known {
+		return unknown(e)
+	}
+	r.addImplied(exposure.FamilyIPv6, -1)
+	f.raw.Header = h.number
+	return f.read()
 }
 
 func (r *ruleReader) ct(e any, args map[string]any) read {

@@ -25,6 +25,10 @@ func (x *translator) match(e iptsave.Extension) []exposure.Statement {
 		return socket(e)
 	case "connlabel":
 		return connlabel(e)
+	case "ipv6header":
+		return one(ipv6header(e))
+	case "nfacct":
+		return one(exposure.Unknown{Text: e.String(), Counts: true})
 	}
 	translate, ok := x.option(e.Name)
 	if !ok {
@@ -211,6 +215,39 @@ func (x *translator) length(o iptsave.Option) exposure.Statement {
 		return unknown(o)
 	}
 	return xtmatch.Length(x.version(), uint16(from), uint16(to), o.Not)
+}
+
+// extensionHeaders are the names of libip6t_ipv6header, and the bits of FieldHeaders.
+var extensionHeaders = map[string]uint8{
+	"hop": 128, "hop-by-hop": 128, "0": 128, "dst": 64, "60": 64, "route": 32, "43": 32, "frag": 16,
+	"44": 16, "auth": 8, "51": 8, "esp": 4, "50": 4, "none": 2, "59": 2, "prot": 1, "protocol": 1,
+	"255": 1, "ipv6-opts": 64, "ipv6-route": 32, "ipv6-frag": 16, "ah": 8, "ipv6-nonxt": 2,
+}
+
+// ipv6header: net/ipv6/netfilter/ip6t_ipv6header.c.
+func ipv6header(e iptsave.Extension) exposure.Statement {
+	var headers, inverted uint8
+	soft := false
+	for _, o := range e.Options {
+		switch o.Name {
+		case "--header":
+			for name := range strings.SplitSeq(o.Value(), ",") {
+				bit, ok := extensionHeaders[strings.ToLower(name)]
+				if !ok {
+					return exposure.Unknown{Text: e.String()}
+				}
+				headers |= bit
+			}
+			if o.Not {
+				inverted = 255
+			}
+		case "--soft":
+			soft = true
+		default:
+			return exposure.Unknown{Text: e.String()}
+		}
+	}
+	return xtmatch.Headers(headers, inverted, soft)
 }
 
 // mac never holds for packets without an Ethernet header, with "!" or not (net/netfilter/xt_mac.c),

@@ -49,14 +49,9 @@ var descriptions = map[key]struct {
 		16, func(b fields) string { return fmt.Sprintf("quota %d bytes", b.u64(8)) },
 	},
 	{"hashlimit", 3}: {298, hashlimitText},
-	// struct xt_nfacct_match_info { char name[32]; … }: holds for every packet, unless the object
-	// has a quota (nfacct_mt in net/netfilter/xt_nfacct.c), which the rule doesn't contain.
-	{"nfacct", 0}: {32, nfacctText}, {"nfacct", 1}: {32, nfacctText},
 	// struct xt_connlimit_info { union nf_inet_addr mask; u32 limit, flags; … }.
 	{"connlimit", 1}: {24, func(b fields) string { return fmt.Sprintf("connlimit %d", b.u32(16)) }},
 }
-
-func nfacctText(b fields) string { return "nfacct " + b.text(0, 32) }
 
 // The modes of hashlimit, XT_HASHLIMIT_* (xt_hashlimit.h).
 const (

@@ -46,6 +46,10 @@ func init() { // the table and its decoders refer to each other
 		{"ttl", 0}:       {2, ttl},
 		{"hl", 0}:        {2, ttl},
 		{"length", 0}:    {5, length},
+
+		{"ipv6header", 0}: {3, ipv6header},
+		{"nfacct", 0}:     {32, nfacct},
+		{"nfacct", 1}:     {32, nfacct},
 	}
 }
 
@@ -244,6 +248,16 @@ func ttl(c Context, b fields) []exposure.Statement {
 // length: struct xt_length_info { u16 min, max; u8 invert }.
 func length(c Context, b fields) []exposure.Statement {
 	return one(xtmatch.Length(c.Family, b.u16(0), b.u16(2), b.u8(4) != 0))
+}
+
+// ipv6header: struct ip6t_ipv6header_info { u8 matchflags, invflags, modeflag }.
+func ipv6header(_ Context, b fields) []exposure.Statement {
+	return one(xtmatch.Headers(b.u8(0), b.u8(1), b.u8(2) != 0))
+}
+
+// nfacct: struct xt_nfacct_match_info { char name[32]; … }.
+func nfacct(_ Context, b fields) []exposure.Statement {
+	return one(exposure.Unknown{Text: "nfacct " + b.text(0, 32), Counts: true})
 }
 
 // mac: struct xt_mac_info { unsigned char srcaddr[6]; int invert }.

@@ -154,6 +154,20 @@ func Length(f address.Family, from, to uint16, not bool) exposure.Match {
 	return test(networkBits(32, 16), not, ranges...)
 }
 
+// Headers matches the IPv6 extension headers that a packet has, as bits of FieldHeaders:
+// ipv6header_mt6 in net/ipv6/netfilter/ip6t_ipv6header.c. With soft, others may be there too, and
+// those in inverted have to be missing; without soft, any bit in inverted inverts the whole.
+func Headers(headers, inverted uint8, soft bool) exposure.Match {
+	o := exposure.Of(exposure.FieldHeaders)
+	if !soft {
+		return test(o, inverted != 0, exposure.One(exposure.Number(uint64(headers))))
+	}
+	if headers != 255 {
+		o = o.And(exposure.Number(uint64(headers)))
+	}
+	return test(o, false, exposure.One(exposure.Number(uint64((headers^inverted)&headers))))
+}
+
 // networkBits is an operand for bits of the IP header.
 func networkBits(at, n int) exposure.Operand {
 	return exposure.Operand{

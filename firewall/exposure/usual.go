@@ -1,0 +1,261 @@
+package exposure
+
+import (
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
+)
+
+// The sender of a packet chooses much that rules look at: TTL, length, extension headers, its own
+// port. If certain had to hold for every choice, rules such as "-m ttl --ttl-gt 1 -j ACCEPT" would
+// leave nobody certain. So certain is about ordinary packets, as stacks send them by themselves,
+// and possible is about all packets.
+//
+// A match that isn't decided for every packet is read a second time, for ordinary ones only. Where
+// that decides it, ordinary packets go on without a doubt, and the assumption is noted. The other
+// way is left to packets that aren't ordinary: an unusual flow (packet.unusual). What stops such a
+// flow changes neither bound. If it gets through, its sources are possible. Where the second
+// reading doesn't decide either, both ways are open to ordinary packets.
+
+// Assumptions about ordinary packets. An Answer lists those that decided something.
+const (
+	// AssumedHops: systems start with 64 (Linux, BSD, macOS), 128 (Windows) or 255 (routers,
+	// Solaris). traceroute looks no farther than 30 hops, and this host forwards too.
+	AssumedHops = "a packet's TTL or hop limit is 33-64, 97-128 or 224-255: it starts at 64, 128 or " +
+		"255, and 31 routers at most forward it"
+	// AssumedLengthTCP: a SYN has no data; its header has 20 bytes and up to 40 of options.
+	AssumedLengthTCP = "TCP's first packet has headers without IP options, and no data: 40-80 " +
+		"bytes over IPv4, 60-100 over IPv6"
+	// AssumedLength: what fits a frame of Ethernet, without fragments.
+	AssumedLength = "a first packet has at most 1500 bytes"
+	// AssumedNoExtensions: stacks add none by themselves, and networks often drop such packets
+	// (RFC 7872, RFC 7126).
+	AssumedNoExtensions = "packets have no IPv6 extension headers and no IPv4 options"
+	// AssumedNoQuota is about the objects that the match nfacct names, which rules don't show.
+	AssumedNoQuota = "objects of nfacct have no quota, and only count"
+)
+
+// AssumedOfPackets are the assumptions about ordinary packets.
+var AssumedOfPackets = []string{
+	AssumedHops, AssumedLengthTCP, AssumedLength, AssumedNoExtensions, AssumedNoQuota, assumedPorts,
+}
+
+// usualHops are the values in AssumedHops.
+var usualHops = func() (out []Value) {
+	for _, start := range []uint64{64, 128, 255} {
+		for n := start - 31; n <= start; n++ {
+			out = append(out, Number(n))
+		}
+	}
+	return out
+}()
+
+const (
+	headerSize4, headerSize6 = 20, 40 // IP headers without options
+	// The headers of a SYN, without and with all options (RFC 9293).
+	minHeaderTCP, maxHeaderTCP = 20, 60
+	headerSizeUDP              = 8 // the smallest header of a transport
+	maxFrame                   = 1500
+)
+
+// headersProto is the bit in FieldHeaders for a protocol behind all headers (MASK_PROTO in
+// include/uapi/linux/netfilter_ipv6/ip6t_ipv6header.h). Ordinary packets have no other.
+const headersProto = 1
+
+// mayAssume reports whether an ordinary packet can be told from others: the packet is the first one
+// or its answer, and no rule has changed it in a way that isn't followed.
+func (w *walk) mayAssume(p *packet) bool {
+	return !w.q.later && !p.unusual && !p.headerUnknown
+}
+
+// readsSender reports whether a match reads something that the sender chooses, and that ordinary
+// packets have in common.
+func readsSender(key []Operand) bool {
+	for _, o := range key {
+		switch o.Field {
+		case FieldSport, FieldCTOrigSport, FieldCTReplyDport, FieldLength, FieldHeaders:
+			return true
+		case FieldRaw:
+			switch o.Raw.Base {
+			case RawNetwork, RawExtension, RawIPOption:
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// take notes an assumption that the reading of an ordinary packet makes.
+func (w *walk) take(assumption string) { w.taken = append(w.taken, assumption) }
+
+// usually runs a reading for ordinary packets, and returns the assumptions that it made.
+func (w *walk) usually(read func()) []string {
+	w.ordinary, w.taken = true, nil
+	read()
+	w.ordinary = false
+	return w.taken
+}
+
+// usualPorts are an ordinary client's ports, as far as rules haven't narrowed them down.
+func (w *walk) usualPorts(p *packet) Range {
+	usual := usualPort(p.sport)
+	if !w.ordinary || w.reply != nil || p.headerSource != sourceOwn || usual == p.sport ||
+		!w.q.Protocol.HasPorts() {
+		return p.sport
+	}
+	w.take(assumedPorts)
+	return usual
+}
+
+// unicast reports whether the packet is for one host. Packets for groups, and DHCP's broadcasts,
+// have other TTLs: mostly 1 (RFC 1112).
+func (q Question) unicast() bool {
+	to := q.Within
+	if q.Destination.IsValid() {
+		to = One(Address(q.Destination))
+	}
+	groups := NewRanges(multicast4, One(Ones(32)))
+	if q.Family == address.IPv6 {
+		groups = NewRanges(multicast6)
+	}
+	return to == (Range{}) || NewRanges(to).Intersect(groups).Empty()
+}
+
+// usualHeader is what is known of bits of an ordinary packet's IP header. It is false where that is
+// no more than of any packet's.
+func (w *walk) usualHeader(p *packet, r Raw) (view, bool) {
+	if !w.ordinary {
+		return view{}, false
+	}
+	six := w.q.Family == address.IPv6
+	hops, length, size := 64, 16, uint64(0)
+	if six {
+		hops, length, size = 56, 32, headerSize6
+	}
+	switch {
+	case r.Offset == hops && r.Bits == 8 && !p.written && w.q.unicast() && w.q.ICMPType == 0:
+		w.take(AssumedHops)
+		return amongValues(8, usualHops...), true
+	case r.Offset == length && r.Bits == 16:
+		from, to := w.usualLength()
+		return between(Numbers(from-size, to-size), 16), true
+	case six && r.Offset == 48 && r.Bits == 8:
+		w.take(AssumedNoExtensions)
+		return exactly(Number(w.q.number()), 8), true
+	}
+	return view{}, false
+}
+
+// usualLength is the least and the greatest length of an ordinary first packet.
+func (w *walk) usualLength() (from, to uint64) {
+	header := uint64(headerSize4)
+	if w.q.Family == address.IPv6 {
+		header = headerSize6
+	}
+	if w.q.Protocol == firewall.TCP {
+		w.take(AssumedLengthTCP)
+		return header + minHeaderTCP, header + maxHeaderTCP
+	}
+	w.take(AssumedLength)
+	if !w.q.Protocol.HasPorts() && w.q.Protocol != firewall.Ping {
+		return header, maxFrame
+	}
+	return header + headerSizeUDP, maxFrame
+}
+
+// option is what is known of bits of an extension header or an option, or whether it is there.
+func (w *walk) option(r Raw) view {
+	absent := false
+	if w.isFour() == (r.Base == RawIPOption) && r.Base != RawTCPOption {
+		absent = r.Base == RawExtension && w.q.NoExtensions
+		if w.ordinary && !absent {
+			w.take(AssumedNoExtensions)
+			absent = true
+		}
+	}
+	switch {
+	case absent && r.Present:
+		return exactly(Value{}, r.Bits)
+	case absent:
+		return absentValue(r.Bits)
+	case r.Present:
+		return between(Numbers(0, 1), r.Bits)
+	}
+	return anyValue(r.Bits).maybeAbsent()
+}
+
+// headers is FieldHeaders. A packet of ESP or AH has none but its own, which counts as a header.
+func (w *walk) headers(width int) view {
+	const esp, ah, none = 50, 51, 59
+	switch n := w.q.number(); {
+	case n == esp || n == ah || n == none:
+	case w.q.NoExtensions:
+		return exactly(Number(headersProto), width)
+	case w.ordinary:
+		w.take(AssumedNoExtensions)
+		return exactly(Number(headersProto), width)
+	}
+	return anyValue(width)
+}
+
+// outcomes is a flow's sources by the outcome of a match.
+type outcomes struct{ hold, not, perhaps Ranges }
+
+// usual adds to the outcome for all packets the one for ordinary packets. onlyHold and onlyNot are
+// the sources for which only the latter is known.
+func (d outcomes) usual(o outcomes) (usual outcomes, onlyHold, onlyNot Ranges) {
+	onlyHold, onlyNot = d.perhaps.Intersect(o.hold), d.perhaps.Intersect(o.not)
+	return outcomes{
+		d.hold.Union(onlyHold), d.not.Union(onlyNot), d.perhaps.Minus(onlyHold).Minus(onlyNot),
+	}, onlyHold, onlyNot
+}
+
+// unusual is a branch of packets that aren't ordinary.
+func (w *walk) unusual(f flow, sources Ranges, by Decider, number int, do action) branch {
+	b := branch{flow: f, do: do}
+	p := *f.packet
+	p.unusual = true
+	b.packet, b.sources = &p, sources
+	b.doubts = w.doubt(f.doubts, by, number)
+	return b
+}
+
+// assumedToHold is a condition whose outcome for ordinary packets is known. Others may go either
+// way.
+func (w *walk) assumedToHold(
+	c *chain, r *rule, f flow, holds bool, what, assumption string,
+) []branch {
+	if !w.mayAssume(f.packet) {
+		return w.mayHold(c, r, f, what)
+	}
+	w.noteAssumption(assumption)
+	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + what}
+	if holds {
+		return []branch{{flow: f}, w.unusual(f, f.sources, by, 1, toNextRule)}
+	}
+	return []branch{{flow: f, do: toNextRule}, w.unusual(f, f.sources, by, 0, toNextStatement)}
+}
+
+// withoutUsual removes from unusual flows the sources of ordinary flows in the same state, since
+// what may happen to these includes what may happen to those.
+func (w *walk) withoutUsual(flows []flow) []flow {
+	if !slices.ContainsFunc(flows, func(f flow) bool { return f.packet.unusual }) {
+		return flows
+	}
+	flows = slices.Clone(flows)
+	for i, f := range flows {
+		p := *f.packet
+		if !p.unusual {
+			continue
+		}
+		p.unusual = false
+		for _, o := range flows {
+			if *o.packet == p {
+				flows[i].sources = flows[i].sources.Minus(o.sources)
+				w.spendRanges(flows[i].sources.Len())
+			}
+		}
+	}
+	return slices.DeleteFunc(flows, func(f flow) bool { return f.sources.Empty() })
+}

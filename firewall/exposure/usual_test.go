@@ -1,0 +1,179 @@
+package exposure
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
+)
+
+func network(offset, bits int) Operand {
+	return Operand{Field: FieldRaw, Raw: Raw{Base: RawNetwork, Offset: offset, Bits: bits}}
+}
+
+// What ordinary packets have in common decides for them, and is listed. What a sender may choose
+// keeps its source possible.
+func TestOrdinaryPackets(t *testing.T) {
+	const everyone, nobody = "everyone", "nobody"
+	ttl, length := network(64, 8), network(16, 16)
+	hops, payload, next := network(56, 8), network(32, 16), network(48, 8)
+	fragment := Operand{
+		Field: FieldRaw, Raw: Raw{Base: RawExtension, Bits: 8, Header: 44, Present: true},
+	}
+	headers := Of(FieldHeaders)
+	udp := tcp80
+	udp.Protocol = firewall.UDP
+	six := tcp80
+	six.Family, six.Destination = address.IPv6, netip.MustParseAddr("2001:db8::1")
+	udp6 := six
+	udp6.Protocol = firewall.UDP
+	group := udp
+	group.Destination = netip.MustParseAddr("224.0.0.251")
+	rt := Unknown{Text: "-m rt", Optional: true}
+	counts := Unknown{Text: "-m nfacct", Counts: true}
+	number := func(n uint64) Range { return One(Number(n)) }
+	for name, c := range map[string]struct {
+		q                 Question
+		policy            VerdictKind
+		rule              []Statement
+		certain, possible string
+		assumed           string // "" for none of the assumptions about ordinary packets
+	}{
+		"ttl above 1": {tcp80, VerdictDrop,
+			[]Statement{In(ttl, Numbers(2, 255)), accept}, everyone, everyone, AssumedHops},
+		"not ttl 1": {tcp80, VerdictDrop,
+			[]Statement{NotIn(ttl, number(1)), accept}, everyone, everyone, AssumedHops},
+		"ttl 64": {tcp80, VerdictDrop,
+			[]Statement{In(ttl, number(64)), accept}, nobody, everyone, ""},
+		"ttl 255": {udp, VerdictDrop,
+			[]Statement{In(ttl, number(255)), accept}, nobody, everyone, ""},
+		"ttl 1": {tcp80, VerdictDrop,
+			[]Statement{In(ttl, number(1)), accept}, nobody, everyone, AssumedHops},
+		"no ttl 1": {tcp80, VerdictAccept,
+			[]Statement{In(ttl, number(1)), drop}, everyone, everyone, AssumedHops},
+		"no high ttl": {tcp80, VerdictAccept,
+			[]Statement{In(ttl, Numbers(2, 255)), drop}, nobody, everyone, AssumedHops},
+		"ttl of a group": {group, VerdictAccept,
+			[]Statement{In(ttl, number(1)), drop}, nobody, everyone, ""},
+		"ttl that a rule may have set": {tcp80, VerdictDrop, []Statement{
+			NoEffect{Text: "ttl set", Header: true}, In(ttl, Numbers(2, 255)), accept,
+		}, nobody, everyone, ""},
+		"hop limit": {six, VerdictDrop,
+			[]Statement{In(hops, Numbers(2, 255)), accept}, everyone, everyone, AssumedHops},
+		"length of TCP": {tcp80, VerdictDrop,
+			[]Statement{In(length, Numbers(40, 1500)), accept},
+			everyone, everyone, AssumedLengthTCP},
+		"length of a SYN": {tcp80, VerdictDrop,
+			[]Statement{In(length, Numbers(40, 60)), accept}, nobody, everyone, ""},
+		"length of UDP": {udp, VerdictDrop,
+			[]Statement{In(length, Numbers(40, 1500)), accept}, nobody, everyone, ""},
+		"any frame of UDP": {udp, VerdictDrop,
+			[]Statement{In(length, Numbers(0, 1500)), accept}, everyone, everyone, AssumedLength},
+		"jumbo frames": {udp, VerdictAccept,
+			[]Statement{In(length, Numbers(1501, 65535)), drop}, everyone, everyone, AssumedLength},
+		"payload of TCP": {six, VerdictDrop,
+			[]Statement{In(payload, Numbers(20, 60)), accept},
+			everyone, everyone, AssumedLengthTCP},
+		"payload of UDP": {udp6, VerdictDrop,
+			[]Statement{In(payload, Numbers(8, 1460)), accept}, everyone, everyone, AssumedLength},
+		"meta length": {six, VerdictDrop,
+			[]Statement{In(Of(FieldLength), Numbers(60, 100)), accept},
+			everyone, everyone, AssumedLengthTCP},
+		"a low source port": {tcp80, VerdictAccept,
+			[]Statement{In(Of(FieldSport), Numbers(1, 1023)), drop},
+			everyone, everyone, assumedPorts},
+		"a low source port alone": {udp, VerdictDrop, []Statement{In(Of(FieldSport), number(53)), accept},
+			nobody, everyone, assumedPorts},
+		"a high source port": {tcp80, VerdictDrop,
+			[]Statement{In(Of(FieldSport), Numbers(1024, 65535)), accept},
+			everyone, everyone, assumedPorts},
+		"some high source ports": {tcp80, VerdictDrop,
+			[]Statement{In(Of(FieldSport), Numbers(40000, 65535)), accept},
+			nobody, everyone, ""},
+		"either port": {tcp80, VerdictAccept, []Statement{Match{
+			Key: []Operand{Of(FieldSport), Of(FieldDport)},
+			In:  &Set{Width: 2, Keys: []Range{number(22), Full(16), Full(16), number(22)}},
+		}, drop}, everyone, everyone, assumedPorts},
+		"a fragment header": {six, VerdictAccept,
+			[]Statement{In(fragment, number(1)), jump("x")},
+			everyone, everyone, AssumedNoExtensions},
+		"a fragment's drop": {six, VerdictAccept,
+			[]Statement{In(fragment, number(1)), drop}, everyone, everyone, ""},
+		"only fragments": {six, VerdictDrop,
+			[]Statement{In(fragment, number(1)), accept}, nobody, everyone, AssumedNoExtensions},
+		"no fragment header": {six, VerdictDrop,
+			[]Statement{In(fragment, number(0)), accept}, everyone, everyone, AssumedNoExtensions},
+		"drop whole packets": {six, VerdictAccept,
+			[]Statement{In(fragment, number(0)), drop}, nobody, everyone, AssumedNoExtensions},
+		"next header": {six, VerdictDrop,
+			[]Statement{In(next, number(6)), accept}, everyone, everyone, AssumedNoExtensions},
+		"no extension headers": {six, VerdictDrop,
+			[]Statement{In(headers, number(1)), accept}, everyone, everyone, AssumedNoExtensions},
+		"a header of any kind": {six, VerdictDrop,
+			[]Statement{NotIn(headers.And(Number(0xf8)), number(0)), accept},
+			nobody, everyone, AssumedNoExtensions},
+		"a routing header": {six, VerdictAccept,
+			[]Statement{rt, jump("x")}, everyone, everyone, AssumedNoExtensions},
+		"accounting": {tcp80, VerdictDrop,
+			[]Statement{counts, accept}, everyone, everyone, AssumedNoQuota},
+		"accounting of drops": {tcp80, VerdictAccept,
+			[]Statement{counts, drop}, nobody, everyone, AssumedNoQuota},
+	} {
+		b := build()
+		in := b.base(FamilyInet, "a", "in", Base{Hook: HookInput, Policy: c.policy})
+		in.does(c.rule...)
+		in.user("x").does(drop)
+		a, err := Evaluate(b.rs, nil, c.q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certain, possible := a.Through()
+		for _, x := range []struct {
+			what string
+			got  Ranges
+			want string
+		}{{"certain", certain, c.certain}, {"possible", possible, c.possible}} {
+			want := Ranges{}
+			if x.want == everyone {
+				want = AllSources(c.q.Family)
+			}
+			if !x.got.Equal(want) {
+				t.Errorf("%s: %s %v, want %s", name, x.what, a.Prefixes(x.got).Strings(), x.want)
+			}
+		}
+		for _, s := range []string{AssumedHops, AssumedLengthTCP, AssumedLength, AssumedNoExtensions,
+			AssumedNoQuota, assumedPorts} {
+			if slices.Contains(a.Assumed, s) != (s == c.assumed) {
+				t.Errorf("%s: assumed %q, want %q", name, a.Assumed, c.assumed)
+			}
+		}
+	}
+}
+
+// The answer to an ordinary packet is ordinary too, and one that is lost only if it isn't doesn't
+// count.
+func TestOrdinaryAnswers(t *testing.T) {
+	ttl := network(64, 8)
+	for name, c := range map[string]struct {
+		rule    []Statement
+		certain bool
+	}{
+		"ttl 1":   {[]Statement{In(ttl, One(Number(1))), drop}, true},
+		"ttl 64":  {[]Statement{In(ttl, One(Number(64))), drop}, false},
+		"any ttl": {[]Statement{In(ttl, Numbers(2, 255)), drop}, false},
+	} {
+		b := build()
+		b.base(FamilyIPv4, "a", "out", Base{Hook: HookOutput, Policy: VerdictAccept}).does(c.rule...)
+		a, err := Evaluate(b.rs, nil, tcp80)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certain, possible := a.Connects(func(p Piece) bool { return p.Outcome.Passes() })
+		if certain.Empty() == c.certain || possible.Empty() {
+			t.Errorf("%s: certain %v, possible %v", name, a.Prefixes(certain).Strings(),
+				a.Prefixes(possible).Strings())
+		}
+	}
+}
