@@ -219,14 +219,17 @@ func (s Ranges) Union(o Ranges) Ranges {
 
 // unionOf is every value in any of the sets.
 func unionOf(sets []Ranges) Ranges {
-	switch len(sets) {
-	case 0:
-		return Ranges{}
-	case 1:
-		return sets[0]
+	var narrow []address.Ranges[address.V4]
+	var wide []address.Ranges[address.V6]
+	for _, s := range sets {
+		if len(s.narrow) > 0 {
+			narrow = append(narrow, s.narrow)
+		}
+		if len(s.wide) > 0 {
+			wide = append(wide, s.wide)
+		}
 	}
-	half := len(sets) / 2
-	return unionOf(sets[:half]).Union(unionOf(sets[half:]))
+	return Ranges{narrow: address.UnionAll(narrow)}.Union(Ranges{wide: address.UnionAll(wide)})
 }
 
 // Intersect is every value in both sets.
