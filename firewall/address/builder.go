@@ -162,6 +162,14 @@ func (b *RangesBuilder[N]) AddAll(s Ranges[N]) {
 	}
 }
 
+// Merged puts ranges in order and joins those that touch, in place: what comes out is the beginning
+// of the list.
+func Merged[N Number[N]](list []Range[N]) Ranges[N] {
+	b := RangesBuilder[N]{list: list}
+	b.merge()
+	return b.list
+}
+
 // merge puts the ranges in order and joins those that touch, in place.
 func (b *RangesBuilder[N]) merge() {
 	sortRanges(b.list)

@@ -287,6 +287,12 @@ func (s Ranges) Prefixes(f address.Family) address.Set {
 	return address.SetOf(nil, list)
 }
 
+// RangesV4 is a set of numbers as one of values. It shares its memory.
+func RangesV4(list address.Ranges[address.V4]) Ranges { return Ranges{narrow: list} }
+
+// RangesV6 is a set of numbers as one of values. It shares its memory unless all fit 32 bits.
+func RangesV6(list address.Ranges[address.V6]) Ranges { return narrowed(list) }
+
 // SourcesOf is the addresses of one family as a set.
 func SourcesOf(p address.Set, f address.Family) Ranges {
 	if f == address.IPv4 {

@@ -108,8 +108,8 @@ func TestReadWhileTheKernelSortsAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := setOf(k)
-		for _, messages := range d.Elements {
-			s.messages = messages
+		for _, l := range d.Elements {
+			s.read = l
 		}
 		seen := map[string]bool{}
 		for _, e := range decodeElements(s, d.At).list {
