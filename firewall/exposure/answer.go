@@ -77,7 +77,7 @@ func (a Answer) Reach(picks func(Piece) bool) (certain, possible Ranges) {
 		}
 	}
 	possible = unionOf(picked)
-	return possible.Minus(unionOf(others)), possible
+	return possible.minusAll(others), possible
 }
 
 // Through returns the sources that certainly, and those that possibly, get through.

@@ -253,6 +253,21 @@ func (s Ranges) Minus(o Ranges) Ranges {
 	return combined(s, o, address.Ranges[address.V4].Minus, address.Ranges[address.V6].Minus)
 }
 
+// maxSubtracted is how many sets are subtracted one by one.
+const maxSubtracted = 8
+
+// minusAll is every value in s that is in none of the sets. It makes no union of a few sets: mostly
+// they have nothing in common with s, or all of it.
+func (s Ranges) minusAll(sets []Ranges) Ranges {
+	if len(sets) > maxSubtracted {
+		return s.Minus(unionOf(sets))
+	}
+	for _, o := range sets {
+		s = s.Minus(o)
+	}
+	return s
+}
+
 func later(a, b Value) Value {
 	if a.Compare(b) < 0 {
 		return b

@@ -35,7 +35,7 @@ table inet t {
 	for _, c := range []struct {
 		walked int
 		cut    []string
-	}{{maxWalked, nil}, {32000, []string{"long"}}} {
+	}{{maxWalked, nil}, {64000, []string{"long"}}} {
 		d, err := take(context.Background(), conn, c.walked)
 		if err != nil {
 			t.Fatal(err)
