@@ -28,7 +28,8 @@ func TestLongLists(t *testing.T) {
 		{name: "intervals of IPv4 to the top", keyLength: 4, dense: 1 << 31, intervals: true, tops: true},
 		{name: "hash of IPv6", keyLength: 16, dense: 1 << 40},
 		{name: "intervals of IPv6, dense", keyLength: 16, dense: 8 * minFlat, intervals: true},
-		{name: "intervals of IPv6 to the top", keyLength: 16, dense: 1 << 60, intervals: true, tops: true},
+		{name: "intervals of IPv6 to the top", keyLength: 16, dense: 1 << 60, intervals: true,
+			tops: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, 2))
@@ -107,7 +108,8 @@ func randomElements(
 			binary.BigEndian.PutUint64(key, n)
 			binary.BigEndian.PutUint64(key[8:], n<<1)
 		}
-		if message = append(message, elementOf(intervals && end, key...)...); intervals && !end && i%5 == 0 {
+		message = append(message, elementOf(intervals && end, key...)...)
+		if intervals && !end && i%5 == 0 {
 			// An interval that begins where the one above it ends.
 			message = append(message, elementOf(true, key...)...)
 		}
