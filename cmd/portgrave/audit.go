@@ -17,7 +17,6 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
-	"github.com/portgrave/portgrave/firewall/exposure/live"
 	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/host/lease"
@@ -71,7 +70,8 @@ func auditNow(
 	prober audit.Prober,
 	workers int,
 ) (audit.Report, error) {
-	host, err := live.Read(ctx)
+	host, done, err := readHost(ctx)
+	defer done()
 	if err != nil {
 		return audit.Report{}, err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
-	"github.com/portgrave/portgrave/firewall/exposure/live"
 	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
@@ -15,7 +14,8 @@ func explain(inv *invocation) error {
 		return err
 	}
 	inv.settle()
-	host, err := live.Read(inv.ctx)
+	host, done, err := readHost(inv.ctx)
+	defer done()
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
-	"github.com/portgrave/portgrave/firewall/exposure/live"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -47,7 +46,8 @@ func (u unknownRule) does() string {
 // program, so that it can replace them.
 func importPolicy(inv *invocation) error {
 	inv.settle()
-	read, err := live.Read(inv.ctx)
+	read, done, err := readHost(inv.ctx)
+	defer done()
 	if err != nil {
 		return err
 	}

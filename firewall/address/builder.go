@@ -69,9 +69,11 @@ func (b *Builder) Set() Set { return SetOf(b.v4.Ranges(), b.v6.Ranges()) }
 // they come and cost no sorting. Others are sorted in Ranges, or when they have doubled in number
 // since they were merged the last time, so that repetitions take no more memory than twice the set.
 // After a long ascending beginning, what is out of order is kept aside, so that a list in order
-// with some lines behind it is not sorted as a whole.
+// with some lines behind it is not sorted as a whole. A set that is added first, and alone, is not
+// copied.
 type RangesBuilder[N Number[N]] struct {
 	list     Ranges[N]
+	whole    Ranges[N] // a set, instead of a list; nil: none
 	unsorted bool
 	limit    int               // how many ranges in disorder are merged, if not 0
 	late     *RangesBuilder[N] // what is out of order, while the list is in order; nil: nothing
@@ -85,18 +87,29 @@ const minOrdered = 1 << 14
 const minMerged = 1 << 16
 
 // Expect makes room for so many ranges.
-func (b *RangesBuilder[N]) Expect(n int) { b.list = slices.Grow(b.list, max(0, n-len(b.list))) }
+func (b *RangesBuilder[N]) Expect(n int) {
+	b.unshare()
+	b.list = slices.Grow(b.list, max(0, n-len(b.list)))
+}
 
 // Len is how many ranges are held: never fewer than the set has in the end.
 func (b *RangesBuilder[N]) Len() int {
 	if b.late != nil {
 		return len(b.list) + b.late.Len()
 	}
-	return len(b.list)
+	return len(b.list) + len(b.whole)
+}
+
+// unshare copies a set that was added alone, before more is added.
+func (b *RangesBuilder[N]) unshare() {
+	if b.whole != nil {
+		b.list, b.whole = append(b.list, b.whole...), nil
+	}
 }
 
 // Add adds a range whose First is no greater than its Last.
 func (b *RangesBuilder[N]) Add(r Range[N]) {
+	b.unshare()
 	n := len(b.list) - 1
 	switch inOrder := !b.unsorted && n >= 0 && !less(r.First, b.list[n].First); {
 	case inOrder:
@@ -132,9 +145,29 @@ func (b *RangesBuilder[N]) append(r Range[N], unsorted bool) {
 
 // AddAll adds a set.
 func (b *RangesBuilder[N]) AddAll(s Ranges[N]) {
+	switch {
+	case len(s) == 0:
+		return
+	case b.Len() == 0 && cap(b.list) == 0:
+		b.whole = s
+		return
+	case b.whole != nil && Same(b.whole, s):
+		return
+	case b.whole != nil && precedes(b.whole, s):
+		b.whole = b.whole.Union(s)
+		return
+	}
 	for _, r := range s {
 		b.Add(r)
 	}
+}
+
+// Merged puts ranges in order and joins those that touch, in place: what comes out is the beginning
+// of the list.
+func Merged[N Number[N]](list []Range[N]) Ranges[N] {
+	b := RangesBuilder[N]{list: list}
+	b.merge()
+	return b.list
 }
 
 // merge puts the ranges in order and joins those that touch, in place.
@@ -151,6 +184,11 @@ func (b *RangesBuilder[N]) merge() {
 func (b *RangesBuilder[N]) Ranges() Ranges[N] {
 	if b.unsorted {
 		b.merge()
+	}
+	if b.whole != nil {
+		whole := b.whole
+		*b = RangesBuilder[N]{}
+		return whole
 	}
 	list, late := b.list, b.late
 	*b = RangesBuilder[N]{}

@@ -182,21 +182,6 @@ func touches[N Number[N]](a, b Range[N]) bool {
 	return !less(a.Last, b.First) || follows(a.Last, b.First)
 }
 
-// add appends ranges that do not touch each other, and of which none starts before the last range
-// of out does. They are joined with that as far as they touch it.
-func add[N Number[N]](out, list Ranges[N]) Ranges[N] {
-	if n := len(out) - 1; n >= 0 {
-		last := &out[n]
-		for len(list) > 0 && touches(*last, list[0]) {
-			if less(last.Last, list[0].Last) {
-				last.Last = list[0].Last
-			}
-			list = list[1:]
-		}
-	}
-	return append(out, list...)
-}
-
 // trimmed gives back room that a list will never use, since sets live long. nil is the one empty
 // list.
 func trimmed[N Number[N]](list Ranges[N]) Ranges[N] {
@@ -209,37 +194,132 @@ func trimmed[N Number[N]](list Ranges[N]) Ranges[N] {
 	return list
 }
 
-// Union is every number in either set.
+// output takes the ranges that an operation makes. First it counts them, then it takes memory for
+// exactly as many and keeps them: to make a list a second time costs less than memory that is not
+// used, of which a million ranges of IPv6 take 32 MB.
+type output[N Number[N]] struct {
+	list Ranges[N] // nil: only count
+	n    int
+	last Range[N] // the last range, of add
+}
+
+// made runs an operation twice. It returns nil if nothing comes out.
+func made[N Number[N]](operation func(*output[N])) Ranges[N] {
+	var out output[N]
+	if operation(&out); out.n == 0 {
+		return nil
+	}
+	out = output[N]{list: make(Ranges[N], 0, out.n)}
+	operation(&out)
+	return out.list
+}
+
+// append adds ranges behind those that are there.
+func (o *output[N]) append(list ...Range[N]) {
+	if o.n += len(list); o.list != nil {
+		o.list = append(o.list, list...)
+	}
+}
+
+// add appends ranges that do not touch each other, and of which none starts before the last range
+// does. They are joined with that as far as they touch it.
+func (o *output[N]) add(list Ranges[N]) {
+	if o.n > 0 {
+		for len(list) > 0 && touches(o.last, list[0]) {
+			if less(o.last.Last, list[0].Last) {
+				o.last.Last = list[0].Last
+			}
+			list = list[1:]
+		}
+		if o.list != nil {
+			o.list[o.n-1].Last = o.last.Last
+		}
+	}
+	if len(list) > 0 {
+		o.append(list...)
+		o.last = list[len(list)-1]
+	}
+}
+
+// Union is every number in either set. Where one stands right behind the other in memory, as parts
+// of one list do, nothing is copied.
 func (s Ranges[N]) Union(o Ranges[N]) Ranges[N] {
 	switch {
 	case Same(s, o) || s.coversAll(o):
 		return s
 	case o.coversAll(s):
 		return o
+	case precedes(s, o):
+		return s[:len(s)+len(o)]
+	case precedes(o, s):
+		return o[:len(o)+len(s)]
 	}
-	out := make(Ranges[N], 0, len(s)+len(o))
-	a, b := s, o
-	for len(a) > 0 && len(b) > 0 {
-		if less(b[0].First, a[0].First) {
-			a, b = b, a
+	return made(func(out *output[N]) {
+		a, b := s, o
+		for len(a) > 0 && len(b) > 0 {
+			if less(b[0].First, a[0].First) {
+				a, b = b, a
+			}
+			n := a.starting(b[0].First)
+			out.add(a[:n])
+			a = a[n:]
 		}
-		n := a.starting(b[0].First)
-		out, a = add(out, a[:n]), a[n:]
-	}
-	return trimmed(add(add(out, a), b))
+		out.add(a)
+		out.add(b)
+	})
 }
 
-// UnionAll is every number in any of the sets. It joins them two by two, so each is walked over as
-// often as their number can be halved.
+// precedes reports whether b stands right behind a in memory, and none of its numbers touches those
+// of a: then both are one list.
+func precedes[N Number[N]](a, b Ranges[N]) bool {
+	n := len(a)
+	return n > 0 && len(b) > 0 && cap(a)-n >= len(b) && &a[:n+1][n] == &b[0] &&
+		isBefore(a, b) && !touches(a[n-1], b[0])
+}
+
+// isBefore reports whether each number of a is lower than those of b. Neither is empty.
+func isBefore[N Number[N]](a, b Ranges[N]) bool { return less(a[len(a)-1].Last, b[0].First) }
+
+// UnionAll is every number in any of the sets. Sets that follow one another are copied once, if at
+// all. Others are joined two by two, so each is walked over as often as their number can be halved.
 func UnionAll[N Number[N]](sets []Ranges[N]) Ranges[N] {
+	sets = slices.DeleteFunc(slices.Clone(sets), func(s Ranges[N]) bool { return len(s) == 0 })
+	if len(sets) > 2 {
+		slices.SortStableFunc(sets, func(a, b Ranges[N]) int {
+			return a[0].First.Compare(b[0].First)
+		})
+	}
+	return unionAll(sets)
+}
+
+func unionAll[N Number[N]](sets []Ranges[N]) Ranges[N] {
 	switch len(sets) {
 	case 0:
 		return nil
 	case 1:
 		return sets[0]
+	case 2:
+		return sets[0].Union(sets[1])
+	}
+	inRow, inMemory := true, true
+	n := len(sets[0])
+	for i, s := range sets[1:] {
+		inRow = inRow && isBefore(sets[i], s)
+		inMemory = inMemory && inRow && precedes(sets[i], s)
+		n += len(s)
+	}
+	switch {
+	case inMemory && cap(sets[0]) >= n:
+		return sets[0][:n]
+	case inRow:
+		return made(func(out *output[N]) {
+			for _, s := range sets {
+				out.add(s)
+			}
+		})
 	}
 	half := len(sets) / 2
-	return UnionAll(sets[:half]).Union(UnionAll(sets[half:]))
+	return unionAll(sets[:half]).Union(unionAll(sets[half:]))
 }
 
 // Minus is every number in s that is not in o.
@@ -250,8 +330,12 @@ func (s Ranges[N]) Minus(o Ranges[N]) Ranges[N] {
 	case s.Disjoint(o):
 		return s
 	}
-	a, b := s, o.overlapping(Range[N]{s[0].First, s[len(s)-1].Last})
-	out := make(Ranges[N], 0, len(a)+len(b))
+	o = o.overlapping(Range[N]{s[0].First, s[len(s)-1].Last})
+	return made(func(out *output[N]) { out.difference(s, o) })
+}
+
+// difference appends every number in a that is not in b.
+func (o *output[N]) difference(a, b Ranges[N]) {
 next:
 	for len(a) > 0 {
 		if n := common(a, b); n > 0 {
@@ -262,23 +346,24 @@ next:
 			break
 		}
 		if n := a.before(b[0].First); n > 0 {
-			out, a = append(out, a[:n]...), a[n:]
+			o.append(a[:n]...)
+			a = a[n:]
 			continue
 		}
 		r := a[0]
 		a = a[1:]
 		for ; len(b) > 0 && !less(r.Last, b[0].First); b = b[1:] {
 			if less(r.First, b[0].First) {
-				out = append(out, Range[N]{r.First, b[0].First.prev()})
+				o.append(Range[N]{r.First, b[0].First.prev()})
 			}
 			if !less(b[0].Last, r.Last) { // and it may reach into the next range too
 				continue next
 			}
 			r.First = b[0].Last.next()
 		}
-		out = append(out, r)
+		o.append(r)
 	}
-	return trimmed(append(out, a...))
+	o.append(a...)
 }
 
 // Intersect is every number in both sets.
@@ -295,11 +380,15 @@ func (s Ranges[N]) Intersect(o Ranges[N]) Ranges[N] {
 	case len(s) == 1:
 		return o.Within(s[0])
 	}
-	a, b := s, o
-	out := make(Ranges[N], 0, min(len(a), len(b)))
+	return made(func(out *output[N]) { out.intersection(s, o) })
+}
+
+// intersection appends every number in both a and b.
+func (o *output[N]) intersection(a, b Ranges[N]) {
 	for len(a) > 0 && len(b) > 0 {
 		if n := common(a, b); n > 0 {
-			out, a, b = append(out, a[:n]...), a[n:], b[n:]
+			o.append(a[:n]...)
+			a, b = a[n:], b[n:]
 			continue
 		}
 		if n := a.before(b[0].First); n > 0 {
@@ -311,14 +400,13 @@ func (s Ranges[N]) Intersect(o Ranges[N]) Ranges[N] {
 			continue
 		}
 		r := Range[N]{later(a[0].First, b[0].First), earlier(a[0].Last, b[0].Last)}
-		out = append(out, r)
+		o.append(r)
 		if r.Last == a[0].Last {
 			a = a[1:]
 		} else {
 			b = b[1:]
 		}
 	}
-	return trimmed(out)
 }
 
 func later[N Number[N]](a, b N) N {

@@ -1,75 +1,65 @@
 package address
 
-import (
-	"net/netip"
-	"sort"
-)
+import "net/netip"
 
 // Short is the set as people write it: some prefixes without some others, wherever that takes fewer
 // than the minimal list. The addresses of in that are not in out are those of the set: everything
 // but one host is one prefix without another, and 32 or 128 prefixes in a list.
 func (s Set) Short() (in, out Set) {
-	var with, without Builder
-	for _, f := range Families {
-		node := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-		if f == IPv6 {
-			node = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-		}
-		var list []netip.Prefix
-		for p := range s.Family(f) {
-			list = append(list, p)
-		}
-		found := shorten(node, list, len(list))
-		for _, p := range found.in {
-			_ = with.Add(p) // prefixes of a set always make a set
-		}
-		for _, p := range found.out {
-			_ = without.Add(p)
-		}
+	whole := SetOf(wholes(s.v4, V4(0)), wholes(s.v6, V6{}))
+	if whole.IsZero() {
+		return s, Set{}
 	}
-	return with.Set(), without.Set()
+	return s.Union(whole), whole.Minus(s)
 }
 
-// short is what a part of a set comes to: in without out. missing is what the set lacks there,
-// unless that is too much ever to be of use.
-type short struct {
-	in, out, missing []netip.Prefix
-	lacksMuch        bool
+// wholes are the prefixes that are shorter to write with exceptions than as a list. zero is the
+// lowest number.
+func wholes[N Number[N]](s Ranges[N], zero N) Ranges[N] {
+	var w wholePrefixes[N]
+	w.cost(zero, 0, s)
+	var b RangesBuilder[N]
+	for _, r := range w.found {
+		b.Add(r)
+	}
+	return b.Ranges()
 }
 
-// shorten writes the part of a set that lies in node, whose prefixes there are list, sorted and
-// minimal. most is how many prefixes the whole set has: without as many others, nothing gets
-// shorter.
-func shorten(node netip.Prefix, list []netip.Prefix, most int) short {
+// wholePrefixes collects them, in order.
+type wholePrefixes[N Number[N]] struct{ found Ranges[N] }
+
+// cost is how many prefixes it takes to write the part of a set that lies in a prefix, list, and
+// how many the set lacks there.
+func (w *wholePrefixes[N]) cost(first N, length int, list Ranges[N]) (written, lacking int) {
+	node := PrefixRange(first, length)
 	switch {
 	case len(list) == 0:
-		return short{missing: []netip.Prefix{node}}
-	case list[0] == node:
-		return short{in: list}
+		return 0, 1
+	case list[0].holds(node):
+		return 1, 0
+	case len(list) == 1:
+		r := Range[N]{later(list[0].First, node.First), earlier(list[0].Last, node.Last)}
+		if end, _ := r.First.block(r.Last); end == r.Last { // one prefix: nothing is shorter
+			if less(node.First, r.First) {
+				lacking = node.First.blocks(r.First.prev())
+			}
+			if less(r.Last, node.Last) {
+				lacking += r.Last.next().blocks(node.Last)
+			}
+			return 1, lacking
+		}
 	}
-	left, right := Halves(node)
-	n := sort.Search(len(list), func(i int) bool { return right.Contains(list[i].Addr()) })
-	l, r := shorten(left, list[:n], most), shorten(right, list[n:], most)
-	s := short{in: join(l.in, r.in), out: join(l.out, r.out)}
-	if s.lacksMuch = l.lacksMuch || r.lacksMuch || len(l.missing)+len(r.missing) >= most; s.lacksMuch {
-		return s
+	before := len(w.found)
+	left := PrefixRange(first, length+1)
+	right := left.Last.next()
+	writtenLeft, lackingLeft := w.cost(first, length+1, list[:list.starting(left.Last)])
+	writtenRight, lackingRight := w.cost(right, length+1, list[list.before(right):])
+	written, lacking = writtenLeft+writtenRight, lackingLeft+lackingRight
+	if 1+lacking < written {
+		w.found = append(w.found[:before], node)
+		written = 1 + lacking
 	}
-	s.missing = join(l.missing, r.missing)
-	if 1+len(s.missing) < len(s.in)+len(s.out) {
-		s.in, s.out = []netip.Prefix{node}, s.missing
-	}
-	return s
-}
-
-// join is append that leaves its arguments alone, and copies nothing where one is empty.
-func join(a, b []netip.Prefix) []netip.Prefix {
-	switch {
-	case len(a) == 0:
-		return b
-	case len(b) == 0:
-		return a
-	}
-	return append(append(make([]netip.Prefix, 0, len(a)+len(b)), a...), b...)
+	return written, lacking
 }
 
 // Halves are the two prefixes that make up one, which is not a single address.

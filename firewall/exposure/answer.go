@@ -84,7 +84,7 @@ func (a Answer) Reach(picks func(Piece) bool) (certain, possible Ranges) {
 		}
 	}
 	possible = unionOf(picked)
-	return possible.Minus(unionOf(others)), possible
+	return possible.minusAll(others), possible
 }
 
 // piecesOf returns the ways of one source's packet. Those of unusual packets count only where no

@@ -127,8 +127,8 @@ func (w *walk) tooMany(sources []Ranges) {
 	}
 }
 
-// elements counts the elements of the sets that rules look up.
-func (rs *Ruleset) elements() int {
+// Elements counts the elements of the sets that rules look up.
+func (rs *Ruleset) Elements() int {
 	n := 0
 	seen := map[*Set]bool{}
 	count := func(key []Operand, s *Set) {

@@ -102,7 +102,7 @@ func (a *destinationRules) add(family int, r destinationRule) {
 			m.In.Default {
 			continue
 		}
-		if ports, few := fewPorts(NewRanges(m.In.Keys...)); few {
+		if ports, few := fewPorts(m.In.column()); few {
 			for _, p := range ports {
 				a.byPort[family][p] = append(a.byPort[family][p], r)
 			}

@@ -70,7 +70,7 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	if host != nil {
 		e.fib = newFib(host)
 	}
-	e.elements = rs.elements()
+	e.elements = rs.Elements()
 	e.maxWork = maxWork + stepsPerElement*e.elements
 	e.maxRanges = maxRanges + rangesPerElement*e.elements
 	e.maxPrepared = int64(maxRanges/4 + 2*e.elements)

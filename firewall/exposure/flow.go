@@ -126,21 +126,57 @@ func (w *walk) merge(flows []flow) []flow {
 		flows = w.mergeMany(flows)
 	}
 	out := flows[:0:0]
+	alike := make([][]flow, 0, len(flows)) // flows of one state and one list of unknowns
+	join := func(i int) {
+		if len(alike[i]) > 1 {
+			w.joinAlike(&out[i], alike[i])
+			alike[i] = []flow{out[i]}
+		}
+	}
 	for _, f := range flows {
 		if f.sources.Empty() {
 			continue
 		}
 		w.spend(len(out))
-		i := slices.IndexFunc(out, func(o flow) bool {
-			return samePacket(o.packet, f.packet) && (o.doubts == f.doubts || sameOutcome(&o, &f))
-		})
-		if i < 0 {
-			out = append(out, f)
-			continue
+		i := 0
+		for ; i < len(out); i++ {
+			if !samePacket(out[i].packet, f.packet) {
+				continue
+			}
+			if out[i].doubts == f.doubts {
+				break
+			}
+			if mayBeSameOutcome(&out[i], &f) {
+				if join(i); sameOutcome(&out[i], &f) {
+					break
+				}
+			}
 		}
-		w.absorb(&out[i], f)
+		switch {
+		case i == len(out):
+			out, alike = append(out, f), append(alike, []flow{f})
+		case out[i].doubts == f.doubts:
+			alike[i] = append(alike[i], f)
+		default:
+			w.absorb(&out[i], f)
+			alike[i] = []flow{out[i]}
+		}
+	}
+	for i := range out {
+		join(i)
 	}
 	return out
+}
+
+// joinAlike makes one flow of several in the same state with the same unknowns.
+func (w *walk) joinAlike(into *flow, flows []flow) {
+	sources := make([]Ranges, len(flows))
+	for i, f := range flows {
+		sources[i] = f.sources
+	}
+	into.sources = unionOf(sources)
+	w.spendRanges(into.sources.Len())
+	into.credits = w.joinCredits(flows...)
 }
 
 func rangesOf(flows []flow) (n int) {
@@ -221,11 +257,12 @@ func (w *walk) mergeAlike(flows []flow, alike func(packet) packet) []flow {
 func samePacket(a, b *packet) bool { return a == b || *a == *b }
 
 // sameOutcome reports whether two flows came from one flow at one unknown that made no difference.
-func sameOutcome(a, b *flow) bool {
+func sameOutcome(a, b *flow) bool { return mayBeSameOutcome(a, b) && a.sources.Equal(b.sources) }
+
+// mayBeSameOutcome is sameOutcome without a look at the sources.
+func mayBeSameOutcome(a, b *flow) bool {
 	return a.doubts != nil && b.doubts != nil && a.doubts.before == b.doubts.before &&
-		a.doubts.by == b.doubts.by &&
-		a.doubts.branch+b.doubts.branch == 1 &&
-		a.sources.Equal(b.sources)
+		a.doubts.by == b.doubts.by && a.doubts.branch+b.doubts.branch == 1
 }
 
 // absorb merges a flow into another in the same state.

@@ -111,7 +111,8 @@ func (x lasting) of(s *Set) *Set {
 // lasting is a set without the elements that expire.
 func (s *Set) lasting() *Set {
 	out := *s
-	out.Keys, out.Verdicts, out.Data, out.Notes = nil, nil, nil, map[int]Note{}
+	out.Keys, out.Flat, out.Verdicts, out.Data = nil, Ranges{}, nil, nil
+	out.Notes = map[int]Note{}
 	for i, box := range s.All() {
 		note, noted := s.Notes[i]
 		if !note.Expires.IsZero() {

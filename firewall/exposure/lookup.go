@@ -29,7 +29,7 @@ const maxPeeked = 4
 // peekSet prepares a set for a moment. A hundred thousand rules have as many sets of one address,
 // which mostly aren't needed again.
 func (e *Evaluator) peekSet(s *Set) *preparedSet {
-	if s.Name != "" || len(s.Keys) > maxPeeked {
+	if s.Name != "" || s.Len() > maxPeeked {
 		return e.prepareSet(s)
 	}
 	return newPreparedSet(s)
@@ -61,7 +61,7 @@ func newPreparedSet(s *Set) *preparedSet {
 		return l
 	}
 	if len(s.Notes) == 0 {
-		l.flat = NewRanges(s.Keys...)
+		l.flat = s.column()
 		return l
 	}
 	var flat, loose rangesBuilder

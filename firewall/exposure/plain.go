@@ -180,8 +180,8 @@ func (e *Evaluator) isDecided(s *Set) bool {
 // surely returns the sources for which an operand is in a set. It is false if they take too many
 // ranges.
 func (e *Evaluator) surely(s *Set, o Operand) (Ranges, bool) {
-	if o.asIs() && s.isPlain() && len(s.Keys) <= maxPeeked {
-		return NewRanges(s.Keys...), true
+	if o.asIs() && s.isPlain() && s.Len() <= maxPeeked {
+		return s.column(), true
 	}
 	pre, ok := e.preimage(e.prepareSet(s), o)
 	return pre.sure, ok
@@ -228,7 +228,8 @@ func (e *Evaluator) preparePlain(c *chain, p *prepared, answers bool) {
 func sameConditions(a, b *plain) bool {
 	return address.Same(a.conditions, b.conditions) ||
 		slices.EqualFunc(a.conditions, b.conditions, func(x, y Match) bool {
-			return x.Not == y.Not && x.Key[0] == y.Key[0] && slices.Equal(x.In.Keys, y.In.Keys)
+			return x.Not == y.Not && x.Key[0] == y.Key[0] && slices.Equal(x.In.Keys, y.In.Keys) &&
+				x.In.Flat.Equal(y.In.Flat)
 		})
 }
 

@@ -219,14 +219,17 @@ func (s Ranges) Union(o Ranges) Ranges {
 
 // unionOf is every value in any of the sets.
 func unionOf(sets []Ranges) Ranges {
-	switch len(sets) {
-	case 0:
-		return Ranges{}
-	case 1:
-		return sets[0]
+	var narrow []address.Ranges[address.V4]
+	var wide []address.Ranges[address.V6]
+	for _, s := range sets {
+		if len(s.narrow) > 0 {
+			narrow = append(narrow, s.narrow)
+		}
+		if len(s.wide) > 0 {
+			wide = append(wide, s.wide)
+		}
 	}
-	half := len(sets) / 2
-	return unionOf(sets[:half]).Union(unionOf(sets[half:]))
+	return Ranges{narrow: address.UnionAll(narrow)}.Union(Ranges{wide: address.UnionAll(wide)})
 }
 
 // Intersect is every value in both sets.
@@ -248,6 +251,21 @@ func (s Ranges) Minus(o Ranges) Ranges {
 		return s
 	}
 	return combined(s, o, address.Ranges[address.V4].Minus, address.Ranges[address.V6].Minus)
+}
+
+// maxSubtracted is how many sets are subtracted one by one.
+const maxSubtracted = 8
+
+// minusAll is every value in s that is in none of the sets. It makes no union of a few sets: mostly
+// they have nothing in common with s, or all of it.
+func (s Ranges) minusAll(sets []Ranges) Ranges {
+	if len(sets) > maxSubtracted {
+		return s.Minus(unionOf(sets))
+	}
+	for _, o := range sets {
+		s = s.Minus(o)
+	}
+	return s
 }
 
 func later(a, b Value) Value {
@@ -283,6 +301,12 @@ func (s Ranges) Prefixes(f address.Family) address.Set {
 	}
 	return address.SetOf(nil, list)
 }
+
+// RangesV4 is a set of numbers as one of values. It shares its memory.
+func RangesV4(list address.Ranges[address.V4]) Ranges { return Ranges{narrow: list} }
+
+// RangesV6 is a set of numbers as one of values. It shares its memory unless all fit 32 bits.
+func RangesV6(list address.Ranges[address.V6]) Ranges { return narrowed(list) }
 
 // SourcesOf is the addresses of one family as a set.
 func SourcesOf(p address.Set, f address.Family) Ranges {

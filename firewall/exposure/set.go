@@ -31,6 +31,9 @@ type Set struct {
 	// Keys holds the boxes: Width ranges for each element, one element after the other. A million
 	// addresses take 32 MB.
 	Keys []Range
+	// Flat holds the elements of a long list of addresses instead of Keys: ranges in order, without
+	// notes or data. It takes a quarter of the memory for IPv4.
+	Flat Ranges
 	// Verdicts, one for each element, make it a verdict map.
 	Verdicts []Verdict
 	// Data, DataWidth values for each element, makes it a map. Data that is a range takes two
@@ -73,11 +76,24 @@ func (s *Set) Len() int {
 	if s.Width == 0 {
 		return 0
 	}
-	return len(s.Keys) / s.Width
+	return s.Flat.Len() + len(s.Keys)/s.Width
 }
 
 // Element is an element's box. Callers must not modify it.
-func (s *Set) Element(i int) []Range { return s.Keys[i*s.Width : (i+1)*s.Width : (i+1)*s.Width] }
+func (s *Set) Element(i int) []Range {
+	if !s.Flat.Empty() {
+		return []Range{s.Flat.At(i)}
+	}
+	return s.Keys[i*s.Width : (i+1)*s.Width : (i+1)*s.Width]
+}
+
+// column is the elements of a set of one column.
+func (s *Set) column() Ranges {
+	if !s.Flat.Empty() {
+		return s.Flat
+	}
+	return NewRanges(s.Keys...)
+}
 
 // All yields the elements' boxes in the order in which they were added.
 func (s *Set) All() iter.Seq2[int, []Range] {

@@ -71,7 +71,7 @@ func (s *Shared) match(m Match) Statement {
 	in := m.In
 	// Readers fill a set without elements later.
 	if isAddress(m.Key[0].Field) || in == nil || in.Name != "" || in.Width != 1 ||
-		len(in.Keys) == 0 || len(in.Keys) > maxSharedRanges || !in.isPlain() {
+		len(in.Keys) == 0 || in.Len() > maxSharedRanges || !in.isPlain() {
 		return m
 	}
 	k := matchKey{operand: m.Key[0], not: m.Not, first: in.Keys[0]}

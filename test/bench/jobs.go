@@ -28,6 +28,11 @@ func (b *bench) jobs(ctx context.Context) error {
 			return err
 		}
 	}
+	for _, x := range longLists {
+		if err := b.inJob(ctx, longListsOf(x)); err != nil {
+			return fmt.Errorf("%s: %w", x.what, err)
+		}
+	}
 	return ctx.Err()
 }
 

@@ -77,6 +77,8 @@ type JobRow struct {
 	Seconds Series `json:"seconds"`
 	Peak    uint64 `json:"peak_bytes"`
 	Note    string `json:"note"`
+	// OverDump is the time over that of the program that lists the same sets, in the same round.
+	OverDump Series `json:"over_dump"`
 }
 
 // Kernel, Portgrave and Conntrack are those that the report treats apart.

@@ -67,6 +67,7 @@ func example() Report {
 		},
 		Jobs: []JobRow{
 			{What: "check of 1 M CIDRs", Seconds: Series{0.5, 0.7}, Peak: 30 << 20},
+			{What: "audit", Seconds: Series{1, 1.2}, Peak: 90 << 20, OverDump: Series{0.4, 0.5}},
 			{What: "plan", Note: "> 30s"},
 		},
 	}

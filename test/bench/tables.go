@@ -141,12 +141,16 @@ func formatShare(s Series, full bool) string {
 func (r Report) jobTable() Table {
 	t := Table{
 		Title: "Other work",
-		Head:  []string{"what", "median", "min–max", "p99", "n", "peak memory"},
+		Head:  []string{"what", "median", "min–max", "p99", "n", "peak memory", "× list"},
 	}
 	for _, j := range r.Jobs {
 		if len(j.Seconds) == 0 {
-			t.Rows = append(t.Rows, []string{j.What, j.Note, "–", "–", "0", "–"})
+			t.Rows = append(t.Rows, []string{j.What, j.Note, "–", "–", "0", "–", "–"})
 			continue
+		}
+		over := "–"
+		if len(j.OverDump) > 0 {
+			over = formatRatio(j.OverDump.Median())
 		}
 		p99 := "–"
 		if len(j.Seconds) >= 100 {
@@ -161,6 +165,7 @@ func (r Report) jobTable() Table {
 				p99,
 				fmt.Sprint(len(j.Seconds)),
 				formatPeak(j.Peak),
+				over,
 			},
 		)
 	}
@@ -192,6 +197,7 @@ func (r Report) Notes() []string {
 			"> marks what did not end in %s, the time that one measurement may take; it was not tried again, nor with longer lists.",
 			formatSeconds(r.Limit),
 		),
+		"Other work: × list is over the time of nft or ipset for printing the same sets.",
 		"Packets: sender and receiver share one core, so that a rate counts the work of both; each figure is the median of pairs, with rules and without in turn.",
 	}
 	for _, p := range r.Packets {

@@ -136,7 +136,7 @@ func (x *decoder) addSet(o Object, d *Dump) error {
 	}
 	s := setOf(k)
 	name := SetName{o.Family, k.Table, s.name}
-	if s.messages = d.Elements[name]; d.Cut[name] && s.broken == "" {
+	if s.read = d.Elements[name]; d.Cut[name] && s.broken == "" {
 		s.broken = tooLong
 	}
 	t.sets[s.name] = s
@@ -205,6 +205,12 @@ func (x *decoder) addRule(o Object) error {
 // finish fills the table's sets, lists the named ones, and writes the rules' texts, which may quote
 // sets.
 func (x *decoder) finish(t *kernelTable, d *Dump) {
+	for _, s := range t.order {
+		if len(s.variants) == 0 {
+			s.declared()
+		}
+	}
+	fillFlat(t.order)
 	for _, s := range t.order {
 		s.finish(d.At)
 		if !s.is(unix.NFT_SET_ANONYMOUS) {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
-	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -23,7 +21,7 @@ type Dump struct {
 	Chains     []Object
 	Rules      []Object
 	Sets       []Object
-	Elements   map[SetName][][]byte
+	Elements   map[SetName]*Elements
 	// Cut are the sets whose elements weren't all read, as that would have taken too long.
 	Cut        map[SetName]bool
 	Objects    []Object
@@ -83,7 +81,7 @@ func Take(ctx context.Context, conn *netlink.Conn) (*Dump, error) {
 
 // take reads everything. walked is maxWalked.
 func take(ctx context.Context, conn *netlink.Conn, walked int) (*Dump, error) {
-	d := &Dump{At: time.Now(), Elements: map[SetName][][]byte{}, Cut: map[SetName]bool{}}
+	d := &Dump{At: time.Now(), Elements: map[SetName]*Elements{}, Cut: map[SetName]bool{}}
 	var err error
 	for _, part := range []struct {
 		kind uint8
@@ -101,11 +99,12 @@ func take(ctx context.Context, conn *netlink.Conn, walked int) (*Dump, error) {
 	}
 	walk := &dumpWalk{left: walked, reserve: walked / 8}
 	for _, s := range d.Sets {
-		name, flags, err := declaration(s)
+		k, err := kernel.DecodeSet(s.Attributes)
 		if err != nil {
 			return nil, err
 		}
-		d.Elements[name], err = elementsOf(ctx, conn, name, flags&unix.NFT_SET_INTERVAL == 0, walk)
+		name := SetName{s.Family, k.Table, k.Name}
+		d.Elements[name], err = elementsOf(ctx, conn, name, k, walk)
 		if errors.Is(err, errTooLong) {
 			d.Elements[name], d.Cut[name], err = nil, true, conn.Redial()
 		}
@@ -120,11 +119,15 @@ func take(ctx context.Context, conn *netlink.Conn, walked int) (*Dump, error) {
 }
 
 // elementsOf dumps a set; one that is a hash table again and again until no element came twice.
-func elementsOf(ctx context.Context, conn *netlink.Conn, name SetName, hashed bool,
-	walk *dumpWalk) (messages [][]byte, err error) {
+func elementsOf(ctx context.Context, conn *netlink.Conn, name SetName, set kernel.Set,
+	walk *dumpWalk) (read *Elements, err error) {
+	hashed := set.Flags&unix.NFT_SET_INTERVAL == 0
 	attributes := func(e *netlink.Encoder) {
 		e.String(unix.NFTA_SET_ELEM_LIST_TABLE, name.Table)
 		e.String(unix.NFTA_SET_ELEM_LIST_SET, name.Name)
+	}
+	if walk.cost = 2; hashed {
+		walk.cost = 1
 	}
 	pause := func(d time.Duration) error {
 		select {
@@ -135,24 +138,30 @@ func elementsOf(ctx context.Context, conn *netlink.Conn, name SetName, hashed bo
 		}
 	}
 	err = kernel.UntilNoneRepeats(pause, func() (twice bool, err error) {
-		messages, walk.before = nil, 0
-		err = ask(ctx, conn, unix.NFT_MSG_GETSETELEM, uint8(name.Family), attributes,
-			func(o Object) error {
-				messages = append(messages, o.Attributes)
-				return walk.message(o.Attributes)
-			})
-		return err == nil && hashed && repeats(messages), err
+		read, walk.before = NewElements(int(set.KeyLen)), 0
+		r := netlink.Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETSETELEM,
+			uint8(name.Family), unix.NLM_F_DUMP, attributes)
+		err = conn.Ask(ctx, r, func(m netlink.Message) error {
+			if err := walk.message(); err != nil {
+				return err
+			}
+			read.Add(m.Attributes)
+			walk.before = read.Len()
+			return nil
+		})
+		return err == nil && hashed && read.repeats(), err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set %s of table %s %s: %w", name.Name, name.Family, name.Table, err)
 	}
-	return messages, nil
+	return read, nil
 }
 
 // maxWalked bounds what the kernel walks for all dumps of elements: for each message of 32 KiB it
-// goes through all elements of those before, at some 50 ns each, so that 400 000 intervals take ten
-// seconds.
-const maxWalked = 48_000_000
+// goes through all elements of those before. One of a hash table takes it some 25 ns; one of a tree
+// of intervals twice that, so it counts as two, and 400 000 intervals take ten seconds. A million
+// IPv6 addresses in eight hash tables, as Portgrave holds them, are 70 million steps.
+const maxWalked = 96_000_000
 
 // errTooLong: the elements that are still to come would take more than maxWalked.
 var errTooLong = errors.New(tooLong)
@@ -163,55 +172,18 @@ const tooLong = "it has more elements than the kernel lists in a few seconds: wh
 type dumpWalk struct {
 	left   int
 	before int // elements of the dump's messages so far
+	cost   int // of one element
 	// reserve is what the next sets get when one was cut: most sets are small.
 	reserve int
 }
 
-func (w *dumpWalk) message(attributes []byte) error {
-	if w.left -= w.before; w.left < 0 {
+// message counts a message, before its elements are read.
+func (w *dumpWalk) message() error {
+	if w.left -= w.cost * w.before; w.left < 0 {
 		w.left, w.reserve = w.reserve, w.reserve/2
 		return errTooLong
 	}
-	// What is malformed is for the decoder to say.
-	_ = netlink.Each(attributes, func(kind uint16, list []byte) error {
-		if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-			return nil
-		}
-		return netlink.Each(list, func(uint16, []byte) error {
-			w.before++
-			return nil
-		})
-	})
 	return nil
-}
-
-// repeats reports whether an element came twice in a dump of several messages. What is malformed is
-// for the decoder to say.
-func repeats(messages [][]byte) bool {
-	if len(messages) < 2 {
-		return false
-	}
-	// Hashes take 8 bytes an element, keys several times as much. Two keys of one hash would cost
-	// another reading, with another seed.
-	seed := maphash.MakeSeed()
-	var keys []uint64
-	for _, m := range messages {
-		_ = netlink.Each(m, func(kind uint16, list []byte) error {
-			if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-				return nil
-			}
-			return netlink.Each(list, func(_ uint16, element []byte) error {
-				return netlink.Each(element, func(kind uint16, key []byte) error {
-					if kind == unix.NFTA_SET_ELEM_KEY {
-						keys = append(keys, maphash.Bytes(seed, key))
-					}
-					return nil
-				})
-			})
-		})
-	}
-	slices.Sort(keys)
-	return len(slices.Compact(keys)) < len(keys)
 }
 
 // declaration is a set's name and its flags.

@@ -35,7 +35,7 @@ table inet t {
 	for _, c := range []struct {
 		walked int
 		cut    []string
-	}{{maxWalked, nil}, {32000, []string{"long"}}} {
+	}{{maxWalked, nil}, {64000, []string{"long"}}} {
 		d, err := take(context.Background(), conn, c.walked)
 		if err != nil {
 			t.Fatal(err)
@@ -108,8 +108,8 @@ func TestReadWhileTheKernelSortsAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := setOf(k)
-		for _, messages := range d.Elements {
-			s.messages = messages
+		for _, l := range d.Elements {
+			s.read = l
 		}
 		seen := map[string]bool{}
 		for _, e := range decodeElements(s, d.At).list {

@@ -35,16 +35,18 @@ func decodeElements(s *kernelSet, now time.Time) *elements {
 		objects:  map[string]bool{},
 		broken:   s.broken,
 	}
-	room := 0
-	for _, m := range s.messages {
-		// an element is at least four headers and its key
-		room += len(m) / (16 + padded(s.keyLength))
-	}
-	out.list = make([]element, 0, room)
-	for _, m := range s.messages {
-		err := kernel.EachElement(m, func(data []byte) error { return out.add(s, data, now) })
-		if err != nil {
-			out.broken = err.Error()
+	if l := s.read; l != nil {
+		out.list = make([]element, 0, l.Len())
+		for i := range l.n {
+			out.list = append(out.list, element{key: l.key(i), end: l.isEnd(i), index: i})
+		}
+		for _, b := range l.Others {
+			if err := out.add(s, b, now); err != nil {
+				out.broken = err.Error()
+			}
+		}
+		if l.Malformed != "" {
+			out.broken = l.Malformed
 		}
 	}
 	if out.breaks && out.catchall != nil {
@@ -54,10 +56,6 @@ func decodeElements(s *kernelSet, now time.Time) *elements {
 }
 
 func (l *elements) add(s *kernelSet, b []byte, now time.Time) error {
-	if key, ok := kernel.PlainKey(b); ok && len(key) == s.keyLength {
-		l.list = append(l.list, element{key: key, index: len(l.list)})
-		return nil
-	}
 	k, err := kernel.DecodeElement(b)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtinfo"
 	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,12 +59,16 @@ func dumpOf(set, elements, rule []byte, family exposure.Family) *Dump {
 			{family, append(append(append([]byte(nil), name...), str(unix.NFTA_RULE_CHAIN, "c")...),
 				attr(unix.NFTA_RULE_EXPRESSIONS, rule)...)},
 		},
-		Elements: map[SetName][][]byte{},
+		Elements: map[SetName]*Elements{},
 	}
 	if elements != nil {
-		d.Elements[SetName{family, "t", "s"}] = [][]byte{
-			attr(unix.NFTA_SET_ELEM_LIST_ELEMENTS, elements),
+		keyLength := 0
+		if k, err := kernel.DecodeSet(d.Sets[0].Attributes); err == nil {
+			keyLength = int(k.KeyLen)
 		}
+		l := NewElements(keyLength)
+		l.Add(attr(unix.NFTA_SET_ELEM_LIST_ELEMENTS, elements))
+		d.Elements[SetName{family, "t", "s"}] = l
 	}
 	return d
 }
@@ -101,9 +106,12 @@ func seeds(f *testing.F) {
 		if i < len(d.Sets) {
 			set = d.Sets[i].Attributes
 			name, _, _ := declaration(d.Sets[i])
-			for _, m := range d.Elements[name] {
-				e, _ := netlink.Parse(m)
-				elements = append(elements, e.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS)...)
+			l := d.Elements[name]
+			for i := range l.n {
+				elements = append(elements, elementOf(l.isEnd(i), l.key(i)...)...)
+			}
+			for _, b := range l.Others {
+				elements = append(elements, attr(unix.NFTA_LIST_ELEM, b)...)
 			}
 		}
 		f.Add(set, elements, a.Bytes(unix.NFTA_RULE_EXPRESSIONS), uint8(r.Family))

@@ -71,7 +71,7 @@ func (x *decoder) ownSetText(statements []exposure.Statement, s *exposure.Set) s
 	if len(order) <= maxSorted {
 		slices.SortStableFunc(order, func(a, b int) int {
 			for c := range s.Width {
-				if n := s.Keys[a*s.Width+c].From.Compare(s.Keys[b*s.Width+c].From); n != 0 {
+				if n := s.Element(a)[c].From.Compare(s.Element(b)[c].From); n != 0 {
 					return n
 				}
 			}
@@ -86,7 +86,7 @@ func (x *decoder) ownSetText(statements []exposure.Statement, s *exposure.Set) s
 		}
 		var box []string
 		for c := range s.Width {
-			box = append(box, x.columnText(statements, key, c, s.Keys[i*s.Width+c]))
+			box = append(box, x.columnText(statements, key, c, s.Element(i)[c]))
 		}
 		words = append(words, strings.Join(box, " . ")+elementText(s, i, columns))
 	}

@@ -32,7 +32,8 @@ type kernelSet struct {
 	conditions string
 	rate       exposure.Rate // what conditions begin with, if that is a rate
 	broken     string        // why it can't be read; ""
-	messages   [][]byte
+	read       *Elements     // nil: there are none
+	filled     bool          // with its elements, by fillFlat
 	elements   *elements
 	variants   []*variant
 }
@@ -169,8 +170,8 @@ func (d *mapData) column(i int) exposure.Operand {
 
 // finish fills the variants with the elements. now is when they were read.
 func (s *kernelSet) finish(now time.Time) {
-	if len(s.variants) == 0 {
-		s.declared()
+	if s.filled {
+		return
 	}
 	if s.elements == nil {
 		s.elements = decodeElements(s, now)
@@ -183,5 +184,5 @@ func (s *kernelSet) finish(now time.Time) {
 	for _, v := range s.variants { // what rules do to one of them happens to all
 		v.out.Grows, v.out.Shrinks = grows, shrinks
 	}
-	s.elements, s.messages = nil, nil
+	s.elements, s.read = nil, nil
 }

@@ -70,6 +70,26 @@ func PlainKey(b []byte) ([]byte, bool) {
 	return b[headers:], true
 }
 
+// OnlyKey is the key of an element that has nothing else, and whether it is the end of an interval.
+func OnlyKey(b []byte) (key []byte, end, ok bool) {
+	const flags = unix.NLA_HDRLEN + 4
+	if key, ok = PlainKey(b); ok || len(b) <= flags {
+		return key, false, ok
+	}
+	b, last := b[:len(b)-flags], b[len(b)-flags:]
+	if !isAttribute(last, unix.NFTA_SET_ELEM_FLAGS) ||
+		binary.BigEndian.Uint32(last[unix.NLA_HDRLEN:]) != unix.NFT_SET_ELEM_INTERVAL_END ||
+		len(b) < unix.NLA_HDRLEN {
+		return nil, false, false
+	}
+	size := int(binary.NativeEndian.Uint16(b))
+	if (size+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1) != len(b) || size > len(b) {
+		return nil, false, false
+	}
+	key, ok = PlainKey(b[:size])
+	return key, true, ok
+}
+
 // isAttribute reports whether the bytes are one attribute of a kind, to the last byte.
 func isAttribute(b []byte, kind uint16) bool {
 	const flags = unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER
