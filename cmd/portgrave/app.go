@@ -164,7 +164,9 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 	forceApply := *force
 	forceApply.Usage += ", or if a list has lost most of its entries"
 	reason := &cli.StringFlag{Name: "reason", Usage: "why you do it, as `TEXT` for the history"}
-	all := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
+	all := &cli.BoolFlag{Name: "all", Usage: "list everything: rules, and every source of long lists"}
+	everyChange := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
+	rules := &cli.BoolFlag{Name: "rules", Usage: "also show the kernel's rules and sets that change"}
 	app := &cli.App{
 		Name: "portgrave", Usage: "which ports of this host are open to whom: declared, enforced, compared", Version: version,
 		Description: helpDescription(), Flags: globalFlags(), Writer: stdout, ErrWriter: stderr,
@@ -177,6 +179,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"show what apply would change; exit 2 if it would change anything",
 				"",
 				plan,
+				rules,
 				all,
 				&cli.StringFlag{
 					Name:  "from",
@@ -194,6 +197,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				apply,
 				reason,
 				&forceApply,
+				rules,
 				all,
 				&cli.StringFlag{
 					Name:  "confirm",
@@ -208,6 +212,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				rollback,
 				reason,
 				force,
+				rules,
 				all,
 			),
 			verb(
@@ -215,7 +220,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"show what others changed since the last apply; exit 2 if they changed anything",
 				"",
 				drift,
-				all,
+				everyChange,
 				&cli.BoolFlag{
 					Name:  "log",
 					Usage: "print what has happened to the rules, and who did it, as the daemon has kept it",

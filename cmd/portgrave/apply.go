@@ -2,10 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
 // apply makes the kernel agree with the policy, and records what was applied.
@@ -108,8 +110,7 @@ func reportApply(inv *invocation, a host.Applied) error {
 	if !a.Changed {
 		s.printf("Nothing to do: the kernel holds generation %d.\n", a.Generation)
 	} else {
-		printChanges(s, a.Changes, inv.cli.Bool("all"))
-		s.printf("%s: %s. Generation %d is in force.\n", s.paint(green, "Applied"), plural(host.Difference{Changes: a.Changes}.Count(), "change"), a.Generation)
+		printApplied(inv, a)
 	}
 	if by := a.ConfirmBy; by != nil {
 		s.printf(
@@ -121,6 +122,48 @@ func reportApply(inv *invocation, a host.Applied) error {
 		)
 	}
 	return nil
+}
+
+// maxNamed is how many services the summary of apply names.
+const maxNamed = 8
+
+// printApplied says what apply or rollback did: how many services changed, and which.
+func printApplied(inv *invocation, a host.Applied) {
+	s, all := inv.screen, inv.cli.Bool("all")
+	p := newPlanPrinter(s, all, a.Services, a.Restores)
+	what := "no service changed, only rules of the kernel"
+	if n, kinds := tally(a.Services); n > 0 {
+		what = fmt.Sprintf("%s (%s): %s", plural(n, "service"), kinds, p.some(named(a.Services), maxNamed))
+	} else if len(a.Services) > 0 {
+		what = "what holds for all services changed"
+	} else if len(a.Restores) > 0 {
+		what = "no service changed"
+	}
+	if len(a.Restores) > 0 {
+		what += "; undone is what " + changedBy(a.Author)
+	}
+	p.wrap(fmt.Sprintf("%s: %s.", s.paint(green, "Applied"), what))
+	p.wrap(fmt.Sprintf("Generation %d is in force.", a.Generation))
+	if all {
+		p.services(a.Services)
+		p.restored(a.Restores)
+	}
+	if all || inv.cli.Bool("rules") {
+		printRules(s, a.Backend, a.Changes, all)
+	}
+}
+
+// named are the services that change, with what becomes of each: "+grafana".
+func named(changes []policydiff.Change) (names []string) {
+	sign := map[policydiff.Action]string{
+		policydiff.Add: "+", policydiff.Remove: "-", policydiff.Modify: "~",
+	}
+	for _, c := range changes {
+		if c.Service != "" {
+			names = append(names, sign[c.Action]+c.Service)
+		}
+	}
+	return names
 }
 
 func printCuts(s *screen, cut []host.Cut) {

@@ -68,6 +68,7 @@ func (l *Local) applyOnTrial(
 			warnings,
 		), err
 	}
+	was := l.beforeChange(store, plan)
 	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), Plural(plan.Count(), "change"))
 	g.OnTrial(l.Clocks(), wait)
 	g = compiledFrom(g, q, text, leases)
@@ -87,7 +88,7 @@ func (l *Local) applyOnTrial(
 	if err != nil {
 		return Applied{}, err // the rules are in force, on trial, and something of before is left
 	}
-	return applied(g, out, warnings), nil
+	return l.appliedPolicy(r, g, out, warnings, was, q.Policy, want), nil
 }
 
 // itself is the user of generations that nobody asked for.

@@ -12,6 +12,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/host/lease"
+	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
 // Operations are the verbs. Their errors are those of this package, those of firewall, those of who
@@ -67,6 +68,8 @@ type Policy struct {
 	// FailedTests are those of its own that it fails, in the form of policy.TestResult. They are
 	// counted and passed on; nothing here looks into them.
 	FailedTests []json.RawMessage `json:"failed_tests,omitempty"`
+	// Written is how the policy writes its services, as far as its reader is in this process.
+	Written *policydiff.Written `json:"-"`
 	// Ref names a policy that the daemon has compiled (api.CompiledPolicy), in place of all else.
 	Ref string `json:"ref,omitempty"`
 }
@@ -83,6 +86,8 @@ type (
 		From   *int    `json:"from,omitempty"`
 		To     *int    `json:"to,omitempty"`
 		Policy *Policy `json:"policy,omitempty"` // null at the daemon: its own
+		// All lists the sources of long lists, too, up to a bound.
+		All bool `json:"all,omitempty"`
 	}
 	ApplyRequest struct {
 		Caller
@@ -135,11 +140,16 @@ type (
 
 // Difference is the result of plan and drift. Its JSON is a contract.
 type Difference struct {
-	InSync   bool              `json:"in_sync"`
-	Backend  string            `json:"backend"`
-	Changes  []firewall.Change `json:"changes"`
-	Author   *firewall.Author  `json:"author"`
-	Warnings []string          `json:"warnings,omitempty"`
+	InSync  bool   `json:"in_sync"`
+	Backend string `json:"backend"`
+	// Services are what changes for whom: for plan between the policy in force and the other one,
+	// for drift between the kernel and what was applied.
+	Services []policydiff.Change `json:"services"`
+	// Restores is what a plan undoes of what others changed in the kernel, whatever the policy says.
+	Restores []policydiff.Change `json:"restores,omitempty"`
+	Changes  []firewall.Change   `json:"changes"`
+	Author   *firewall.Author    `json:"author"`
+	Warnings []string            `json:"warnings,omitempty"`
 	// Applied is false if nothing was ever applied, or all was torn down.
 	Applied bool `json:"applied"`
 	// Leases that run and are part of what was compared: what they open is in no policy.
@@ -151,13 +161,17 @@ func (d Difference) Count() int { return firewall.Plan{Changes: d.Changes}.Count
 
 // Applied is the result of apply and rollback.
 type Applied struct {
-	Changed    bool              `json:"changed"`
-	Generation int               `json:"generation"`
-	ConfirmBy  *time.Time        `json:"confirm_by"` // null: in force for good
-	Backend    string            `json:"backend"`
-	Changes    []firewall.Change `json:"changes"`
-	Cut        []Cut             `json:"cut"`
-	Warnings   []string          `json:"warnings"`
+	Changed    bool       `json:"changed"`
+	Generation int        `json:"generation"`
+	ConfirmBy  *time.Time `json:"confirm_by"` // null: in force for good
+	Backend    string     `json:"backend"`
+	// Services, Restores and Author are as in Difference.
+	Services []policydiff.Change `json:"services"`
+	Restores []policydiff.Change `json:"restores,omitempty"`
+	Author   *firewall.Author    `json:"author,omitempty"`
+	Changes  []firewall.Change   `json:"changes"`
+	Cut      []Cut               `json:"cut"`
+	Warnings []string            `json:"warnings"`
 }
 
 // Cut is a running connection that was ended.
