@@ -260,7 +260,7 @@ func (l *Local) Drift(ctx context.Context, q FirewallRequest) (Difference, error
 	if !d.InSync && last != nil {
 		side := l.past(l.view(), last, nil)
 		side.State = last.InForce()
-		d.Services = orEmpty(policydiff.Restored(side, plan.Changes))
+		d.Services = policydiff.Restored(side, plan.Changes)
 	}
 	return d, nil
 }
@@ -344,7 +344,7 @@ func (l *Local) planBetween(ctx context.Context, q PlanRequest) (Difference, err
 	}
 	d := difference(plan, nil)
 	services := policydiff.Between(from.side, to.side, l.Now(), q.All)
-	d.Services = orEmpty(policydiff.Moved(services, from.backend, to.backend))
+	d.Services = policydiff.Moved(services, from.backend, to.backend)
 	return d, nil
 }
 

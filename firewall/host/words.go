@@ -84,7 +84,7 @@ func (l *Local) inWords(
 	if was.generation != nil {
 		from = l.sideOf(was.text, was.generation, to)
 	}
-	out.services = orEmpty(policydiff.Between(from, wanted, l.Now(), all))
+	out.services = policydiff.Between(from, wanted, l.Now(), all)
 	if was.generation == nil {
 		return out
 	}
@@ -94,7 +94,7 @@ func (l *Local) inWords(
 	}
 	from.State = was.generation.InForce()
 	if !seen.Present() {
-		out.restores = []policydiff.Change{policydiff.Missing()}
+		out.restores = policydiff.Missing()
 	} else if drift, err := driftIn(r, seen, changes, from.State, enforced); err == nil {
 		out.restores = policydiff.Restored(from, drift)
 	}

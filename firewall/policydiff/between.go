@@ -51,7 +51,7 @@ func Between(from, to Side, now time.Time, wholly bool) []Change {
 			out = append(out, c)
 		}
 	}
-	return out
+	return filled(out)
 }
 
 // Moved adds to changes that the rules move from one backend to another one.
@@ -63,7 +63,7 @@ func Moved(changes []Change, from, to string) []Change {
 		changes = slices.Insert(changes, 0, Change{Action: Modify})
 	}
 	changes[0].addSetting("backend", from, to)
-	return changes
+	return filled(changes)
 }
 
 type differ struct {

@@ -153,3 +153,25 @@ func (l *lister) opening(network string, sources address.Set) Opening {
 	}
 	return o
 }
+
+// filled has an empty list wherever a list of a change is nil, as JSON has it.
+func filled(changes []Change) []Change {
+	for i := range changes {
+		c := &changes[i]
+		c.Ports, c.Settings = orEmpty(c.Ports), orEmpty(c.Settings)
+		c.Opens, c.Closes = orEmpty(c.Opens), orEmpty(c.Closes)
+		for _, list := range [][]Opening{c.Opens, c.Closes} {
+			for n := range list {
+				list[n].Sources = orEmpty(list[n].Sources)
+			}
+		}
+	}
+	return orEmpty(changes)
+}
+
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

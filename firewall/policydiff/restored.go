@@ -31,7 +31,7 @@ func Restored(in Side, changes []firewall.Change) []Change {
 	for _, name := range order {
 		out = append(out, byService[name].change(in, name, list))
 	}
-	return out
+	return filled(out)
 }
 
 // restored is what differs of one service.
@@ -137,6 +137,8 @@ func sourcesOf(detail string) address.Set {
 }
 
 // Missing stands for all rules that were applied and that the kernel no longer holds.
-func Missing() Change {
-	return Change{Action: Modify, Settings: []Setting{{Key: KeyRules, From: "missing"}}}
+func Missing() []Change {
+	return filled([]Change{
+		{Action: Modify, Settings: []Setting{{Key: KeyRules, From: "missing"}}},
+	})
 }
