@@ -182,6 +182,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				rules,
 				all,
 				&cli.StringFlag{
+					Name:  "out",
+					Usage: "keep the plan in `FILE` for apply --plan",
+				},
+				&cli.StringFlag{
 					Name:  "from",
 					Usage: "begin with generation `N` (0: no rules) instead of the live kernel",
 				},
@@ -199,6 +203,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				&forceApply,
 				rules,
 				all,
+				&cli.StringFlag{
+					Name:  "plan",
+					Usage: "do what plan --out has kept in `FILE`, or nothing if it is out of date",
+				},
 				&cli.StringFlag{
 					Name:  "confirm",
 					Usage: "take it back after `TIME` (60s, 10m) unless you run portgrave confirm before",

@@ -16,11 +16,26 @@ func apply(inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	var expect *host.Fingerprint
+	if inv.cli.IsSet("plan") {
+		if err := checkPlanFile(inv, "plan", false); err != nil {
+			return err
+		}
+		if expect, err = readPlan(inv.cli.String("plan")); err != nil {
+			return err
+		}
+		if inv.backend == "auto" {
+			inv.backend = expect.Backend
+		}
+	}
 	ops, done, err := inv.operations()
 	if err != nil {
 		return err
 	}
 	defer done()
+	if err := inv.canSendPlans("plan"); err != nil {
+		return err
+	}
 	inv.lookAhead()
 	inv.acceptShrunk = inv.cli.Bool("force")
 	// Networks are loaded before anything is locked: a slow server keeps nobody else waiting, least
@@ -35,6 +50,7 @@ func apply(inv *invocation) error {
 		Reason:  inv.cli.String("reason"),
 		Force:   inv.cli.Bool("force"),
 		Policy:  p,
+		Expect:  expect,
 	}
 	removeTimer := func() {}
 	if trial > 0 {
@@ -113,13 +129,9 @@ func reportApply(inv *invocation, a host.Applied) error {
 		printApplied(inv, a)
 	}
 	if by := a.ConfirmBy; by != nil {
-		s.printf(
-			"%s. Try that you can still log in, then run: portgrave confirm\n",
-			s.paint(
-				yellow,
-				"It is taken back at "+by.Local().Format(time.TimeOnly)+" unless it is confirmed",
-			),
-		)
+		text := "It is taken back at " + by.Local().Format(time.TimeOnly) + " unless it is confirmed"
+		newPlanPrinter(s, false).wrap(s.paint(yellow, text) +
+			". Try that you can still log in, then run: portgrave confirm")
 	}
 	return nil
 }

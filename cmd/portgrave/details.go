@@ -14,9 +14,11 @@ var details = map[string]string{
 		"service; --all shows all of them, and lists the sources of each network, up to 100 000 " +
 		"prefixes. In JSON, services holds what changes for each service, restores what apply " +
 		"undoes, and changes the kernel's objects; sources is empty where there are more than 64, " +
-		"and count says how many. It changes nothing.",
+		"and count says how many. --out keeps the plan for apply --plan. It changes nothing.",
 	"apply": "It reads the kernel, writes the difference, and reads back. A second run writes " +
-		"nothing. It prints which services changed; --rules also shows the rules and sets. It refuses a policy that would lock out an SSH session that is open now, that " +
+		"nothing. It prints which services changed; --rules also shows the rules and sets. With --plan it " +
+		"does what that plan says, or fails and changes nothing if the policy, a network, the " +
+		"generation in force or the rules in the kernel have changed since. It refuses a policy that would lock out an SSH session that is open now, that " +
 		"fails its own tests, or that would replace a table or chains with our names that somebody " +
 		"else wrote; --force applies it all the same. While a program still writes a file of the " +
 		"policy, it waits, for up to 15 seconds; after that a list keeps its last good content, and " +

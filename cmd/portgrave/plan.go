@@ -21,11 +21,19 @@ func plan(inv *invocation) error {
 			*to = &n
 		}
 	}
+	if q.Fingerprint = inv.cli.IsSet("out"); q.Fingerprint {
+		if err := checkPlanFile(inv, "out", q.From != nil); err != nil {
+			return err
+		}
+	}
 	ops, done, err := inv.operations()
 	if err != nil {
 		return err
 	}
 	defer done()
+	if err := inv.canSendPlans("out"); err != nil {
+		return err
+	}
 	if q.From == nil {
 		inv.lookAhead()
 	}
@@ -45,7 +53,17 @@ func plan(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	return reportPlan(inv, d, q.From != nil)
+	if q.Fingerprint {
+		if err := keepPlan(inv.cli.String("out"), d); err != nil {
+			return err
+		}
+	}
+	err = reportPlan(inv, d, q.From != nil)
+	if q.Fingerprint && !inv.screen.json {
+		inv.screen.printf("Kept: portgrave apply --plan %s does this or nothing.\n",
+			inv.cli.String("out"))
+	}
+	return err
 }
 
 // reportPlan prints what a plan, or two generations, come to, in either form. It ends with exit

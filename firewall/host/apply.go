@@ -59,12 +59,13 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	leases, same := leased(q.Policy.State, want), false
 	replaced := replacedBy(store, r.Backend.Name(), text, q, want)
 	var was before
-	out, g, err := l.put(
+	out, g, err := l.putChecked(
 		ctx,
 		r,
 		store,
 		&want,
 		q.Force,
+		func(p firewall.Plan) error { return q.checkPlan(l, p) },
 		func(p firewall.Plan) (history.Generation, bool) {
 			last, alike := l.enforces(store, q.Policy.State, leases)
 			if same = alike && last.Backend == r.Backend.Name() && !last.Overdue(l.Clocks()); same {

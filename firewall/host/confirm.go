@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -55,6 +56,9 @@ func (l *Local) applyOnTrial(
 	warnings []string,
 ) (Applied, error) {
 	plan, _, err := r.Plan(ctx, &want)
+	if err == nil {
+		err = q.checkPlan(l, plan)
+	}
 	if err != nil {
 		return Applied{}, err
 	}
@@ -81,7 +85,12 @@ func (l *Local) applyOnTrial(
 			l.withdraw(store, g.Number),
 		)
 	}
-	out, err := r.Apply(ctx, &want, q.Force)
+	out, err := r.Switch(ctx, &want, q.Force, func(p firewall.Plan) error {
+		if q.Expect != nil && !slices.Equal(p.Changes, plan.Changes) {
+			return outOfDate("the rules in the kernel have changed")
+		}
+		return nil
+	})
 	if err != nil && out.Enforced.IsZero() {
 		return Applied{}, errors.Join(err, l.withdraw(store, g.Number))
 	}

@@ -88,6 +88,8 @@ type (
 		Policy *Policy `json:"policy,omitempty"` // null at the daemon: its own
 		// All lists the sources of long lists, too, up to a bound.
 		All bool `json:"all,omitempty"`
+		// Fingerprint asks for Difference.Fingerprint, which takes time with a million sources.
+		Fingerprint bool `json:"fingerprint,omitempty"`
 	}
 	ApplyRequest struct {
 		Caller
@@ -97,6 +99,8 @@ type (
 		// "60s": taken back after that unless it is confirmed; "": for good
 		Confirm string  `json:"confirm,omitempty"`
 		Policy  *Policy `json:"policy,omitempty"` // null at the daemon: its own
+		// Expect is the plan that is carried out, or nothing is.
+		Expect *Fingerprint `json:"expect,omitempty"`
 		// HostChanged: nobody has asked for it, the host's services of IPVS have changed.
 		HostChanged bool `json:"-"`
 		// SetAside is what stays set aside of the generation before; a person's apply takes all.
@@ -150,6 +154,8 @@ type Difference struct {
 	Changes  []firewall.Change   `json:"changes"`
 	Author   *firewall.Author    `json:"author"`
 	Warnings []string            `json:"warnings,omitempty"`
+	// Fingerprint identifies the plan, if that was asked for.
+	Fingerprint *Fingerprint `json:"fingerprint,omitempty"`
 	// Applied is false if nothing was ever applied, or all was torn down.
 	Applied bool `json:"applied"`
 	// Leases that run and are part of what was compared: what they open is in no policy.

@@ -314,6 +314,13 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 		d.Services, d.Restores, d.Author = x.services, x.restores, x.author
 		d.Warnings = append(d.Warnings, x.warnings...)
 	}
+	if q.Fingerprint {
+		f, err := l.fingerprint(p, q.Policy.State)
+		if err != nil {
+			return Difference{}, err
+		}
+		d.Fingerprint = &f
+	}
 	d.Leases, _, _ = l.leases().List() // withLeases has told what can't be read
 	return d, nil
 }
