@@ -130,9 +130,9 @@ func (r *Reconciler) withOthers(ctx context.Context, plan Plan) Plan {
 	return plan
 }
 
-// converge applies the difference and returns it, with what the kernel held before. It starts again when another program got in
-// between, and believes nothing before it is read back. Before it writes for the first time, or has
-// nothing to write, it calls before.
+// converge applies the difference and returns it, with what the kernel held before. It starts again
+// when another program got in between, and believes nothing before it is read back. Before it
+// writes for the first time, or has nothing to write, it calls before.
 func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force bool,
 	before func(Plan) error) (Plan, Observation, error) {
 	called := false

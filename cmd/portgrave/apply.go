@@ -144,11 +144,17 @@ func printApplied(inv *invocation, a host.Applied) {
 	s, all := inv.screen, inv.cli.Bool("all")
 	p := newPlanPrinter(s, all, a.Services, a.Restores)
 	what := "no service changed, only rules of the kernel"
-	if n, kinds := tally(a.Services); n > 0 {
-		what = fmt.Sprintf("%s (%s): %s", plural(n, "service"), kinds, p.some(named(a.Services), maxNamed))
-	} else if len(a.Services) > 0 {
+	n, kinds := tally(a.Services)
+	switch why := unknownWhy(a.Unknown, a.Services); {
+	case why != "":
+		what = plural(host.Difference{Changes: a.Changes}.Count(), "object") +
+			" of the kernel; for which service can't be told, since " + why
+	case n > 0:
+		what = fmt.Sprintf("%s (%s): %s", plural(n, "service"), kinds,
+			p.some(named(a.Services), maxNamed))
+	case len(a.Services) > 0:
 		what = "what holds for all services changed"
-	} else if len(a.Restores) > 0 {
+	case len(a.Restores) > 0:
 		what = "no service changed"
 	}
 	if len(a.Restores) > 0 {

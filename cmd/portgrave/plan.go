@@ -7,6 +7,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
 // plan shows the difference between the policy and the live kernel, or between two generations.
@@ -108,7 +109,11 @@ func printPlan(inv *invocation, d host.Difference, generations bool) {
 // planAnswer is the first line of a plan: how many services change.
 func planAnswer(d host.Difference, generations bool) string {
 	n, kinds := tally(d.Services)
-	switch {
+	objects := host.Difference{Changes: d.Changes}.Count()
+	switch why := unknownWhy(d.Unknown, d.Services); {
+	case why != "":
+		return fmt.Sprintf("Apply changes %s of the kernel (--rules shows them). For which service "+
+			"can't be told, since %s.", plural(objects, "object"), why)
 	case n > 0 && generations:
 		return fmt.Sprintf("%s %s: %s.", plural(n, "service"), verbFor(n, "differs", "differ"), kinds)
 	case n > 0:
@@ -121,8 +126,15 @@ func planAnswer(d host.Difference, generations bool) string {
 		return "The policy changes no service. Apply undoes what " + changedBy(d.Author) + ":"
 	}
 	return fmt.Sprintf("No service changes, but %s of the kernel %s (--rules shows them).",
-		plural(host.Difference{Changes: d.Changes}.Count(), "object"),
-		verbFor(host.Difference{Changes: d.Changes}.Count(), "does", "do"))
+		plural(objects, "object"), verbFor(objects, "does", "do"))
+}
+
+// unknownWhy is why it can't be told which services change; "" if it can.
+func unknownWhy(said string, services []policydiff.Change) string {
+	if said == "" && services == nil {
+		return "the daemon is older than this program"
+	}
+	return said
 }
 
 // changedBy says who changed the kernel's rules.

@@ -39,7 +39,9 @@ func TestServiceLines(t *testing.T) {
 	lease.Lease, lease.Expires, lease.Ports = true, end, []string{"tcp/81"}
 	added := change("web", policydiff.Add, "tcp/80")
 	added.Opens = []policydiff.Opening{opening("office", "203.0.113.0/24"), opening("vpn")}
-	added.Settings = []policydiff.Setting{{Key: "except", To: "203.0.113.66"}, {Key: "rate", To: "9/day"}}
+	added.Settings = []policydiff.Setting{
+		{Key: "except", To: "203.0.113.66"}, {Key: "rate", To: "9/day"},
+	}
 	nobody := change("web", policydiff.Add, "tcp/80")
 	nobody.Settings = []policydiff.Setting{{Key: "except", To: "203.0.113.66"}}
 	removed := change("web", policydiff.Remove, "tcp/80")
@@ -106,8 +108,16 @@ func TestPlanAnswer(t *testing.T) {
 		"Apply changes 2 services: 1 changed, 1 removed.": {Services: []policydiff.Change{
 			change("", policydiff.Modify), change("a", policydiff.Remove), change("b", policydiff.Modify)}},
 		"The policy changes no service. Apply undoes what nft (process 7, user root) changed in the " +
-			"kernel:": {Restores: one, Author: nft},
+			"kernel:": {
+			Services: []policydiff.Change{}, Restores: one, Author: nft},
 		"No service changes, but 3 objects of the kernel do (--rules shows them).": {
+			Services: []policydiff.Change{}, Changes: []firewall.Change{{Count: 3}}},
+		"Apply changes 3 objects of the kernel (--rules shows them). For which service can't be " +
+			"told, since what was in force can't be read: torn.": {
+			Unknown:  "what was in force can't be read: torn",
+			Services: []policydiff.Change{}, Changes: []firewall.Change{{Count: 3}}},
+		"Apply changes 3 objects of the kernel (--rules shows them). For which service can't be " +
+			"told, since the daemon is older than this program.": {
 			Changes: []firewall.Change{{Count: 3}}},
 	} {
 		if got := planAnswer(d, false); got != want {

@@ -227,8 +227,7 @@ func (l *Local) appliedPolicy(
 	a := applied(g, out, warnings)
 	if a.Changed && out.Before != nil {
 		x := l.inWords(r, out.Before, out.Plan.Changes, was, p, enforced, false)
-		a.Services, a.Restores, a.Author = x.services, x.restores, x.author
-		a.Warnings = append(a.Warnings, x.warnings...)
+		a.Services, a.Restores, a.Author, a.Unknown = x.services, x.restores, x.author, x.unknown
 	}
 	return a
 }

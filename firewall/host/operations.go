@@ -151,9 +151,11 @@ type Difference struct {
 	Services []policydiff.Change `json:"services"`
 	// Restores is what a plan undoes of what others changed in the kernel, whatever the policy says.
 	Restores []policydiff.Change `json:"restores,omitempty"`
-	Changes  []firewall.Change   `json:"changes"`
-	Author   *firewall.Author    `json:"author"`
-	Warnings []string            `json:"warnings,omitempty"`
+	// Unknown says why Services can't be told; "" if they can.
+	Unknown  string            `json:"unknown,omitempty"`
+	Changes  []firewall.Change `json:"changes"`
+	Author   *firewall.Author  `json:"author"`
+	Warnings []string          `json:"warnings,omitempty"`
 	// Fingerprint identifies the plan, if that was asked for.
 	Fingerprint *Fingerprint `json:"fingerprint,omitempty"`
 	// Applied is false if nothing was ever applied, or all was torn down.
@@ -171,9 +173,10 @@ type Applied struct {
 	Generation int        `json:"generation"`
 	ConfirmBy  *time.Time `json:"confirm_by"` // null: in force for good
 	Backend    string     `json:"backend"`
-	// Services, Restores and Author are as in Difference.
+	// Services, Restores, Unknown and Author are as in Difference.
 	Services []policydiff.Change `json:"services"`
 	Restores []policydiff.Change `json:"restores,omitempty"`
+	Unknown  string              `json:"unknown,omitempty"`
 	Author   *firewall.Author    `json:"author,omitempty"`
 	Changes  []firewall.Change   `json:"changes"`
 	Cut      []Cut               `json:"cut"`

@@ -311,8 +311,7 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 	d := difference(p, warnings)
 	if !d.InSync {
 		x := l.inWords(r, seen, p.Changes, l.before(l.lastKnown), q.Policy, want, q.All)
-		d.Services, d.Restores, d.Author = x.services, x.restores, x.author
-		d.Warnings = append(d.Warnings, x.warnings...)
+		d.Services, d.Restores, d.Author, d.Unknown = x.services, x.restores, x.author, x.unknown
 	}
 	if q.Fingerprint {
 		f, err := l.fingerprint(p, q.Policy.State)

@@ -59,7 +59,7 @@ func (l *Local) textOf(store *history.Store, g *history.Generation) []byte {
 type inWords struct {
 	services, restores []policydiff.Change
 	author             *firewall.Author
-	warnings           []string
+	unknown            string // why services can't be told
 }
 
 // inWords words the changes that lead from the kernel, as it was seen, to a policy, which is
@@ -75,8 +75,7 @@ func (l *Local) inWords(
 ) inWords {
 	out := inWords{services: []policydiff.Change{}}
 	if was.unreadable != nil {
-		out.warnings = append(out.warnings, fmt.Sprintf(
-			"what changes for which service can't be told: %v", was.unreadable))
+		out.unknown = fmt.Sprintf("what was in force can't be read: %v", was.unreadable)
 		return out
 	}
 	wanted := l.wanted(to, enforced)

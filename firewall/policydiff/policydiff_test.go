@@ -96,6 +96,7 @@ func writeOpenings(b *strings.Builder, sign string, list []Opening) {
 	}
 }
 
+// of is a list of entries.
 func of(words ...string) []string { return words }
 
 func TestBetween(t *testing.T) {
@@ -174,10 +175,17 @@ func TestBetweenLeases(t *testing.T) {
 			firewall.ExpiringSource{Prefix: prefix(source), Until: until}}
 	}
 	end := now.AddDate(0, 0, 1)
-	from.Leases = []Lease{lease("web", "198.51.100.1/32", 80, end), lease("web", "198.51.100.9/32", 80, now)}
-	to.Leases = []Lease{lease("web", "198.51.100.2/32", 80, end), lease("lease-7000", "198.51.100.3/32", 7000, end)}
+	from.Leases = []Lease{
+		lease("web", "198.51.100.1/32", 80, end),
+		lease("web", "198.51.100.9/32", 80, now), // it is over
+	}
+	to.Leases = []Lease{
+		lease("web", "198.51.100.2/32", 80, end),
+		lease("lease-7000", "198.51.100.3/32", 7000, end),
+	}
 	want := `add lease-7000 tcp/7000 +[198.51.100.3/32] lease[] until 2027-01-02
-change web tcp/80 +[198.51.100.2/32] lease[] until 2027-01-02 -[198.51.100.1/32] lease[] until 2027-01-02
+change web tcp/80 +[198.51.100.2/32] lease[] until 2027-01-02` +
+		` -[198.51.100.1/32] lease[] until 2027-01-02
 `
 	if got := words(Between(from, to, now, false)); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
@@ -215,7 +223,9 @@ func TestBounds(t *testing.T) {
 
 func TestRestored(t *testing.T) {
 	in := side(networks, of("office", "198.51.100.7/32"), nil)
-	change := func(a firewall.Action, o firewall.Object, service, detail string, n int) firewall.Change {
+	change := func(
+		a firewall.Action, o firewall.Object, service, detail string, n int,
+	) firewall.Change {
 		return firewall.Change{Action: a, Object: o, Service: service, Detail: detail, Count: n}
 	}
 	got := words(Restored(in, []firewall.Change{
@@ -227,7 +237,8 @@ func TestRestored(t *testing.T) {
 		change(firewall.Replace, firewall.ObjectTable, "", "table inet portgrave", 1),
 	}))
 	want := `change   [rules "2"→"0"]
-change web tcp/80 +office[203.0.113.0/24] +[198.51.100.7/32] -[192.0.2.1/32 192.0.2.2/32] [rules "1"→"0"]
+change web tcp/80 +office[203.0.113.0/24] +[198.51.100.7/32] -[192.0.2.1/32 192.0.2.2/32]` +
+		` [rules "1"→"0"]
 `
 	if got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
