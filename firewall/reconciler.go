@@ -36,6 +36,8 @@ type Reconciler struct {
 type Outcome struct {
 	// Plan holds the changes that were made; empty if nothing was written.
 	Plan Plan
+	// Before is what the kernel held when Plan was made.
+	Before Observation
 	// Enforced is when the kernel was seen to hold the State.
 	Enforced time.Time
 	// Cut lists the running connections that were ended.
@@ -90,15 +92,15 @@ func (r *Reconciler) Apply(ctx context.Context, want *State, force bool) (Outcom
 // is an error.
 func (r *Reconciler) Switch(ctx context.Context, want *State, force bool,
 	record func(Plan) error) (Outcome, error) {
-	done, err := r.converge(ctx, r.Backend, want, force,
+	done, seen, err := r.converge(ctx, r.Backend, want, force,
 		func(p Plan) error { return record(r.withOthers(ctx, p)) })
 	if err != nil {
 		return Outcome{Plan: done}, err
 	}
-	out := Outcome{Plan: done, Enforced: r.Now()}
+	out := Outcome{Plan: done, Before: seen, Enforced: r.Now()}
 	// The new rules stand: now those of the backends used before can go.
 	for _, other := range r.Others {
-		left, err := r.converge(ctx, other, nil, false, func(Plan) error { return nil })
+		left, _, err := r.converge(ctx, other, nil, false, func(Plan) error { return nil })
 		if errors.Is(err, ErrForeign) {
 			continue // bears our name but is not ours
 		}
@@ -128,11 +130,11 @@ func (r *Reconciler) withOthers(ctx context.Context, plan Plan) Plan {
 	return plan
 }
 
-// converge applies the difference and returns it. It starts again when another program got in
-// between, and believes nothing before it is read back. Before it writes for the first time, or has
-// nothing to write, it calls before.
+// converge applies the difference and returns it, with what the kernel held before. It starts again
+// when another program got in between, and believes nothing before it is read back. Before it
+// writes for the first time, or has nothing to write, it calls before.
 func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force bool,
-	before func(Plan) error) (Plan, error) {
+	before func(Plan) error) (Plan, Observation, error) {
 	called := false
 	announce := func(p Plan) error {
 		if called {
@@ -144,24 +146,24 @@ func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force
 	for range attempts {
 		plan, seen, err := r.planOf(ctx, b, want)
 		if err != nil {
-			return Plan{}, err
+			return Plan{}, nil, err
 		}
 		if plan.InSync() {
-			return plan, announce(plan)
+			return plan, seen, announce(plan)
 		}
 		if what := seen.Foreign(); what != "" && !force {
-			return Plan{}, fmt.Errorf(
+			return Plan{}, nil, fmt.Errorf(
 				"%s exists but was %w: look at it, then remove it or use --force to replace it",
 				what,
 				ErrForeign,
 			)
 		}
 		if err := announce(plan); err != nil {
-			return Plan{}, err
+			return Plan{}, nil, err
 		}
 		err = b.Apply(ctx, plan)
 		if !errors.Is(err, ErrConflict) {
-			return plan, r.readBack(ctx, b, want, plan, err)
+			return plan, seen, r.readBack(ctx, b, want, plan, err)
 		}
 		r.Log.Info(
 			"the rules changed while they were compared; comparing again",
@@ -169,7 +171,7 @@ func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force
 			plan.Backend,
 		)
 	}
-	return Plan{}, fmt.Errorf(
+	return Plan{}, nil, fmt.Errorf(
 		"%w, %d times in a row; nothing was changed: stop that program, or try again",
 		ErrConflict,
 		attempts,

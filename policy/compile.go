@@ -25,6 +25,8 @@ type Compiled struct {
 	// Lists has a digest of what each loaded network holds, by the network's name: equal digests
 	// mean equal addresses.
 	Lists map[string]string
+	// Networks is what each network that a service uses holds, by its name.
+	Networks map[string]address.Set
 	// Warnings lists what is not a mistake but needs attention, such as an expired entry.
 	Warnings []Problem
 	// Tests are the tests in the policy.
@@ -83,7 +85,7 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 		// Read refuses everything that Canonical refuses. If a check is missing, apply nothing.
 		return nil, fmt.Errorf("%s: %w", p.Origin, err)
 	}
-	c.out.State = canonical
+	c.out.State, c.out.Networks = canonical, c.resolved
 	c.out.Warnings = c.warnings.list.sorted(c.warnings.dropped)
 	return c.out, nil
 }

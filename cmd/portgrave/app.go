@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/manual"
@@ -164,7 +163,9 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 	forceApply := *force
 	forceApply.Usage += ", or if a list has lost most of its entries"
 	reason := &cli.StringFlag{Name: "reason", Usage: "why you do it, as `TEXT` for the history"}
-	all := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
+	all := &cli.BoolFlag{Name: "all", Usage: "list everything: rules, and every source of long lists"}
+	everyChange := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
+	rules := &cli.BoolFlag{Name: "rules", Usage: "also show the kernel's rules and sets that change"}
 	app := &cli.App{
 		Name: "portgrave", Usage: "which ports of this host are open to whom: declared, enforced, compared", Version: version,
 		Description: helpDescription(), Flags: globalFlags(), Writer: stdout, ErrWriter: stderr,
@@ -177,7 +178,12 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"show what apply would change; exit 2 if it would change anything",
 				"",
 				plan,
+				rules,
 				all,
+				&cli.StringFlag{
+					Name:  "out",
+					Usage: "keep the plan in `FILE` for apply --plan",
+				},
 				&cli.StringFlag{
 					Name:  "from",
 					Usage: "begin with generation `N` (0: no rules) instead of the live kernel",
@@ -194,7 +200,12 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				apply,
 				reason,
 				&forceApply,
+				rules,
 				all,
+				&cli.StringFlag{
+					Name:  "plan",
+					Usage: "do what plan --out has kept in `FILE`, or nothing if it is out of date",
+				},
 				&cli.StringFlag{
 					Name:  "confirm",
 					Usage: "take it back after `TIME` (60s, 10m) unless you run portgrave confirm before",
@@ -208,6 +219,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				rollback,
 				reason,
 				force,
+				rules,
 				all,
 			),
 			verb(
@@ -215,7 +227,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"show what others changed since the last apply; exit 2 if they changed anything",
 				"",
 				drift,
-				all,
+				everyChange,
 				&cli.BoolFlag{
 					Name:  "log",
 					Usage: "print what has happened to the rules, and who did it, as the daemon has kept it",
@@ -452,59 +464,4 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 func hidden(c *cli.Command) *cli.Command {
 	c.Hidden = true
 	return c
-}
-
-// reorder puts the flags of a verb before its arguments, where the flag package finds them, so
-// that `check FILE -o json` works like `check -o json FILE`.
-func reorder(app *cli.App, args []string) []string {
-	takesValue := map[string]bool{}
-	commands := app.Commands
-	for _, f := range app.Flags {
-		noteFlag(f, takesValue)
-	}
-	at := 1
-	for at < len(args) && args[at] != "--" { // find the verb, and a format below it
-		a := args[at]
-		if strings.HasPrefix(a, "-") {
-			if takesValue[strings.TrimLeft(a, "-")] {
-				at++
-			}
-			at++
-			continue
-		}
-		i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(a) })
-		if i < 0 {
-			break
-		}
-		for _, f := range commands[i].Flags {
-			noteFlag(f, takesValue)
-		}
-		commands = commands[i].Subcommands
-		at++
-	}
-	var flags, rest []string
-	for i := at; i < len(args); i++ {
-		a := args[i]
-		switch {
-		case a == "--":
-			return slices.Concat(args[:at], flags, args[i:i+1], rest, args[i+1:])
-		case !strings.HasPrefix(a, "-") || a == "-":
-			rest = append(rest, a)
-		default:
-			flags = append(flags, a)
-			if takesValue[strings.TrimLeft(a, "-")] && i+1 < len(args) {
-				i++
-				flags = append(flags, args[i])
-			}
-		}
-	}
-	return slices.Concat(args[:min(at, len(args))], flags, rest)
-}
-
-func noteFlag(f cli.Flag, takesValue map[string]bool) {
-	if _, isBool := f.(*cli.BoolFlag); !isBool {
-		for _, n := range f.Names() {
-			takesValue[n] = true
-		}
-	}
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
 // apply makes the kernel agree with the policy, and records what was applied.
@@ -14,11 +16,26 @@ func apply(inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	var expect *host.Fingerprint
+	if inv.cli.IsSet("plan") {
+		if err := checkPlanFile(inv, "plan", false); err != nil {
+			return err
+		}
+		if expect, err = readPlan(inv.cli.String("plan")); err != nil {
+			return err
+		}
+		if inv.backend == "auto" {
+			inv.backend = expect.Backend
+		}
+	}
 	ops, done, err := inv.operations()
 	if err != nil {
 		return err
 	}
 	defer done()
+	if err := inv.canSendPlans("plan"); err != nil {
+		return err
+	}
 	inv.lookAhead()
 	inv.acceptShrunk = inv.cli.Bool("force")
 	// Networks are loaded before anything is locked: a slow server keeps nobody else waiting, least
@@ -33,6 +50,7 @@ func apply(inv *invocation) error {
 		Reason:  inv.cli.String("reason"),
 		Force:   inv.cli.Bool("force"),
 		Policy:  p,
+		Expect:  expect,
 	}
 	removeTimer := func() {}
 	if trial > 0 {
@@ -108,19 +126,62 @@ func reportApply(inv *invocation, a host.Applied) error {
 	if !a.Changed {
 		s.printf("Nothing to do: the kernel holds generation %d.\n", a.Generation)
 	} else {
-		printChanges(s, a.Changes, inv.cli.Bool("all"))
-		s.printf("%s: %s. Generation %d is in force.\n", s.paint(green, "Applied"), plural(host.Difference{Changes: a.Changes}.Count(), "change"), a.Generation)
+		printApplied(inv, a)
 	}
 	if by := a.ConfirmBy; by != nil {
-		s.printf(
-			"%s. Try that you can still log in, then run: portgrave confirm\n",
-			s.paint(
-				yellow,
-				"It is taken back at "+by.Local().Format(time.TimeOnly)+" unless it is confirmed",
-			),
-		)
+		text := "It is taken back at " + by.Local().Format(time.TimeOnly) + " unless it is confirmed"
+		newPlanPrinter(s, false).wrap(s.paint(yellow, text) +
+			". Try that you can still log in, then run: portgrave confirm")
 	}
 	return nil
+}
+
+// maxNamed is how many services the summary of apply names.
+const maxNamed = 8
+
+// printApplied says what apply or rollback did: how many services changed, and which.
+func printApplied(inv *invocation, a host.Applied) {
+	s, all := inv.screen, inv.cli.Bool("all")
+	p := newPlanPrinter(s, all, a.Services, a.Restores)
+	what := "no service changed, only rules of the kernel"
+	n, kinds := tally(a.Services)
+	switch why := unknownWhy(a.Unknown, a.Services); {
+	case why != "":
+		what = plural(host.Difference{Changes: a.Changes}.Count(), "object") +
+			" of the kernel; for which service can't be told, since " + why
+	case n > 0:
+		what = fmt.Sprintf("%s (%s): %s", plural(n, "service"), kinds,
+			p.some(named(a.Services), maxNamed))
+	case len(a.Services) > 0:
+		what = "what holds for all services changed"
+	case len(a.Restores) > 0:
+		what = "no service changed"
+	}
+	if len(a.Restores) > 0 {
+		what += "; undone is what " + changedBy(a.Author)
+	}
+	p.wrap(fmt.Sprintf("%s: %s.", s.paint(green, "Applied"), what))
+	p.wrap(fmt.Sprintf("Generation %d is in force.", a.Generation))
+	if all {
+		p.services(a.Services)
+		p.restored(a.Restores)
+	}
+	if all || inv.cli.Bool("rules") {
+		printRules(s, a.Backend, a.Changes, all)
+	}
+}
+
+// named are the services that change, with what becomes of each: "+grafana".
+func named(changes []policydiff.Change) (names []string) {
+	sign := map[policydiff.Action]string{
+		policydiff.Add: "+", policydiff.Remove: "-", policydiff.Modify: "~",
+	}
+	for _, c := range changes {
+		if c.Service != "" {
+			names = append(names, sign[c.Action]+c.Service)
+		}
+	}
+	return names
 }
 
 func printCuts(s *screen, cut []host.Cut) {

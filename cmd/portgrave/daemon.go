@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/connections"
@@ -99,6 +100,7 @@ func runDaemon(inv *invocation) error {
 			Backends: host.BackendsBeside(r, log),
 			Now:      time.Now,
 			LockWait: daemon.LockWait,
+			Written:  api.Written,
 			StartGuard: func(generation int) error {
 				_, err := startGuard(inv, generation, 0)
 				return err

@@ -5,9 +5,21 @@ var details = map[string]string{
 	"check": "Without FILE it reads the policy that --config names, or else the host's. It reports " +
 		"every mistake of every file at once. It needs no privileges and changes no rule. It only " +
 		"warns of a file that others than root may write; plan, apply and the daemon refuse it.",
-	"plan": "It compares the policy with the kernel, element by element. It changes nothing.",
+	"plan": "The first line says how many services change. Each service that changes has a line: + " +
+		"is new, - is removed, ~ is changed. Networks have the names that the policy gives them. " +
+		"\"3 sources of office\" means that the content of office changes. If the text of the " +
+		"policy in force is lost, prefixes stand in place of names. Lines with ! are about rules that others " +
+		"have changed in the kernel: apply undoes that, whatever the policy says. Leases stay, and " +
+		"are listed. The kernel's rules and sets are shown with --rules, at most 12 for each " +
+		"service; --all shows all of them, and lists the sources of each network, up to 100 000 " +
+		"prefixes. In JSON, services holds what changes for each service, restores what apply " +
+		"undoes, and changes the kernel's objects; sources is empty where there are more than 64, " +
+		"and count says how many. --out keeps the plan for apply --plan. It changes nothing.",
 	"apply": "It reads the kernel, writes the difference, and reads back. A second run writes " +
-		"nothing. It refuses a policy that would lock out an SSH session that is open now, that " +
+		"nothing. It prints which services changed; --rules also shows the rules and sets. With " +
+		"--plan it does what that plan says, or fails and changes nothing if the policy, a network, " +
+		"the generation in force or the rules in the kernel have changed since. It refuses a policy " +
+		"that would lock out an SSH session that is open now, that " +
 		"fails its own tests, or that would replace a table or chains with our names that somebody " +
 		"else wrote; --force applies it all the same. While a program still writes a file of the " +
 		"policy, it waits, for up to 15 seconds; after that a list keeps its last good content, and " +

@@ -28,9 +28,32 @@ func drift(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	inSync := "No drift: the kernel holds what was applied last."
-	if !d.Applied {
-		inSync = "Nothing has been applied, and nothing of portgrave is in the kernel."
+	return reportDrift(inv, d)
+}
+
+// reportDrift prints what others have changed in the kernel, object by object, in either form.
+func reportDrift(inv *invocation, d host.Difference) error {
+	inv.warn(d.Warnings)
+	s := inv.screen
+	switch {
+	case s.json:
+		if err := s.object(d); err != nil {
+			return err
+		}
+	case !d.Applied && d.InSync:
+		s.printf("%s\n", s.paint(
+			green, "Nothing has been applied, and nothing of portgrave is in the kernel."))
+	case d.InSync:
+		s.printf("%s\n", s.paint(green, "No drift: the kernel holds what was applied last."))
+	default:
+		printChanges(s, d.Changes, inv.cli.Bool("all"))
+		s.printf("%s\n", plural(d.Count(), "change"))
+		if d.Author != nil {
+			s.printf("by %s\n", authorWords(d.Author))
+		}
 	}
-	return reportPlan(inv, d, inSync)
+	if !d.InSync {
+		return errReport
+	}
+	return nil
 }

@@ -73,7 +73,8 @@ func (inv *invocation) local() (l *host.Local, done func()) {
 			}
 			return p.Daemon.MaxLease, nil
 		},
-		Lists: inv.listsNow,
+		Lists:   inv.listsNow,
+		Written: api.Written,
 		StartGuard: func(generation int) error {
 			_, err := startGuard(inv, generation, 0)
 			return err

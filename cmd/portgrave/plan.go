@@ -7,6 +7,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
 // plan shows the difference between the policy and the live kernel, or between two generations.
@@ -21,13 +22,24 @@ func plan(inv *invocation) error {
 			*to = &n
 		}
 	}
+	if q.Fingerprint = inv.cli.IsSet("out"); q.Fingerprint {
+		if err := checkPlanFile(inv, "out", q.From != nil); err != nil {
+			return err
+		}
+	}
 	ops, done, err := inv.operations()
 	if err != nil {
 		return err
 	}
 	defer done()
+	if err := inv.canSendPlans("out"); err != nil {
+		return err
+	}
 	if q.From == nil {
 		inv.lookAhead()
+	}
+	if inv.daemon == nil || inv.daemon.Version == version { // an older one doesn't know the key
+		q.All = inv.cli.Bool("all")
 	}
 	if q.From == nil || q.To == nil {
 		if q.Policy, err = inv.compiledPolicy(ops); err != nil {
@@ -42,38 +54,110 @@ func plan(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	if q.From != nil {
-		return reportPlan(inv, d, "No difference.")
+	if q.Fingerprint {
+		if err := keepPlan(inv.cli.String("out"), d); err != nil {
+			return err
+		}
 	}
-	return reportPlan(inv, d, "In sync: the kernel holds the policy.")
+	err = reportPlan(inv, d, q.From != nil)
+	if q.Fingerprint && !inv.screen.json {
+		inv.screen.printf("Kept: portgrave apply --plan %s does this or nothing.\n",
+			inv.cli.String("out"))
+	}
+	return err
 }
 
-// reportPlan prints a difference in either form, and ends with exit code 2 unless it is empty.
-func reportPlan(inv *invocation, d host.Difference, inSync string) error {
+// reportPlan prints what a plan, or two generations, come to, in either form. It ends with exit
+// code 2 unless nothing changes.
+func reportPlan(inv *invocation, d host.Difference, generations bool) error {
 	inv.warn(d.Warnings)
-	switch {
-	case inv.screen.json:
+	if inv.screen.json {
 		if err := inv.screen.object(d); err != nil {
 			return err
 		}
-	case d.InSync:
-		inv.screen.printf("%s\n", inv.screen.paint(green, inSync))
-	default:
-		printChanges(inv.screen, d.Changes, inv.cli.Bool("all"))
-		inv.screen.printf("%s\n", plural(d.Count(), "change"))
-		if d.Author != nil {
-			inv.screen.printf("by %s\n", authorWords(d.Author))
-		}
-	}
-	if !inv.screen.json {
-		for _, l := range d.Leases {
-			inv.screen.printf("%s\n", leaseWords(l))
-		}
+	} else {
+		printPlan(inv, d, generations)
 	}
 	if !d.InSync {
 		return errReport
 	}
 	return nil
+}
+
+func printPlan(inv *invocation, d host.Difference, generations bool) {
+	s, all := inv.screen, inv.cli.Bool("all")
+	p := newPlanPrinter(s, all, d.Services, d.Restores)
+	switch {
+	case d.InSync && generations:
+		s.printf("%s\n", s.paint(green, "No difference."))
+	case d.InSync:
+		s.printf("%s\n", s.paint(green, "In sync: nothing changes, the kernel holds the policy."))
+	default:
+		p.wrap(planAnswer(d, generations))
+		p.services(d.Services)
+		if len(d.Services) > 0 && len(d.Restores) > 0 {
+			p.wrap("It also undoes what " + changedBy(d.Author) + ":")
+		}
+		p.restored(d.Restores)
+		if all || inv.cli.Bool("rules") {
+			printRules(s, d.Backend, d.Changes, all)
+		}
+	}
+	p.leases(d.Leases)
+}
+
+// planAnswer is the first line of a plan: how many services change.
+func planAnswer(d host.Difference, generations bool) string {
+	n, kinds := tally(d.Services)
+	objects := host.Difference{Changes: d.Changes}.Count()
+	switch why := unknownWhy(d.Unknown, d.Services); {
+	case why != "":
+		return fmt.Sprintf("Apply changes %s of the kernel (--rules shows them). For which service "+
+			"can't be told, since %s.", plural(objects, "object"), why)
+	case n > 0 && generations:
+		return fmt.Sprintf("%s %s: %s.", plural(n, "service"), verbFor(n, "differs", "differ"), kinds)
+	case n > 0:
+		return fmt.Sprintf("Apply changes %s: %s.", plural(n, "service"), kinds)
+	case len(d.Services) > 0 && generations:
+		return "What holds for all services differs."
+	case len(d.Services) > 0:
+		return "Apply changes what holds for all services."
+	case len(d.Restores) > 0:
+		return "The policy changes no service. Apply undoes what " + changedBy(d.Author) + ":"
+	}
+	return fmt.Sprintf("No service changes, but %s of the kernel %s (--rules shows them).",
+		plural(objects, "object"), verbFor(objects, "does", "do"))
+}
+
+// unknownWhy is why it can't be told which services change; "" if it can.
+func unknownWhy(said string, services []policydiff.Change) string {
+	if said == "" && services == nil {
+		return "the daemon is older than this program"
+	}
+	return said
+}
+
+// changedBy says who changed the kernel's rules.
+func changedBy(a *firewall.Author) string {
+	if a == nil {
+		return "changed in the kernel since (author unknown)"
+	}
+	return printable(a.String()) + " changed in the kernel"
+}
+
+// verbFor is the form of a verb for a number of things.
+func verbFor(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+// printRules prints the kernel objects that change.
+func printRules(s *screen, backend string, changes []firewall.Change, all bool) {
+	s.printf("\nIn the kernel (%s):\n", backend)
+	printChanges(s, changes, all)
+	s.printf("%s\n", plural(host.Difference{Changes: changes}.Count(), "change"))
 }
 
 // maxShown is how many changes of one service people are shown unless they want all.
@@ -97,7 +181,7 @@ func printChanges(s *screen, changes []firewall.Change, all bool) {
 		)
 		title := service
 		if title == "" {
-			title = "(all services)"
+			title = allServices
 		}
 		s.printf("%s\n", title)
 		list := byService[service]

@@ -9,6 +9,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host/history"
+	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
 // Bounds of apply --confirm: less than a person needs to log in again proves nothing, and more than
@@ -57,20 +58,23 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	}
 	leases, same := leased(q.Policy.State, want), false
 	replaced := replacedBy(store, r.Backend.Name(), text, q, want)
-	out, g, err := l.put(
+	var was before
+	out, g, err := l.putChecked(
 		ctx,
 		r,
 		store,
 		&want,
 		q.Force,
+		func(p firewall.Plan) error { return q.checkPlan(l, p) },
 		func(p firewall.Plan) (history.Generation, bool) {
 			last, alike := l.enforces(store, q.Policy.State, leases)
 			if same = alike && last.Backend == r.Backend.Name() && !last.Overdue(l.Clocks()); same {
-				return history.Generation{
-					Record: last,
-					State:  q.Policy.State,
-					Leased: leases,
-				}, false
+				g := history.Generation{Record: last, State: q.Policy.State, Leased: leases}
+				was = l.before(func() (*history.Generation, error) { return &g, nil })
+				return g, false
+			}
+			if q.User != itself { // else nobody reads what it comes to
+				was = l.beforeChange(store, p)
 			}
 			g := l.generation(q.Caller, q.Reason, r.Backend.Name(), Plural(p.Count(), "change"))
 			if replaced != nil {
@@ -87,7 +91,10 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	if err != nil {
 		return Applied{}, err
 	}
-	return applied(g, out, warnings), nil
+	if q.User == itself {
+		return applied(g, out, warnings), nil
+	}
+	return l.appliedPolicy(r, g, out, warnings, was, q.Policy, want), nil
 }
 
 // replacedBy is the generation in force if what is applied differs from it in the services of IPVS
@@ -196,12 +203,31 @@ func applied(g history.Generation, out firewall.Outcome, warnings []string) Appl
 		Changed:    !out.Plan.InSync(),
 		Generation: g.Number,
 		Backend:    g.Backend,
+		Services:   []policydiff.Change{},
 		Changes:    orEmpty(out.Plan.Changes),
 		Cut:        cuts(out),
 		Warnings:   append(orEmpty(warnings), out.Warnings...),
 	}
 	if !g.Confirmed {
 		a.ConfirmBy = &g.ConfirmBy
+	}
+	return a
+}
+
+// appliedPolicy is applied with what changed for which service.
+func (l *Local) appliedPolicy(
+	r *firewall.Reconciler,
+	g history.Generation,
+	out firewall.Outcome,
+	warnings []string,
+	was before,
+	p *Policy,
+	enforced firewall.State,
+) Applied {
+	a := applied(g, out, warnings)
+	if a.Changed && out.Before != nil {
+		x := l.inWords(r, out.Before, out.Plan.Changes, was, p, enforced, false)
+		a.Services, a.Restores, a.Author, a.Unknown = x.services, x.restores, x.author, x.unknown
 	}
 	return a
 }
@@ -258,6 +284,7 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 	if reason == "" {
 		reason = fmt.Sprintf("rollback to generation %d", target.Number)
 	}
+	var was before
 	out, g, err := l.put(
 		ctx,
 		r,
@@ -265,6 +292,7 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 		&want,
 		q.Force,
 		func(p firewall.Plan) (history.Generation, bool) {
+			was = l.beforeChange(store, p)
 			summary := backTo(target.Number, p.Count())
 			g := l.generation(q.Caller, reason, r.Backend.Name(), summary)
 			g = enforcing(g, *target, want)
@@ -278,7 +306,8 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 	if err != nil {
 		return Applied{}, err
 	}
-	return applied(g, out, warnings), nil
+	p := &Policy{State: target.State, Text: l.textOf(store, target), Lists: target.Lists}
+	return l.appliedPolicy(r, g, out, warnings, was, p, want), nil
 }
 
 // setAside is what lists hold that a rollback must not have put in force again.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -55,6 +56,9 @@ func (l *Local) applyOnTrial(
 	warnings []string,
 ) (Applied, error) {
 	plan, _, err := r.Plan(ctx, &want)
+	if err == nil {
+		err = q.checkPlan(l, plan)
+	}
 	if err != nil {
 		return Applied{}, err
 	}
@@ -68,6 +72,7 @@ func (l *Local) applyOnTrial(
 			warnings,
 		), err
 	}
+	was := l.beforeChange(store, plan)
 	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), Plural(plan.Count(), "change"))
 	g.OnTrial(l.Clocks(), wait)
 	g = compiledFrom(g, q, text, leases)
@@ -80,14 +85,19 @@ func (l *Local) applyOnTrial(
 			l.withdraw(store, g.Number),
 		)
 	}
-	out, err := r.Apply(ctx, &want, q.Force)
+	out, err := r.Switch(ctx, &want, q.Force, func(p firewall.Plan) error {
+		if q.Expect != nil && !slices.Equal(p.Changes, plan.Changes) {
+			return outOfDate("the rules in the kernel have changed")
+		}
+		return nil
+	})
 	if err != nil && out.Enforced.IsZero() {
 		return Applied{}, errors.Join(err, l.withdraw(store, g.Number))
 	}
 	if err != nil {
 		return Applied{}, err // the rules are in force, on trial, and something of before is left
 	}
-	return applied(g, out, warnings), nil
+	return l.appliedPolicy(r, g, out, warnings, was, q.Policy, want), nil
 }
 
 // itself is the user of generations that nobody asked for.

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/host/lease"
+	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
 // Local does the operations in this process.
@@ -36,6 +38,10 @@ type Local struct {
 	// Lists has digests of what the networks of a policy hold now, by its text (Policy.Lists), as
 	// far as they can be read at once; nil where nobody reads them.
 	Lists func(ctx context.Context, text []byte) map[string]string
+	// Written reads how a policy's text writes its services; lists is what networks hold that are
+	// loaded from elsewhere, as far as it is known. nil, as what it may return: then services are
+	// told in prefixes.
+	Written func(text []byte, lists map[string]address.Set) *policydiff.Written
 	// Author is who bent the rules and was not undone yet, if that is known; nil where nobody
 	// watches.
 	Author func() *firewall.Author

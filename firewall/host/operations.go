@@ -12,6 +12,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/host/lease"
+	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
 // Operations are the verbs. Their errors are those of this package, those of firewall, those of who
@@ -67,6 +68,8 @@ type Policy struct {
 	// FailedTests are those of its own that it fails, in the form of policy.TestResult. They are
 	// counted and passed on; nothing here looks into them.
 	FailedTests []json.RawMessage `json:"failed_tests,omitempty"`
+	// Written is how the policy writes its services, as far as its reader is in this process.
+	Written *policydiff.Written `json:"-"`
 	// Ref names a policy that the daemon has compiled (api.CompiledPolicy), in place of all else.
 	Ref string `json:"ref,omitempty"`
 }
@@ -83,6 +86,10 @@ type (
 		From   *int    `json:"from,omitempty"`
 		To     *int    `json:"to,omitempty"`
 		Policy *Policy `json:"policy,omitempty"` // null at the daemon: its own
+		// All lists the sources of long lists, too, up to a bound.
+		All bool `json:"all,omitempty"`
+		// Fingerprint asks for Difference.Fingerprint, which takes time with a million sources.
+		Fingerprint bool `json:"fingerprint,omitempty"`
 	}
 	ApplyRequest struct {
 		Caller
@@ -92,6 +99,8 @@ type (
 		// "60s": taken back after that unless it is confirmed; "": for good
 		Confirm string  `json:"confirm,omitempty"`
 		Policy  *Policy `json:"policy,omitempty"` // null at the daemon: its own
+		// Expect is the plan that is carried out, or nothing is.
+		Expect *Fingerprint `json:"expect,omitempty"`
 		// HostChanged: nobody has asked for it, the host's services of IPVS have changed.
 		HostChanged bool `json:"-"`
 		// SetAside is what stays set aside of the generation before; a person's apply takes all.
@@ -135,11 +144,20 @@ type (
 
 // Difference is the result of plan and drift. Its JSON is a contract.
 type Difference struct {
-	InSync   bool              `json:"in_sync"`
-	Backend  string            `json:"backend"`
+	InSync  bool   `json:"in_sync"`
+	Backend string `json:"backend"`
+	// Services are what changes for whom: for plan between the policy in force and the other one,
+	// for drift between the kernel and what was applied.
+	Services []policydiff.Change `json:"services"`
+	// Restores is what a plan undoes of what others changed in the kernel, whatever the policy says.
+	Restores []policydiff.Change `json:"restores,omitempty"`
+	// Unknown says why Services can't be told; "" if they can.
+	Unknown  string            `json:"unknown,omitempty"`
 	Changes  []firewall.Change `json:"changes"`
 	Author   *firewall.Author  `json:"author"`
 	Warnings []string          `json:"warnings,omitempty"`
+	// Fingerprint identifies the plan, if that was asked for.
+	Fingerprint *Fingerprint `json:"fingerprint,omitempty"`
 	// Applied is false if nothing was ever applied, or all was torn down.
 	Applied bool `json:"applied"`
 	// Leases that run and are part of what was compared: what they open is in no policy.
@@ -151,13 +169,18 @@ func (d Difference) Count() int { return firewall.Plan{Changes: d.Changes}.Count
 
 // Applied is the result of apply and rollback.
 type Applied struct {
-	Changed    bool              `json:"changed"`
-	Generation int               `json:"generation"`
-	ConfirmBy  *time.Time        `json:"confirm_by"` // null: in force for good
-	Backend    string            `json:"backend"`
-	Changes    []firewall.Change `json:"changes"`
-	Cut        []Cut             `json:"cut"`
-	Warnings   []string          `json:"warnings"`
+	Changed    bool       `json:"changed"`
+	Generation int        `json:"generation"`
+	ConfirmBy  *time.Time `json:"confirm_by"` // null: in force for good
+	Backend    string     `json:"backend"`
+	// Services, Restores, Unknown and Author are as in Difference.
+	Services []policydiff.Change `json:"services"`
+	Restores []policydiff.Change `json:"restores,omitempty"`
+	Unknown  string              `json:"unknown,omitempty"`
+	Author   *firewall.Author    `json:"author,omitempty"`
+	Changes  []firewall.Change   `json:"changes"`
+	Cut      []Cut               `json:"cut"`
+	Warnings []string            `json:"warnings"`
 }
 
 // Cut is a running connection that was ended.

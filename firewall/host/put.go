@@ -21,9 +21,26 @@ func (l *Local) put(
 	force bool,
 	generation func(firewall.Plan) (history.Generation, bool),
 ) (firewall.Outcome, history.Generation, error) {
+	fine := func(firewall.Plan) error { return nil }
+	return l.putChecked(ctx, r, store, want, force, fine, generation)
+}
+
+// putChecked is put unless check refuses what will change; then nothing is changed or recorded.
+func (l *Local) putChecked(
+	ctx context.Context,
+	r *firewall.Reconciler,
+	store *history.Store,
+	want *firewall.State,
+	force bool,
+	check func(firewall.Plan) error,
+	generation func(firewall.Plan) (history.Generation, bool),
+) (firewall.Outcome, history.Generation, error) {
 	var g history.Generation
 	recorded := false
 	out, err := r.Switch(ctx, want, force, func(p firewall.Plan) error {
+		if err := check(p); err != nil {
+			return err
+		}
 		var isNew bool
 		if g, isNew = generation(p); !isNew {
 			return nil

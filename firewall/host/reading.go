@@ -15,6 +15,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/host/lease"
 	"github.com/portgrave/portgrave/firewall/nft"
+	"github.com/portgrave/portgrave/firewall/policydiff"
 	"github.com/portgrave/portgrave/firewall/xt"
 )
 
@@ -253,8 +254,13 @@ func (l *Local) Drift(ctx context.Context, q FirewallRequest) (Difference, error
 	}
 	d := difference(plan, nil)
 	d.Applied = last != nil
-	if !d.InSync && l.Author != nil {
-		d.Author = l.Author()
+	if !d.InSync {
+		d.Author = l.author()
+	}
+	if !d.InSync && last != nil {
+		side := l.past(l.view(), last, nil)
+		side.State = last.InForce()
+		d.Services = policydiff.Restored(side, plan.Changes)
 	}
 	return d, nil
 }
@@ -263,6 +269,7 @@ func difference(p firewall.Plan, warnings []string) Difference {
 	return Difference{
 		InSync:   p.InSync(),
 		Backend:  p.Backend,
+		Services: []policydiff.Change{},
 		Changes:  orEmpty(p.Changes),
 		Warnings: warnings,
 		Applied:  true,
@@ -302,6 +309,17 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 	}
 	warnings = append(warnings, l.trackingBegins(ctx, p, seen)...)
 	d := difference(p, warnings)
+	if !d.InSync {
+		x := l.inWords(r, seen, p.Changes, l.before(l.lastKnown), q.Policy, want, q.All)
+		d.Services, d.Restores, d.Author, d.Unknown = x.services, x.restores, x.author, x.unknown
+	}
+	if q.Fingerprint {
+		f, err := l.fingerprint(p, q.Policy.State)
+		if err != nil {
+			return Difference{}, err
+		}
+		d.Fingerprint = &f
+	}
 	d.Leases, _, _ = l.leases().List() // withLeases has told what can't be read
 	return d, nil
 }
@@ -310,33 +328,41 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 // kernel.
 func (l *Local) planBetween(ctx context.Context, q PlanRequest) (Difference, error) {
 	store := l.view()
-	from, err := endOf(store, *q.From)
+	from, err := l.endOf(store, *q.From)
 	if err != nil {
 		return Difference{}, err
 	}
 	var to end
 	switch {
 	case q.To != nil:
-		if to, err = endOf(store, *q.To); err != nil {
+		if to, err = l.endOf(store, *q.To); err != nil {
 			return Difference{}, err
 		}
 	case q.Policy == nil:
 		return Difference{}, Usagef("plan needs a policy, or two generations")
 	default:
-		to = end{state: &q.Policy.State, backend: l.inForce("")}
+		to = end{&q.Policy.State, l.inForce(""), l.wanted(q.Policy, q.Policy.State)}
 	}
-	plan, err := planFrom(ctx, from.through(q.Backend, to), to.through(q.Backend, from), l.Now())
-	return difference(plan, nil), err
+	from, to = from.through(q.Backend, to), to.through(q.Backend, from)
+	plan, err := planFrom(ctx, from, to, l.Now())
+	if err != nil {
+		return Difference{}, err
+	}
+	d := difference(plan, nil)
+	services := policydiff.Between(from.side, to.side, l.Now(), q.All)
+	d.Services = policydiff.Moved(services, from.backend, to.backend)
+	return d, nil
 }
 
 // end is one of two things that are compared without a look at the kernel.
 type end struct {
 	state   *firewall.State // nil: a host without rules of ours
 	backend string          // that enforces it, "" or "auto" where that is open
+	side    policydiff.Side
 }
 
 // endOf is a generation; 0 is a host without rules of ours.
-func endOf(store *history.Store, n int) (end, error) {
+func (l *Local) endOf(store *history.Store, n int) (end, error) {
 	if n == 0 {
 		return end{}, nil
 	}
@@ -345,7 +371,7 @@ func endOf(store *history.Store, n int) (end, error) {
 		return end{}, err
 	}
 	want := g.InForce()
-	return end{&want, g.Backend}, nil
+	return end{&want, g.Backend, l.past(store, g, nil)}, nil
 }
 
 // through settles the backend: the one that is asked for, its own, or that of what it is compared

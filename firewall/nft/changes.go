@@ -48,7 +48,8 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 				out = append(out, sourceChange(firewall.Remove, c.is.service, p))
 				continue
 			}
-			add(firewall.Remove, firewall.ObjectRule, c.is.service, 0, "a rule of chain "+c.name)
+			add(firewall.Remove, firewall.ObjectRule, c.is.service, 0,
+				pipeline.InChain(c.name, r.String()))
 		}
 	}
 	for _, c := range d.chainsNew {
