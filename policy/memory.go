@@ -2,9 +2,11 @@ package policy
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -32,6 +34,9 @@ type Memory struct {
 	parsed int
 	lists  map[string]*knownList
 	good   map[string]knownGood // by path
+	// pending are contents that StoreLastGood shall store, by path.
+	pending map[string]cached
+	storing sync.Mutex
 	// sharing is held while a Compile uses shared.
 	sharing sync.Mutex
 	shared  sharedSets
@@ -267,6 +272,55 @@ func (m *Memory) keepContent(c *cached, p address.Set) {
 		known.prefixes, known.known = p, true
 		m.good[c.path] = known
 	}
+}
+
+// storeLater has StoreLastGood store content.
+func (m *Memory) storeLater(c cached) {
+	c.known = true
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.pending == nil {
+		m.pending = map[string]cached{}
+	}
+	m.pending[c.path] = c
+}
+
+// unstored returns content of a source that is not stored yet; nil if all is.
+func (m *Memory) unstored(path, source string) *cached {
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c, ok := m.pending[path]; ok && c.Source == source {
+		return &c
+	}
+	return nil
+}
+
+// StoreLastGood writes the last good content of network files that have changed since it was called
+// last. Call it when the rules made of them are in force. What can't be written is tried again the
+// next time.
+func (m *Memory) StoreLastGood() error {
+	m.storing.Lock()
+	defer m.storing.Unlock()
+	m.mu.Lock()
+	pending := maps.Clone(m.pending)
+	m.mu.Unlock()
+	var errs []error
+	for path, c := range pending {
+		if err := c.store(); err != nil {
+			errs = append(errs, fmt.Errorf(
+				"%s: last good content could not be kept for bad times: %w", path, err))
+			continue
+		}
+		m.mu.Lock()
+		if m.pending[path].Checksum == c.Checksum && m.pending[path].Entries == c.Entries {
+			delete(m.pending, path)
+		}
+		m.mu.Unlock()
+	}
+	return errors.Join(errs...)
 }
 
 // share lends the shared sets to a Compile until release is called, and forgets what was not used

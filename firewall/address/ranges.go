@@ -242,6 +242,23 @@ func UnionAll[N Number[N]](sets []Ranges[N]) Ranges[N] {
 	return UnionAll(sets[:half]).Union(UnionAll(sets[half:]))
 }
 
+// shared is the number of ranges that two sets both have, as they are.
+func shared[N Number[N]](a, b Ranges[N]) (n int) {
+	for len(a) > 0 && len(b) > 0 {
+		switch same := common(a, b); {
+		case same > 0:
+			n, a, b = n+same, a[same:], b[same:]
+		case less(a[0].First, b[0].First):
+			a = a[max(1, a.before(b[0].First)):]
+		case less(b[0].First, a[0].First):
+			b = b[max(1, b.before(a[0].First)):]
+		default:
+			a, b = a[1:], b[1:]
+		}
+	}
+	return n
+}
+
 // Minus is every number in s that is not in o.
 func (s Ranges[N]) Minus(o Ranges[N]) Ranges[N] {
 	switch {
@@ -251,7 +268,10 @@ func (s Ranges[N]) Minus(o Ranges[N]) Ranges[N] {
 		return s
 	}
 	a, b := s, o.overlapping(Range[N]{s[0].First, s[len(s)-1].Last})
-	out := make(Ranges[N], 0, len(a)+len(b))
+	if n := common(a, b); n > 0 {
+		a, b = a[n:], b[n:]
+	}
+	out := make(Ranges[N], 0, len(a)+len(b)-2*shared(a, b))
 next:
 	for len(a) > 0 {
 		if n := common(a, b); n > 0 {

@@ -192,6 +192,7 @@ type Daemon struct {
 	// the rules were removed: nothing is put in force until somebody applies it
 	tornDown  bool
 	postponed bool // a reading waits for the end of a trial
+	tidying   atomic.Bool
 	// virtual are the services of IPVS as they are now, once that is known; virtualIn is the
 	// generation that was found to know them (0: none), and virtualAgain is when to try again until
 	// one does.
@@ -219,6 +220,7 @@ func Run(ctx context.Context, c Config) error {
 		reloads:  make(chan chan<- error),
 	}
 	defer d.spare.empty()
+	defer d.storeLists()
 	if err := d.Store.Hold(); err != nil {
 		d.Log.Warn("repairs need the state directory from now on", "error", err)
 	}
