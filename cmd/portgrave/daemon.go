@@ -89,8 +89,8 @@ func runDaemon(inv *invocation) error {
 		},
 		Compile: inv.compileFor,
 		Memory:  inv.memory,
-		Audit: func(ctx context.Context) (audit.Report, error) {
-			return auditNow(ctx, inv, nil, 1)
+		Audit: func(ctx context.Context, g *history.Generation) (audit.Report, error) {
+			return auditNow(ctx, inv, g, nil, 1)
 		},
 		Virtual: ipvs.Virtual,
 		Folders: func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },

@@ -81,8 +81,8 @@ type Config struct {
 	// Folders are those whose files decide what Read says.
 	Folders func(p *policy.Policy) []string
 	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is
-	// called beside the loop.
-	Audit func(ctx context.Context) (audit.Report, error)
+	// called beside the loop. inForce is nil if the history must be asked.
+	Audit func(ctx context.Context, inForce *history.Generation) (audit.Report, error)
 	// Virtual lists the services of IPVS that the rules make an exception of (State.Virtual). If it
 	// is nil, changes are not followed.
 	Virtual ipvs.Reader
@@ -225,7 +225,7 @@ func Run(ctx context.Context, c Config) error {
 		d.Log.Warn("repairs need the state directory from now on", "error", err)
 	}
 	d.exposed = newExposures(
-		c.Audit,
+		d.audit(),
 		d.record,
 		func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) },
 	)
