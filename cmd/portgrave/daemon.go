@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -66,6 +67,9 @@ func runDaemon(inv *invocation) error {
 	if reports != nil {
 		denials = reports
 	}
+	if inv.getenv("GOGC") == "" {
+		debug.SetGCPercent(daemonGCPercent)
+	}
 	return daemon.Run(ctx, daemon.Config{
 		Reports:    denials,
 		Reconciler: r, Store: store, Commits: heard.Commits, Polled: heard.Polled, Protect: heard.Protect, CannotPrint: coexist.HostNFT().CannotPrint, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
@@ -108,6 +112,11 @@ func runDaemon(inv *invocation) error {
 		},
 	})
 }
+
+// daemonGCPercent is how much the daemon's heap may grow until garbage is collected, in percent.
+// Nearly all of a large heap is sets without pointers, which cost a collection no time, while each
+// reading of a long list leaves one behind.
+const daemonGCPercent = 50
 
 // daemonLog is text on a terminal, entries with fields where standard error leads to the journal,
 // else JSON, a line an event.
