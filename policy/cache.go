@@ -115,8 +115,8 @@ func (c *cached) content() (address.Set, error) {
 func errDamaged(path string) error { return fmt.Errorf("%s is damaged and will not be used", path) }
 
 // writeCache stores content, atomically and synced. It skips the write if the content of a file
-// network did not change. That of a file is left to Memory.StoreLastGood if there is a Memory: it is
-// for the day when the file is gone, and rules need not wait until it is on disk.
+// network did not change. That of a file is left to Memory.StoreLastGood if there is a Memory: it
+// is for the day when the file is gone, and rules need not wait until it is on disk.
 func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 	if n.Dir == "" {
 		return nil

@@ -233,7 +233,8 @@ func (c *chunkedList) chunk(text []byte, at int64) error {
 	digest, own := c.digest.of(text), c.content.entries > 0
 	if i, known := c.known[digest]; known && own && !c.rebuild {
 		c.content.entries += c.before[i].entries
-		c.all, c.places = append(c.all, c.before[i]), append(c.places, chunkPlace{at, len(text), false})
+		c.all = append(c.all, c.before[i])
+		c.places = append(c.places, chunkPlace{at, len(text), false})
 		if c.content.entries > c.limit {
 			return errWholeList
 		}

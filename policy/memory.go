@@ -123,7 +123,8 @@ func (k *knownList) holds(f wholeFile, most int64) bool {
 	}
 	k.now, k.sum, k.nowChunks = f, nil, nil
 	k.young = !f.print.settled(k.memory.now())
-	k.hit = k.filled && k.print == f.print && (!k.doubtful && f.leased || k.digest != nil && k.sameDigest(f, most))
+	k.hit = k.filled && k.print == f.print &&
+		(!k.doubtful && f.leased || k.digest != nil && k.sameDigest(f, most))
 	if k.hit && f.leased && !k.young {
 		k.doubtful = false
 	}

@@ -16,7 +16,9 @@ func drawScattered(t *rapid.T, most int, label string) Set {
 		last := min(4095, first+rapid.SampledFrom([]int{0, 0, 0, 1, 2, 7, 100}).Draw(t, "more"))
 		if rapid.Bool().Draw(t, "ipv6") {
 			base := v6.Draw(t, "base")
-			b.AddV6(Range[V6]{V6{base.Hi, base.Lo + uint64(first)}, V6{base.Hi, base.Lo + uint64(last)}})
+			b.AddV6(Range[V6]{
+				V6{base.Hi, base.Lo + uint64(first)}, V6{base.Hi, base.Lo + uint64(last)},
+			})
 		} else {
 			base := v4.Draw(t, "base")
 			b.AddV4(Range[V4]{base + V4(first), base + V4(last)})
