@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
@@ -24,7 +23,7 @@ func (d *Daemon) compileFor(
 	parsed := d.parsed()
 	p, c, err := d.Compile(ctx, q)
 	if d.parsed() != parsed {
-		time.AfterFunc(api.KeepCompiled, debug.FreeOSMemory) // as in finishReading
+		d.tidyLater()
 	}
 	if err != nil {
 		return nil, out, fmt.Errorf("%w: %w", api.ErrUncompiled, err)

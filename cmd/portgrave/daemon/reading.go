@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -155,8 +154,7 @@ func (d *Daemon) finishReading(ctx context.Context, r reading) {
 	}
 	d.enforce(ctx, r.cause, nil)
 	if r.c != nil || r.kept != nil {
-		r.found, r.kept, now = found{}, nil, found{}
-		debug.FreeOSMemory() // reading a million sources takes some times what they take afterwards
+		d.tidyLater()
 	}
 	if byCommand(r.cause) {
 		notify.Ready(d.status.line())

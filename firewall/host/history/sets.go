@@ -165,27 +165,37 @@ func (r *setReader) base(digest string) (storedSet, error) {
 func (s *Store) readBase(digest string) (storedSet, error) {
 	name := digest + setSuffix
 	stamp, err := s.sets.Stamp(name)
-	var content []byte
+	var f io.ReadCloser
 	if err == nil {
-		content, err = s.sets.Read(name)
+		f, err = s.sets.Open(name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return storedSet{}, s.damagedBase(digest, "is missing")
 	}
+	var size int64
+	if err == nil {
+		defer func() { _ = f.Close() }()
+		size, err = s.sets.Size(name)
+	}
 	if err != nil {
 		return storedSet{}, s.damagedBase(digest, fmt.Sprintf("can't be read (%v)", err))
 	}
-	if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != digest {
+	sum := sha256.New()
+	content := io.TeeReader(f, sum)
+	set, err := address.ReadAll(content, size)
+	if _, rerr := io.Copy(io.Discard, content); rerr != nil {
+		return storedSet{}, s.damagedBase(digest, fmt.Sprintf("can't be read (%v)", rerr))
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != digest {
 		return storedSet{}, s.damagedBase(digest, "is damaged (its checksum is wrong)")
 	}
-	set, rest, err := address.Read(content)
-	if err != nil || len(rest) > 0 {
+	if err != nil {
 		return storedSet{}, s.damagedBase(digest, "is no set")
 	}
 	if now, err := s.sets.Stamp(name); err != nil || now != stamp {
 		stamp = statefiles.Stamp{} // replaced meanwhile: not known
 	}
-	return storedSet{set: set, base: digest, stamp: stamp, size: len(content)}, nil
+	return storedSet{set: set, base: digest, stamp: stamp, size: int(size)}, nil
 }
 
 // store decides how the large sets of a generation are stored, and writes the bases that are
