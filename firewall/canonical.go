@@ -79,6 +79,10 @@ func (svc Service) canonical() (Service, error) {
 		errs = append(errs, err)
 	}
 	svc.Expiring = canonicalExpiring(svc.Sources, svc.Expiring)
+	if len(svc.Leases) > 0 && ports != nil {
+		svc, err = svc.canonicalLeases()
+		errs = append(errs, err)
+	}
 	switch svc.Log {
 	case LogNone, LogDenied, LogAll:
 	default:
@@ -146,5 +150,6 @@ func (svc Service) Equal(o Service) bool {
 		svc.Addresses.Equal(o.Addresses) && svc.Sources.Equal(o.Sources) &&
 		svc.Log == o.Log &&
 		reflect.DeepEqual(svc.Rate, o.Rate) &&
-		slices.EqualFunc(svc.Expiring, o.Expiring, func(a, b ExpiringSource) bool { return a.Prefix == b.Prefix && a.Until.Equal(b.Until) })
+		slices.EqualFunc(svc.Expiring, o.Expiring, sameExpiring) &&
+		slices.EqualFunc(svc.Leases, o.Leases, Lease.Equal)
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/address"
@@ -58,7 +57,7 @@ func (x *Index) Decide(f Flow, now time.Time) Decision {
 	}
 	at := x.At(f.Protocol, f.Port, f.Interface, f.Destination)
 	for _, i := range at {
-		if svc := x.services[i]; svc.Allows(f.Source, now) {
+		if svc := x.services[i]; svc.allowsAt(f.Protocol, f.Port, f.Source, now) {
 			return Decision{
 				Allowed,
 				svc.Name,
@@ -94,7 +93,7 @@ func (x *Index) Decide(f Flow, now time.Time) Decision {
 type Answer struct {
 	Listed   bool      // some service lists the port, on whatever interface or address
 	First    string    // the first of those
-	Services []Service // those that are open at the place, in order
+	Services []Service // those that are open at the place, in order, as they decide on the port
 	Unlisted Verdict
 }
 
@@ -116,7 +115,7 @@ func (x *Index) Ask(p Protocol, port uint16, iface string, addresses ...netip.Ad
 	}
 	slices.Sort(at)
 	for _, i := range slices.Compact(at) {
-		a.Services = append(a.Services, x.services[i])
+		a.Services = append(a.Services, x.services[i].At(p, port))
 	}
 	return a
 }
@@ -169,16 +168,28 @@ func (svc Service) OnAddress(a netip.Addr) bool {
 	return svc.Addresses.Len() == 0 || svc.Addresses.Contains(a)
 }
 
-// Allows reports whether a source may use a canonical service at a moment, interface and address
-// aside. At most one of its expiring sources, which are disjoint and in order, has the source.
+// Allows reports whether a source may use all ports of a canonical service at a moment, interface
+// and address aside.
 func (svc Service) Allows(source netip.Addr, now time.Time) bool {
 	if svc.Sources.Contains(source) {
 		return true
 	}
-	source = source.Unmap().WithZone("")
-	i := sort.Search(len(svc.Expiring),
-		func(i int) bool { return svc.Expiring[i].Prefix.Addr().Compare(source) > 0 })
-	return i > 0 && svc.Expiring[i-1].Until.After(now) && svc.Expiring[i-1].Prefix.Contains(source)
+	end, expires := until(svc.Expiring, source)
+	return expires && end.After(now)
+}
+
+// allowsAt is Allows at one of the service's ports, which a lease may open.
+func (svc Service) allowsAt(p Protocol, port uint16, source netip.Addr, now time.Time) bool {
+	if svc.Allows(source, now) {
+		return true
+	}
+	for _, l := range svc.Leases {
+		if l.opens(p, port) {
+			end, expires := until(l.Expiring, source)
+			return expires && end.After(now)
+		}
+	}
+	return false
 }
 
 // Listed reports whether some service lists the port, on whatever interface or address.
@@ -188,7 +199,8 @@ func (s State) Listed(p Protocol, port uint16) bool {
 	})
 }
 
-// AllowedAt is every source that may use the service at a moment, interface and address aside.
+// AllowedAt is every source that may use all ports of the service at a moment, interface and
+// address aside.
 func (svc Service) AllowedAt(now time.Time) address.Set {
 	var b address.Builder
 	for _, e := range svc.Expiring {

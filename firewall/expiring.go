@@ -65,10 +65,21 @@ func LatestEnds(in []ExpiringSource) []ExpiringSource {
 	return out
 }
 
-// ExpiringIn lists the sources of an IP version that end by themselves and have not yet; any says
-// whether there were such at all.
-func (s Service) ExpiringIn(f address.Family, now time.Time) (list []ExpiringSource, any bool) {
-	for _, e := range s.Expiring {
+// ExpiringIn lists the sources of an IP version that end by themselves and have not yet, of all
+// ports; any says whether there were such at all.
+func (svc Service) ExpiringIn(f address.Family, now time.Time) (list []ExpiringSource, any bool) {
+	return expiringIn(svc.Expiring, f, now)
+}
+
+// ExpiringIn is the same of a lease.
+func (l Lease) ExpiringIn(f address.Family, now time.Time) (list []ExpiringSource, any bool) {
+	return expiringIn(l.Expiring, f, now)
+}
+
+func expiringIn(
+	all []ExpiringSource, f address.Family, now time.Time,
+) (list []ExpiringSource, any bool) {
+	for _, e := range all {
 		if e.Prefix.Addr().Is4() == (f == address.IPv4) {
 			any = true
 			if e.Until.After(now) {

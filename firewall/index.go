@@ -52,6 +52,11 @@ func (s State) Index() *Index {
 			)
 			x.edges[r.Protocol] = append(x.edges[r.Protocol], uint32(r.First), uint32(r.Last)+1)
 		}
+		for _, l := range svc.Leases {
+			for _, r := range l.Ports {
+				x.edges[r.Protocol] = append(x.edges[r.Protocol], uint32(r.First), uint32(r.Last)+1)
+			}
+		}
 		for _, p := range svc.Interfaces {
 			x.byInterface[p] = append(x.byInterface[p], n)
 		}
@@ -201,8 +206,8 @@ func (x *Index) First(p Protocol, port uint16) int32 {
 	return first
 }
 
-// Edges are the ports of a range, but for its first, at which the range of some service begins or
-// has just ended, ascending.
+// Edges are the ports of a range, but for its first, at which the range of some service or lease
+// begins or has just ended, ascending.
 func (x *Index) Edges(r PortRange) []uint32 {
 	list := x.edges[r.Protocol]
 	from := sort.Search(len(list), func(i int) bool { return list[i] > uint32(r.First) })

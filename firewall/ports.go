@@ -1,66 +1,49 @@
 package firewall
 
-import (
-	"cmp"
-	"slices"
-)
-
 // PortPiece is a range of ports that the same services claim throughout.
 type PortPiece struct {
-	Ports    PortRange
-	Services []Service // in name order; several only if their interfaces or addresses differ
+	Ports PortRange
+	// Services in name order; several only if their interfaces or addresses differ. Of their leases
+	// they have only the one that opens Ports, if one does.
+	Services []Service
 }
 
-// PortPieces cuts all claimed ports into the fewest pieces with one list of services each, ordered
-// by protocol and port. It is what a backend's port look-up is made from.
+// PortPieces cuts all claimed ports into the fewest pieces with one list of services each, and one
+// lease of each service, ordered by protocol and port. It is what a backend's port look-up is made
+// from.
 func PortPieces(services []Service) []PortPiece {
-	type edge struct {
-		protocol Protocol
-		port     uint32 // 65536 ends a range that ends at 65535
-		service  int
-		open     bool
+	var lists [][]PortRange
+	for _, svc := range services {
+		lists = append(lists, svc.Ports)
 	}
-	var edges []edge
+	type owner struct{ service, lease int }
+	var owners []owner // of the lists behind those of the services
 	for i, svc := range services {
-		for _, r := range svc.Ports {
-			edges = append(
-				edges,
-				edge{r.Protocol, uint32(r.First), i, true},
-				edge{r.Protocol, uint32(r.Last) + 1, i, false},
-			)
+		for j, l := range svc.Leases {
+			lists, owners = append(lists, l.Ports), append(owners, owner{i, j})
 		}
 	}
-	slices.SortStableFunc(
-		edges,
-		func(a, b edge) int { return cmp.Or(cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port)) },
-	)
 	var pieces []PortPiece
-	active := map[int]bool{}
-	for i, e := range edges {
-		if e.open {
-			active[e.service] = true
-		} else {
-			delete(active, e.service)
+	for _, cut := range CutPorts(lists...) {
+		piece := PortPiece{Ports: cut.Ports}
+		leases := map[int]int{} // by service
+		for _, n := range cut.In {
+			if n >= len(services) {
+				o := owners[n-len(services)]
+				leases[o.service] = o.lease
+			}
 		}
-		// A piece ends where the next edge stands; edges at one place are taken together.
-		if len(active) == 0 || i+1 == len(edges) || edges[i+1].protocol != e.protocol ||
-			edges[i+1].port == e.port {
-			continue
-		}
-		var in []int
-		for n := range active {
-			in = append(in, n)
-		}
-		slices.Sort(in)
-		piece := PortPiece{
-			Ports: PortRange{
-				Protocol: e.protocol,
-				First:    uint16(e.port),
-				Last:     uint16(edges[i+1].port - 1),
-			},
-		}
-		for _, n := range in {
-			piece.Services = append(piece.Services, services[n])
+		for _, n := range cut.In {
+			if n >= len(services) {
+				break
+			}
+			svc := services[n]
+			if j, leased := leases[n]; leased {
+				svc.Leases = svc.Leases[j : j+1]
+			} else {
+				svc.Leases = nil
+			}
+			piece.Services = append(piece.Services, svc)
 		}
 		pieces = append(pieces, piece)
 	}

@@ -25,8 +25,8 @@ func (s State) Small(running []Connection, now time.Time,
 	small.Services = make([]Service, len(s.Services))
 	reduced := map[string]int{} // services that lose their sources, by name
 	for i, svc := range s.Services {
-		if svc.Sources.Len()+len(svc.Expiring) > smallSources {
-			svc.Sources, svc.Expiring = address.Set{}, nil
+		if svc.Sources.Len()+len(svc.AllExpiring()) > smallSources {
+			svc.Sources, svc.Expiring, svc.Leases = address.Set{}, nil, nil
 			reduced[svc.Name] = i
 		}
 		small.Services[i] = svc
@@ -35,27 +35,34 @@ func (s State) Small(running []Connection, now time.Time,
 		return s, false
 	}
 	small.Refuse = RefuseDrop
-	kept := map[int]*address.Builder{}
 	index := s.Index()
 	for _, c := range LockedOut(small, running, Connection{}, now, nameOwners) {
-		d := index.Decide(c.Flow(), now)
+		f := c.Flow()
+		d := index.Decide(f, now)
 		i, found := reduced[d.Service]
 		if d.Verdict != Allowed || !found {
 			continue
 		}
-		if kept[i] == nil {
-			kept[i] = &address.Builder{}
-		}
-		client := c.Client.Addr().Unmap().WithZone("")
-		// an address always makes a prefix
-		_ = kept[i].Add(netip.PrefixFrom(client, client.BitLen()))
-	}
-	for i, b := range kept {
-		if b != nil {
-			small.Services[i].Sources = b.Set()
-		}
+		small.Services[i].keep(s.Services[i], f, now)
 	}
 	return small, true
+}
+
+// keep lets one client in that a canonical service lets in: to all ports, or to those of its lease.
+func (svc *Service) keep(all Service, f Flow, now time.Time) {
+	client := f.Source.Unmap().WithZone("")
+	own := netip.PrefixFrom(client, client.BitLen())
+	if all.Allows(client, now) {
+		one, _ := address.New(own) // an address always makes a prefix
+		svc.Sources = svc.Sources.Union(one)
+		return
+	}
+	for _, l := range all.Leases {
+		if end, expires := until(l.Expiring, client); expires && l.opens(f.Protocol, f.Port) {
+			// All parts are canonical.
+			*svc, _ = svc.WithLeases(Lease{l.Ports, []ExpiringSource{{own, end}}})
+		}
+	}
 }
 
 // Restores reports whether the plan puts rules right, and not only what stands in sets: until it is

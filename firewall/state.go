@@ -3,6 +3,8 @@ package firewall
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/address"
@@ -43,7 +45,8 @@ type State struct {
 // Service is one named opening: some ports, and who may reach them.
 //
 // A packet for one of Ports is accepted if it arrives on one of Interfaces, is addressed to one
-// of Addresses, and comes from Sources or from an Expiring source whose time has not come.
+// of Addresses, and comes from Sources or from an Expiring source whose time has not come: one of
+// Expiring, or of the lease that opens its port.
 // Every other packet for Ports is refused, whatever interface or address it uses, unless another
 // service claims that very combination.
 type Service struct {
@@ -59,6 +62,9 @@ type Service struct {
 	Sources address.Set `json:"sources"`
 	// Expiring sources, disjoint from Sources and from each other, ordered by prefix.
 	Expiring []ExpiringSource `json:"expiring,omitempty"`
+	// Leases open some of Ports to more sources, in the order of their ports, which are disjoint.
+	// What they open on all of Ports stands in Expiring.
+	Leases []Lease `json:"leases,omitempty"`
 	// Log says which packets are reported to NFLOG.
 	Log Log `json:"log"`
 	// Rate limits new connections per source; nil means no limit.
@@ -112,6 +118,14 @@ func (r Rate) String() string {
 		text += fmt.Sprintf(" per IPv6 /%d", n)
 	}
 	return text
+}
+
+// Has reports whether a canonical State has a service of that name.
+func (s State) Has(service string) bool {
+	_, found := slices.BinarySearchFunc(s.Services, service, func(svc Service, name string) int {
+		return strings.Compare(svc.Name, name)
+	})
+	return found
 }
 
 // Rated are the names of services that limit rates.

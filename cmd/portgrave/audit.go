@@ -121,12 +121,6 @@ func (inv *invocation) auditInput(last *history.Generation) audit.Input {
 	if herr == nil {
 		inForce := last.InForce()
 		in.Policy, in.Written = &inForce, &last.State
-		// a lease may have split a service: its ports are held to the same
-		for _, svc := range inForce.Services {
-			if parent, ok := lease.Parent(last.State, svc.Name); ok {
-				in.Wants[svc.Name] = in.Wants[parent]
-			}
-		}
 	} else if err != nil && !errors.Is(herr, history.ErrNone) {
 		inv.screen.warnf("what the policy says is not known: %v", herr)
 	} else if err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
-	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
 // explain follows one packet, and its answer, through every rule of the host. Exit code 2 unless
@@ -93,11 +92,7 @@ func (inv *invocation) place(x *audit.Explanation) {
 	if err != nil {
 		return
 	}
-	name := x.Service
-	if parent, ok := lease.Parent(c.State, name); ok {
-		name = parent
-	}
-	if info, ok := c.Services[name]; ok {
-		x.Service, x.Policy = name, info.Location.String()
+	if info, ok := c.Services[x.Service]; ok {
+		x.Policy = info.Location.String()
 	}
 }

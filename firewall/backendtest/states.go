@@ -73,6 +73,30 @@ func Everything(t testing.TB) firewall.State {
 				Addresses:  address.Must("192.0.2.10/32", "2001:db8::10/128"),
 				Sources:    address.Must("203.0.113.0/24"),
 				Log:        firewall.LogDenied,
+				Leases: []firewall.Lease{
+					lease("198.51.100.7/32", tcp(22, 22)),
+					lease("198.51.100.8/32", tcp(23, 23)),
+				},
+			},
+			{
+				Name:    "leased",
+				Ports:   []firewall.PortRange{tcp(8000, 8010)},
+				Sources: List(t, 20),
+				Log:     firewall.LogDenied,
+				Rate:    &firewall.Rate{Count: 20, Per: time.Second, Burst: 40},
+				Leases: []firewall.Lease{
+					lease("203.0.113.7/32", tcp(8005, 8006)),
+					lease("2001:db8:7::/64", tcp(8005, 8005)),
+				},
+			},
+			{
+				Name:       "a-name-as-long-as-a-service-may-have-and-leased",
+				Ports:      []firewall.PortRange{tcp(8100, 8101)},
+				Interfaces: []string{"eth0"},
+				Addresses:  address.Must("192.0.2.10/32", "2001:db8::10/128"),
+				Sources:    address.Must("10.1.0.0/16"),
+				Log:        firewall.LogNone,
+				Leases:     []firewall.Lease{lease("203.0.113.7/32", tcp(8101, 8101))},
 			},
 			{
 				Name:    "list",
@@ -115,6 +139,13 @@ func Everything(t testing.TB) firewall.State {
 			},
 		},
 	})
+}
+
+// lease opens ports to a source for an hour.
+func lease(source string, ports ...firewall.PortRange) firewall.Lease {
+	return firewall.Lease{Ports: ports, Expiring: []firewall.ExpiringSource{
+		{Prefix: netip.MustParsePrefix(source), Until: time.Now().Add(time.Hour)},
+	}}
 }
 
 // virtual are services of IPVS over TCP.
@@ -225,8 +256,20 @@ func drawLease(t *rapid.T) []firewall.ExpiringSource {
 	return out
 }
 
-// DrawNext makes a State to follow another: any, or one that differs in the sources of its services
-// alone.
+// drawLeases opens the first of some ports, or the last, or both.
+func drawLeases(t *rapid.T, ports firewall.PortRange) (out []firewall.Lease) {
+	for _, port := range []uint16{ports.First, ports.Last} {
+		if rapid.Bool().Draw(t, "leased") {
+			out = append(out, firewall.Lease{
+				Ports: []firewall.PortRange{tcp(port, port)}, Expiring: drawLease(t),
+			})
+		}
+	}
+	return out
+}
+
+// DrawNext makes a State to follow another: any, or one that differs in the sources and leases of
+// its services alone.
 func DrawNext(t *rapid.T, s firewall.State) firewall.State {
 	if rapid.Bool().Draw(t, "any") {
 		return Draw(t)
@@ -245,6 +288,7 @@ func DrawNext(t *rapid.T, s firewall.State) firewall.State {
 		if len(svc.Expiring) > 0 {
 			svc.Expiring = drawLease(t)
 		}
+		svc.Leases = drawLeases(t, svc.Ports[0])
 		next.Services = append(next.Services, svc)
 	}
 	c, err := next.Canonical()
@@ -281,6 +325,7 @@ func Draw(t *rapid.T) firewall.State {
 		if rapid.Bool().Draw(t, "expiring") {
 			svc.Expiring = drawLease(t)
 		}
+		svc.Leases = drawLeases(t, svc.Ports[0])
 		state.Services = append(state.Services, svc)
 	}
 	if len(state.Services) == 1 && rapid.Bool().Draw(t, "everywhere") {

@@ -70,6 +70,8 @@ func Suite(t *testing.T, s Subject) {
 		"moves of a source":               moves,
 		"100000 sources":                  manySources,
 		"every service is counted":        counted,
+		"leases belong to a service":      leases,
+		"leases of the version before":    leasesOfBefore,
 	} {
 		t.Run(name, func(t *testing.T) {
 			Isolate(t)

@@ -335,7 +335,8 @@ type DriftCount struct {
 // Service is one service in force.
 type Service struct {
 	Name string `json:"name"`
-	// Policy is the service of the policy, from which leases may have split off this one.
+	// Policy is the name again, or "" if the policy has no such service: then it is what a lease
+	// opens on ports that no service lists.
 	Policy     string   `json:"policy_service"`
 	Ports      []string `json:"ports"`
 	Interfaces []string `json:"interfaces"`

@@ -13,7 +13,6 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host/history"
-	"github.com/portgrave/portgrave/firewall/host/lease"
 	"github.com/portgrave/portgrave/firewall/nft"
 	"github.com/portgrave/portgrave/firewall/policydiff"
 	"github.com/portgrave/portgrave/firewall/xt"
@@ -77,7 +76,9 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 		result.SetAside = slices.Sorted(maps.Keys(last.SetAside))
 		for _, svc := range last.InForce().Services {
 			s := serviceOf(svc, seen, r.Now())
-			s.Policy, _ = lease.Parent(last.State, svc.Name)
+			if last.State.Has(svc.Name) {
+				s.Policy = svc.Name
+			}
 			result.Services = append(result.Services, s)
 		}
 		result.UnlistedPorts = otherTraffic(seen, firewall.UnlistedTraffic)
@@ -168,7 +169,7 @@ func serviceOf(svc firewall.Service, seen firewall.Observation, now time.Time) S
 	for _, r := range svc.Ports {
 		s.Ports = append(s.Ports, r.String())
 	}
-	for _, e := range svc.Expiring {
+	for _, e := range svc.AllExpiring() {
 		if e.Until.After(now) {
 			s.Expiring++
 		}

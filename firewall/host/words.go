@@ -7,7 +7,6 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host/history"
-	"github.com/portgrave/portgrave/firewall/host/lease"
 	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
@@ -177,15 +176,17 @@ func leasesIn(policy, enforced firewall.State) (leases []policydiff.Lease) {
 		}
 	}
 	for _, svc := range enforced.Services {
-		service, ofPolicy := lease.Parent(policy, svc.Name)
-		if !ofPolicy {
-			service = svc.Name
-		}
-		for _, e := range svc.Expiring {
-			if !own[service][e] {
-				leases = append(leases,
-					policydiff.Lease{Service: service, Ports: svc.Ports, Source: e})
+		add := func(ports []firewall.PortRange, expiring []firewall.ExpiringSource) {
+			for _, e := range expiring {
+				if !own[svc.Name][e] {
+					leases = append(leases,
+						policydiff.Lease{Service: svc.Name, Ports: ports, Source: e})
+				}
 			}
+		}
+		add(svc.Ports, svc.Expiring)
+		for _, l := range svc.Leases {
+			add(l.Ports, l.Expiring)
 		}
 	}
 	return leases

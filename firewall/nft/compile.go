@@ -66,15 +66,16 @@ func (c *compiler) service(svc firewall.Service) {
 		}
 		c.counters[counterName(serviceChain(svc.Name), "allowed", f)] = counter{}
 	}
-	if pipeline.IsEverywhere(svc) { // the ports lead here directly
-		sources = slices.Concat(c.render(pipeline.If().Jump(exempt)), c.pastServices(), sources)
-	}
+	sources = append(c.arrival(svc), sources...)
 	c.chain(
 		serviceChain(svc.Name),
 		svc.Name,
 		append(sources, newRule().gotoChain(refuseChain(svc.Name)))...)
 	if !simple {
 		c.draw(pipeline.AllowChain(svc), svc.Name)
+	}
+	for _, l := range svc.Leases {
+		c.lease(svc, l)
 	}
 	c.draw(pipeline.Refusal(svc, c.state.Refuse), svc.Name)
 	for _, f := range address.Families {
@@ -84,6 +85,27 @@ func (c *compiler) service(svc firewall.Service) {
 			c.set(addressSet(svc.Name, f), s)
 		}
 	}
+}
+
+// arrival is what a chain of a service's sources begins with if the ports lead there directly.
+func (c *compiler) arrival(svc firewall.Service) []rule {
+	if !pipeline.IsEverywhere(svc) {
+		return nil
+	}
+	return append(c.render(pipeline.If().Jump(exempt)), c.pastServices()...)
+}
+
+// lease makes the chain of a lease, to which its ports lead in place of the service's: its sources
+// are let in as the service's are, and all others go on there.
+func (c *compiler) lease(svc firewall.Service, l firewall.Lease) {
+	name, rules := chainName(pipeline.Leased(svc.Name, l)), c.arrival(svc)
+	for _, f := range address.Families {
+		if s, any := expiringSet(l, f, c.readAt); any {
+			c.set(leaseSet(name, f, c.use.second[svc.Name]), s)
+			rules = append(rules, letIn(newRule().saddrIn(f, s.name), svc.Name, f, isSimple(svc)))
+		}
+	}
+	c.chain(name, svc.Name, append(rules, newRule().gotoChain(serviceChain(svc.Name)))...)
 }
 
 // ports fills the verdict maps: each listed protocol and port to the chain that decides.

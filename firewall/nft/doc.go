@@ -35,6 +35,9 @@
 //	                (thousands of sources) → svc/NAME/ipv4, one hash set a prefix length, looked up
 //	                in one rule; very many: rules there that lead to svc/NAME/ipv4-7, the same for
 //	                an eighth of the addresses (large.go)
+//	svc/NAME/lease-tcp-8005
+//	                a lease's ports lead here (with …/where before it) in place of svc/NAME: source
+//	                is in a set → as in svc/NAME, else svc/NAME
 //	svc/NAME/allow  only with rate or log: limits and logs before counting and accepting
 //	svc/NAME/refuse log, count, drop or reject
 //	questions       (multicast-answers) at hook output: notes what the host asks groups, for

@@ -125,7 +125,7 @@ type placement struct {
 
 func (p placement) suffix() string {
 	if p.second {
-		return ".2"
+		return secondSlot
 	}
 	return ""
 }

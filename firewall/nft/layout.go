@@ -5,6 +5,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // layout says how the sources of each service stand in the kernel, so that what needs no change is
@@ -47,6 +48,13 @@ func layoutInUse(have *ruleset, services []firewall.Service) layout {
 			for _, k := range []setKind{kindHosts, kindNets, kindExpiring} {
 				second := sourceSetName(svc.Name, k, f, true)
 				if have.sets[second] != nil && have.refersTo(serviceChain(svc.Name), second) {
+					use.second[svc.Name] = true
+				}
+			}
+			for _, l := range svc.Leases {
+				chain := chainName(pipeline.Leased(svc.Name, l))
+				second := leaseSet(chain, f, true)
+				if have.sets[second] != nil && have.refersTo(chain, second) {
 					use.second[svc.Name] = true
 				}
 			}

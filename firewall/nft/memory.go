@@ -94,7 +94,7 @@ func (m *memory) compile(want firewall.State, now time.Time, use layout) *rulese
 	r := compile(want, now, use)
 	m.compiled = nil
 	if !slices.ContainsFunc(want.Services,
-		func(s firewall.Service) bool { return len(s.Expiring) > 0 }) { // depends on the time
+		func(s firewall.Service) bool { return len(s.AllExpiring()) > 0 }) { // depends on the time
 		use.second, use.parts, use.have = maps.Clone(
 			use.second,
 		), maps.Clone(use.parts), nil // Diff goes on to change them

@@ -87,7 +87,11 @@ func portsMap(p firewall.Protocol) string { return portsPrefix + p.String() }
 func chainName(n pipeline.Name) string {
 	switch n.Role {
 	case pipeline.Service, pipeline.Where, pipeline.Allow, pipeline.Refuse:
-		return serviceChain(n.Service) + chainNames[n.Role]
+		name := serviceChain(n.Service)
+		if n.OfLease() {
+			name += "/lease-" + portName(n.Ports)
+		}
+		return name + chainNames[n.Role]
 	case pipeline.Shared:
 		return "shared/" + n.Ports.String()
 	case pipeline.Other:
@@ -137,9 +141,27 @@ func sourceSetName(service string, kind setKind, f address.Family, second bool) 
 	name := fmt.Sprintf("svc/%s/%s-%s", service,
 		map[setKind]string{kindHosts: "hosts", kindNets: "nets", kindExpiring: "until"}[kind], f)
 	if second {
-		name += ".2"
+		name += secondSlot
 	}
 	return name
+}
+
+// leaseSet is the set of a lease's sources, by the name of its chain, in one of the two slots that
+// the service's small sets have too.
+func leaseSet(chain string, f address.Family, second bool) string {
+	name := fmt.Sprintf("%s/until-%s", chain, f)
+	if second {
+		name += secondSlot
+	}
+	return name
+}
+
+// secondSlot ends the names of small sets in the second of their two slots.
+const secondSlot = ".2"
+
+// portName is the protocol and the first port of a range: "tcp-8005".
+func portName(r firewall.PortRange) string {
+	return fmt.Sprintf("%s-%d", r.Protocol, r.First)
 }
 
 // chain is the chain that leads to a large part's sources, or holds them.

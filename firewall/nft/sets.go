@@ -16,7 +16,7 @@ const hashThreshold = 512
 // smallSets lays a service's sources of one family out in sets, without names; those that shapeOf
 // wants by length, without the lasting ones. A family without sources needs no set.
 func smallSets(svc firewall.Service, f address.Family, s shape, now time.Time) []*set {
-	var hosts, nets, ends []span
+	var hosts, nets []span
 	if s == shapeSmall {
 		for p := range svc.Sources.Family(f) {
 			if p.IsSingleIP() {
@@ -29,20 +29,31 @@ func smallSets(svc firewall.Service, f address.Family, s shape, now time.Time) [
 			nets, hosts = prefixSpans(svc.Sources, f), nil
 		}
 	}
-	expiring, expires := svc.ExpiringIn(f, now)
-	for _, e := range expiring {
-		ends = append(ends, spanOf(e.Prefix, e.Until))
-	}
 	var out []*set
 	add := func(k setKind, spans []span) {
-		if len(spans) > 0 || k == kindExpiring && expires {
+		if len(spans) > 0 {
 			out = append(out, &set{kind: k, family: f, spec: specOf(k, f), spans: spans})
 		}
 	}
 	add(kindHosts, hosts)
 	add(kindNets, nets)
-	add(kindExpiring, ends)
+	if s, any := expiringSet(svc, f, now); any {
+		out = append(out, s)
+	}
 	return out
+}
+
+// expiringSet is the set of the sources of one family that end by themselves, without a name; any
+// says whether there are such. It stays when they have all ended.
+func expiringSet(of interface {
+	ExpiringIn(address.Family, time.Time) ([]firewall.ExpiringSource, bool)
+}, f address.Family, now time.Time) (s *set, any bool) {
+	s = &set{kind: kindExpiring, family: f, spec: specOf(kindExpiring, f)}
+	list, any := of.ExpiringIn(f, now)
+	for _, e := range list {
+		s.spans = append(s.spans, spanOf(e.Prefix, e.Until))
+	}
+	return s, any
 }
 
 // maxAddresses is the most local addresses of a service that are held one by one, as a policy lists

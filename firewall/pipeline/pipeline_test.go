@@ -145,9 +145,13 @@ func TestEntry(t *testing.T) {
 	everywhere := firewall.Service{Name: "web"}
 	some := firewall.Service{Name: "ssh", Interfaces: []string{"eth0"}}
 	here := firewall.Service{Name: "dns", Addresses: address.Must("192.0.2.1/32")}
+	leased, someLeased := everywhere, some
+	leased.Leases = []firewall.Lease{{Ports: []firewall.PortRange{ports(firewall.TCP, 22, 23)}}}
+	someLeased.Leases = leased.Leases
 	for want, services := range map[string][]firewall.Service{
 		"service web": {everywhere}, "where ssh": {some}, "where dns": {here},
-		"shared tcp/22-23": {here, some},
+		"service web lease tcp/22": {leased}, "where ssh lease tcp/22": {someLeased},
+		"shared tcp/22-23": {here, someLeased},
 	} {
 		piece := firewall.PortPiece{Ports: ports(firewall.TCP, 22, 23), Services: services}
 		if got := nameText(Entry(piece)); got != want {
@@ -171,6 +175,9 @@ func TestPlaces(t *testing.T) {
 `)
 	svc.Interfaces = nil
 	same(t, rulesText(Places(svc)), "  at 192.0.2.1/32 2001:db8::1/128 → goto service a\n")
+	svc.Leases = []firewall.Lease{{Ports: []firewall.PortRange{ports(firewall.TCP, 22, 23)}}}
+	same(t, rulesText(Places(svc)),
+		"  at 192.0.2.1/32 2001:db8::1/128 → goto service a lease tcp/22\n")
 }
 
 func TestPortless(t *testing.T) {

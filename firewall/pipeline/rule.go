@@ -18,7 +18,7 @@ type Chain struct {
 type Name struct {
 	Role    Role
 	Service string             // of Service, Where, Allow, Refuse
-	Ports   firewall.PortRange // of Shared
+	Ports   firewall.PortRange // of Shared, and of what a service has for a lease alone: the first
 	Text    string             // of Other
 }
 

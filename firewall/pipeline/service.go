@@ -10,10 +10,33 @@ func Entry(p firewall.PortPiece) Name {
 	case len(p.Services) > 1:
 		return Name{Role: Shared, Ports: p.Ports}
 	case IsEverywhere(first):
-		return Of(Service, first.Name)
+		return Sources(first)
 	}
-	return Of(Where, first.Name)
+	where := Sources(first)
+	where.Role = Where
+	return where
 }
+
+// Sources is the chain of those who may reach some ports of a service, of whose leases it has at
+// most the one that opens the ports: the lease's sources then come first.
+func Sources(svc firewall.Service) Name {
+	if len(svc.Leases) > 0 {
+		return Leased(svc.Name, svc.Leases[0])
+	}
+	return Of(Service, svc.Name)
+}
+
+// Leased is the chain of a lease's sources. Its name depends on the first of the ports alone, so
+// another lease on the same ports changes elements of the same sets.
+func Leased(service string, l firewall.Lease) Name {
+	n := Of(Service, service)
+	n.Ports = l.Ports[0]
+	n.Ports.Last = n.Ports.First
+	return n
+}
+
+// OfLease reports whether a chain is there for a lease alone.
+func (n Name) OfLease() bool { return n.Role != Shared && n.Ports != firewall.PortRange{} }
 
 // IsEverywhere reports whether a service is open on all interfaces and at all addresses.
 func IsEverywhere(svc firewall.Service) bool {
@@ -21,7 +44,7 @@ func IsEverywhere(svc firewall.Service) bool {
 }
 
 // Places lead packets to the service's sources if their interface, and the address that the client
-// dialled, are the service's.
+// dialled, are the service's. Of its leases it has at most the one that opens the ports.
 func Places(svc firewall.Service) (rules []Rule) {
 	ways := []Rule{If()}
 	if len(svc.Interfaces) > 0 {
@@ -34,7 +57,7 @@ func Places(svc firewall.Service) (rules []Rule) {
 		if svc.Addresses.Len() > 0 {
 			r.When = append(r.When, DialledAt(svc))
 		}
-		rules = append(rules, r.Goto(Of(Service, svc.Name)))
+		rules = append(rules, r.Goto(Sources(svc)))
 	}
 	return rules
 }

@@ -52,6 +52,9 @@ func nameText(n Name) string {
 	if n.Service != "" {
 		words += " " + n.Service
 	}
+	if n.OfLease() {
+		words += " lease " + n.Ports.String()
+	}
 	if n.Role == Shared {
 		words += " " + n.Ports.String()
 	}

@@ -59,6 +59,7 @@ func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.nameLeases()
 	// Where only one variant holds rules of others, that one is live, whatever the command
 	// "iptables" points to.
 	other := otherVariant(h.variant)

@@ -40,13 +40,19 @@ func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 	r.readAt = now
 	for _, svc := range s.Services {
 		r.names[id(svc.Name)] = svc.Name
+		for _, l := range svc.Leases {
+			r.names[id(leaseHolder(svc.Name, l.Ports[0]))] = svc.Name
+		}
 	}
 	pieces := firewall.PortPieces(s.Services)
 	for _, f := range h.families {
 		c := compiler{state: s, pieces: pieces, family: f, slots: use, ruleset: r,
 			sources: map[string][]rule{}}
 		for _, svc := range s.Services {
-			c.sources[svc.Name] = c.sourceRules(svc)
+			c.sources[sourceChain(svc.Name)] = c.sourceRules(svc)
+			for _, l := range svc.Leases {
+				c.sources[leaseChain(svc.Name, l)] = c.leaseRules(svc.Name, l)
+			}
 		}
 		table := func(name string) *table { return r.table(tableKey{h.variant, f, name}) }
 		c.remember(table(mangle), h.vrfs)
@@ -81,7 +87,7 @@ type compiler struct {
 	family  address.Family
 	slots   slots
 	ruleset *ruleset
-	sources map[string][]rule // by service: the rules of its sources
+	sources map[string][]rule // by chain: what lets in the sources of a service, or of a lease
 
 	// Of the table being made:
 	chains map[string]*chain
@@ -106,7 +112,13 @@ func (c *compiler) chain(name, service string, rules ...rule) {
 
 // set makes a set, and returns its name; service is "" for one that serves all of them.
 func (c *compiler) set(service string, k setKind, elements elements) (name string) {
-	name = setName(service, k, c.family, c.slots[slot{service, c.family}])
+	return c.setOf(service, service, k, elements)
+}
+
+// setOf is set for a service or one of its leases. The sets of a lease stand in the same slot as
+// those of the service, since a source may move between them.
+func (c *compiler) setOf(holder, service string, k setKind, elements elements) (name string) {
+	name = setName(holder, k, c.family, c.slots[slot{service, c.family}])
 	c.ruleset.sets[name] = &set{name, service, c.family, k, elements, 0}
 	return name
 }
@@ -133,31 +145,45 @@ const maxInlineSources = 16
 
 // sourceRules are a service's sources, as rules or as sets that a rule looks up.
 func (c *compiler) sourceRules(svc firewall.Service) []rule {
-	to := []string{"-g", allowChain(svc.Name)}
 	var rules []rule
-	lookUp := func(k setKind, elements elements) {
-		name := c.set(svc.Name, k, elements)
-		rules = append(
-			rules,
-			args(append([]string{"-m", "set", "--match-set", name, "src"}, to...)...),
-		)
-	}
 	if fitsRules(svc.Sources, c.family) {
 		for p := range svc.Sources.Family(c.family) {
-			rules = append(rules, args(append([]string{"-s", p.String()}, to...)...))
+			rules = append(rules, args("-s", p.String(), "-g", allowChain(svc.Name)))
 		}
 	} else {
-		lookUp(layout(svc.Sources, c.family))
+		k, elements := layout(svc.Sources, c.family)
+		rules = append(rules, letInFrom(c.set(svc.Name, k, elements), svc.Name))
 	}
 	if until, any := expiring(svc, c.family, c.ruleset.readAt); any {
-		lookUp(kindUntil, until)
+		rules = append(rules, letInFrom(c.set(svc.Name, kindUntil, until), svc.Name))
 	}
 	return rules
 }
 
+// leaseRules are a lease's sources, as a set that a rule looks up.
+func (c *compiler) leaseRules(service string, l firewall.Lease) []rule {
+	until, any := expiring(l, c.family, c.ruleset.readAt)
+	if !any {
+		return nil
+	}
+	name := c.setOf(leaseHolder(service, l.Ports[0]), service, kindUntil, until)
+	return []rule{letInFrom(name, service)}
+}
+
+// letInFrom lets in what a set of a service's sources holds.
+func letInFrom(set, service string) rule {
+	return args("-m", "set", "--match-set", set, "src", "-g", allowChain(service))
+}
+
 func (c *compiler) service(svc firewall.Service) {
-	refuse := args("-g", refuseChain(svc.Name))
-	c.chain(sourceChain(svc.Name), svc.Name, append(slices.Clone(c.sources[svc.Name]), refuse)...)
+	sources := func(chain, others string) {
+		rest := args("-g", others)
+		c.chain(chain, svc.Name, append(slices.Clone(c.sources[chain]), rest)...)
+	}
+	sources(sourceChain(svc.Name), refuseChain(svc.Name))
+	for _, l := range svc.Leases { // their ports lead here in place of the service's chain
+		sources(leaseChain(svc.Name, l), sourceChain(svc.Name))
+	}
 	c.draw(pipeline.AllowChain(svc), svc.Name)
 	c.draw(pipeline.Refusal(svc, c.how()), svc.Name)
 }
@@ -192,11 +218,13 @@ func layout(sources address.Set, f address.Family) (setKind, elements) {
 // closed early rather than never.
 const maxTimeout = 2147483 * time.Second
 
-// expiring are the elements for a family's sources that end by themselves; any says whether it has
-// such at all.
-func expiring(svc firewall.Service, f address.Family, now time.Time) (out *list, any bool) {
+// expiring are the elements for those of a service's or a lease's sources of a family that end by
+// themselves; any says whether it has such at all.
+func expiring(of interface {
+	ExpiringIn(address.Family, time.Time) ([]firewall.ExpiringSource, bool)
+}, f address.Family, now time.Time) (out *list, any bool) {
 	out = &list{}
-	sources, any := svc.ExpiringIn(f, now)
+	sources, any := of.ExpiringIn(f, now)
 	for _, e := range sources {
 		if e.Prefix.Bits() > 0 {
 			out.add(element{prefix: e.Prefix, until: e.Until})

@@ -1,6 +1,7 @@
 package xt
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,7 +56,11 @@ type contentDifference struct {
 
 // compare finds every difference. It is pure; both rulesets stay as they are.
 func compare(want, have *ruleset) difference {
-	d := difference{names: want.names}
+	d := difference{names: maps.Clone(have.names)}
+	for held, service := range d.names {
+		d.names[held] = cmp.Or(want.names[id(service)], service)
+	}
+	maps.Copy(d.names, want.names)
 	for _, k := range keys(want, have) {
 		if t := compareTables(k, want.at(k), have.at(k)); t.differs() {
 			d.tables = append(d.tables, t)

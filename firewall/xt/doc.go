@@ -41,6 +41,8 @@
 //	PORTGRAVE-W-svc  interface and address conditions → -S-svc, else -R-svc
 //	                 -K-…, -O-svc: the same by the original address
 //	PORTGRAVE-S-svc  source, by rule or by ipset      → -A-svc, else -R-svc
+//	PORTGRAVE-G-svc~tcp-8005  ports of a lease lead here in place of -S-svc (by -Y-…, -Z-… in
+//	                 place of -W-svc, -O-svc): source, by ipset → -A-svc, else -S-svc
 //	PORTGRAVE-A-svc  rate, log, then return (counted)
 //	PORTGRAVE-R-svc  (counted) log, then drop or reject; so too -UR, -BR; -X always drops
 //

@@ -88,7 +88,7 @@ func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 				)
 			}
 		}
-		for _, e := range svc.Expiring {
+		for _, e := range svc.AllExpiring() {
 			if e.Until.Sub(now) > maxTimeout {
 				warned = append(
 					warned,
@@ -118,7 +118,7 @@ func NeedsIpset(s firewall.State) (first Limit, needs bool) {
 	for _, svc := range s.Services {
 		for _, f := range address.Families {
 			_, until := expiring(svc, f, time.Time{})
-			if until || !fitsRules(svc.Sources, f) {
+			if until || len(svc.Leases) > 0 || !fitsRules(svc.Sources, f) {
 				return Limit{
 					svc.Name,
 					fmt.Sprintf("more than %d sources of one IP version, or sources "+

@@ -43,7 +43,10 @@ func id(service string) string { return firewall.Shorten(service, maxID) }
 // chainName spells the name of a chain; original: the chain asks for a connection's original
 // destination.
 func chainName(n pipeline.Name, original bool) string {
-	letter := chainLetters[n.Role]
+	letter, holder := chainLetters[n.Role], n.Service
+	if n.OfLease() {
+		letter, holder = "G", leaseHolder(n.Service, n.Ports)
+	}
 	switch n.Role {
 	case pipeline.Other:
 		return n.Text
@@ -51,12 +54,27 @@ func chainName(n pipeline.Name, original bool) string {
 		return portsChainName(pick(original, "K", "H"), n.Ports)
 	case pipeline.Where:
 		letter = pick(original, "O", "W")
+		if n.OfLease() {
+			letter = pick(original, "Z", "Y")
+		}
 		fallthrough
 	case pipeline.Service, pipeline.Allow, pipeline.Refuse:
-		letter += "-" + id(n.Service)
+		letter += "-" + id(holder)
 	}
 	return baseChain + "-" + letter
 }
+
+// leaseHolder is what the names of a lease's chain and sets say of whom they are for: the service,
+// and the first of the ports that are open. No service name contains "~", so that none is taken for
+// another's.
+func leaseHolder(service string, ports firewall.PortRange) string {
+	return fmt.Sprintf("%s~%s-%d", service, ports.Protocol, ports.First)
+}
+
+// isLeaseChain reports whether a chain is there for a lease alone.
+func isLeaseChain(chain string) bool { return leaseChains.MatchString(chain) }
+
+var leaseChains = pattern.New(`^` + baseChain + `-[GYZ]-`)
 
 // portsChainName is the name of a chain that is for some ports, whatever service they belong to.
 func portsChainName(letter string, p firewall.PortRange) string {
@@ -78,6 +96,9 @@ func serviceChain(r pipeline.Role, service string) string {
 }
 
 func sourceChain(service string) string { return serviceChain(pipeline.Service, service) }
+func leaseChain(service string, l firewall.Lease) string {
+	return chainName(pipeline.Leased(service, l), false)
+}
 func allowChain(service string) string  { return serviceChain(pipeline.Allow, service) }
 func refuseChain(service string) string { return serviceChain(pipeline.Refuse, service) }
 
@@ -98,8 +119,8 @@ func ours(chain string) bool {
 	return chain == baseChain || strings.HasPrefix(chain, baseChain+"-")
 }
 
-// serviceOf is the service that a chain of our name serves, as far as the name tells; "" for shared
-// ones.
+// serviceOf is the service that a chain or a set of our name serves, as far as the name tells: of a
+// lease's, the lease's holder; "" for shared ones.
 func serviceOf(chain string) string {
 	if m := serviceNames.Regexp().FindStringSubmatch(chain); m != nil {
 		return m[1]
@@ -107,13 +128,14 @@ func serviceOf(chain string) string {
 	return ""
 }
 
-var serviceNames = pattern.New(`^` + baseChain + `-(?:[WOSAR]|[NHU][46])-(.+?)\+?$`)
+var serviceNames = pattern.New(`^` + baseChain + `-(?:[WOSARGYZ]|[NHU][46])-(.+?)\+?$`)
 
-// setName is the name of a service's set in one of its two slots; "" is what serves all of them.
-func setName(service string, k setKind, f address.Family, second bool) string {
+// setName is the name of a service's or a lease's set in one of its two slots; "" is what serves
+// all of them.
+func setName(holder string, k setKind, f address.Family, second bool) string {
 	name := fmt.Sprintf("%s-%c%d", baseChain, k, f)
-	if service != "" {
-		name += "-" + id(service)
+	if holder != "" {
+		name += "-" + id(holder)
 	}
 	if second {
 		name += secondSlot

@@ -21,7 +21,7 @@ type ruleset struct {
 	blocked map[tableKey]string // tables that the program can't handle, and what it says of them
 	used    map[variant]bool    // variants in which others have rules
 	loaded  map[tableKey]bool   // tables that are there, whether or not we have a part in them
-	names   map[string]string   // service names by id, where the State knows them
+	names   map[string]string   // services by the id in names: their own, or that of a lease
 }
 
 func newRuleset() *ruleset {
@@ -184,6 +184,28 @@ type set struct {
 	elements elements
 	// unexpected elements carry something that we never write, such as nomatch.
 	unexpected int
+}
+
+// nameLeases finds whose the leases are that were read: what a lease does not let in goes on to the
+// chain of its service.
+func (r *ruleset) nameLeases() {
+	for _, t := range r.tables {
+		for _, c := range t.chains {
+			if n := len(c.rules); c.service != "" && isLeaseChain(c.name) && n > 0 {
+				if to := c.rules[n-1].target; to == sourceChain(serviceOf(to)) {
+					r.names[c.service] = serviceOf(to)
+				}
+			}
+		}
+	}
+	for _, t := range r.tables {
+		for _, c := range t.chains {
+			c.service = cmp.Or(r.names[c.service], c.service)
+		}
+	}
+	for _, s := range r.sets {
+		s.service = cmp.Or(r.names[s.service], s.service)
+	}
 }
 
 // lookUps is the set of ipsets that rules of ours look up or add to, in whatever table.

@@ -128,7 +128,13 @@ func changingPaths(tables []tableDifference) slots {
 		if t.fresh || t.gone || len(t.hooks) > 0 {
 			out[slot{"", t.key.family}] = true
 		}
-		changed := func(c *chain) { out[slot{serviceOf(c.name), t.key.family}] = true }
+		changed := func(c *chain) {
+			service := serviceOf(c.name)
+			if isLeaseChain(c.name) { // whose name doesn't tell the service
+				service = id(c.service)
+			}
+			out[slot{service, t.key.family}] = true
+		}
 		for _, c := range t.chainsGone {
 			changed(c)
 		}
@@ -155,19 +161,22 @@ func mayShare(a, b *edits) bool {
 func slotsInUse(have *ruleset, services []firewall.Service) slots {
 	use := slots{}
 	live := have.lookUps()
-	look := func(service string, kinds ...setKind) {
+	look := func(holder, service string, kinds ...setKind) {
 		for _, f := range address.Families {
 			for _, k := range kinds {
-				if second := setName(service, k, f, true); have.sets[second] != nil &&
+				if second := setName(holder, k, f, true); have.sets[second] != nil &&
 					live[second] {
 					use[slot{service, f}] = true
 				}
 			}
 		}
 	}
-	look("", kindOwnPort, kindPeerPort, kindVirtual)
+	look("", "", kindOwnPort, kindPeerPort, kindVirtual)
 	for _, svc := range services {
-		look(svc.Name, kindHosts, kindNets, kindUntil)
+		look(svc.Name, svc.Name, kindHosts, kindNets, kindUntil)
+		for _, l := range svc.Leases {
+			look(leaseHolder(svc.Name, l.Ports[0]), svc.Name, kindUntil)
+		}
 	}
 	return use
 }

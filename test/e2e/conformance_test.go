@@ -395,7 +395,7 @@ func prefixes(list ...netip.Prefix) address.Set {
 
 // withSources draws who may reach a service, for each family apart.
 func (d drawing) withSources(svc firewall.Service) firewall.Service {
-	svc.Sources, svc.Expiring = address.Set{}, nil
+	svc.Sources, svc.Expiring, svc.Leases = address.Set{}, nil, nil
 	for _, six := range []bool{false, true} {
 		svc.Sources = svc.Sources.Union(d.sources(six))
 		if d.IntN(3) > 0 {
@@ -406,6 +406,14 @@ func (d drawing) withSources(svc firewall.Service) firewall.Service {
 		}
 		if d.IntN(10) == 0 {
 			svc.Expiring = append(svc.Expiring, d.lease(pick(d, broad(six)...)))
+		}
+		if d.IntN(2) == 0 { // on the first of its ports, or the last
+			r := pick(d, svc.Ports...)
+			port := pick(d, r.First, r.Last)
+			svc.Leases = append(svc.Leases, firewall.Lease{
+				Ports:    []firewall.PortRange{{Protocol: r.Protocol, First: port, Last: port}},
+				Expiring: []firewall.ExpiringSource{d.lease(d.prefix(six, 0))},
+			})
 		}
 	}
 	return svc
@@ -592,6 +600,11 @@ func (d drawing) flows(s firewall.State) []flow {
 		}
 		for _, e := range svc.Expiring[:min(len(svc.Expiring), bordersOfEach)] {
 			list = append(list, e.Prefix)
+		}
+		for _, l := range svc.Leases {
+			for _, e := range l.Expiring[:min(len(l.Expiring), bordersOfEach)] {
+				list = append(list, e.Prefix)
+			}
 		}
 		for _, six := range []bool{false, true} { // strangers, perhaps
 			for range 5 {

@@ -131,7 +131,7 @@ func readBody(from io.Reader, announced int64) ([]byte, error) {
 // sourcesOf counts what the services of a State list, shared or not.
 func sourcesOf(s firewall.State) (n int) {
 	for _, svc := range s.Services {
-		n += svc.Sources.Len() + svc.Addresses.Len() + len(svc.Expiring)
+		n += svc.Sources.Len() + svc.Addresses.Len() + len(svc.AllExpiring())
 	}
 	return n
 }

@@ -100,7 +100,7 @@ func (s *status) enforced(at time.Time, g *history.Generation, err error) {
 	}
 	s.s.Generation = g.Number
 	for _, svc := range g.InForce().Services {
-		for _, e := range svc.Expiring {
+		for _, e := range svc.AllExpiring() {
 			if e.Until.After(at) {
 				s.expiring++
 				if s.nextExpiry.IsZero() || e.Until.Before(s.nextExpiry) {

@@ -292,7 +292,8 @@ func whoListens(l *exposure.Listener) string {
 }
 
 // serviceOfChain is the service of one of Portgrave's chains: "svc/prometheus/refuse",
-// "PORTGRAVE-S-prometheus". Service names too long for iptables aren't recovered.
+// "PORTGRAVE-S-prometheus", or "PORTGRAVE-G-prometheus~tcp-9090" for a lease. Names too long for
+// iptables aren't recovered.
 func serviceOfChain(chain string) string {
 	if rest, ok := strings.CutPrefix(chain, "svc/"); ok {
 		name, _, _ := strings.Cut(rest, "/")
@@ -300,6 +301,9 @@ func serviceOfChain(chain string) string {
 	}
 	if rest, ok := strings.CutPrefix(chain, "PORTGRAVE-"); ok {
 		if _, name, ok := strings.Cut(rest, "-"); ok {
+			if service, port, leased := strings.Cut(name, "~"); leased && strings.Contains(port, "-") {
+				return service
+			}
 			return name
 		}
 	}

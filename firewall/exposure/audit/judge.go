@@ -204,7 +204,7 @@ func (a *auditor) boundWider(l sockets.Listener) {
 			continue
 		}
 		listed = svc.Name
-		if svc.AllowedAt(a.Now).Len() == 0 {
+		if svc.At(l.Protocol, l.Port).AllowedAt(a.Now).Len() == 0 {
 			continue
 		}
 		if svc.Addresses.Len() == 0 {

@@ -17,27 +17,34 @@ func (a *auditor) servicesWithoutListener() {
 		return
 	}
 	for _, svc := range a.Policy.Services {
-		allowed := svc.AllowedAt(a.Now)
-		if allowed.Len() == 0 {
+		for _, part := range svc.ByLease() {
+			a.serviceWithoutListener(part)
+		}
+	}
+}
+
+// serviceWithoutListener looks at a service whose leases, if it had any, are part of what it allows.
+func (a *auditor) serviceWithoutListener(svc firewall.Service) {
+	allowed := svc.AllowedAt(a.Now)
+	if allowed.Len() == 0 {
+		return
+	}
+	var missing []firewall.PortRange
+	for _, r := range svc.Ports {
+		// The kernel itself takes tunnels and pings, so they have no socket.
+		if !r.Protocol.HasPorts() || a.hasReceiver(r) {
 			continue
 		}
-		var missing []firewall.PortRange
-		for _, r := range svc.Ports {
-			// The kernel itself takes tunnels and pings, so they have no socket.
-			if !r.Protocol.HasPorts() || a.hasReceiver(r) {
-				continue
-			}
-			n := len(missing) - 1
-			if n >= 0 && missing[n].Protocol == r.Protocol && missing[n].Last+1 == r.First &&
-				!a.hasLocal(missing[n]) && !a.hasLocal(r) {
-				missing[n].Last = r.Last
-				continue
-			}
-			missing = append(missing, r)
+		n := len(missing) - 1
+		if n >= 0 && missing[n].Protocol == r.Protocol && missing[n].Last+1 == r.First &&
+			!a.hasLocal(missing[n]) && !a.hasLocal(r) {
+			missing[n].Last = r.Last
+			continue
 		}
-		for _, r := range missing {
-			a.reportNoListener(svc.Name, r, allowed)
-		}
+		missing = append(missing, r)
+	}
+	for _, r := range missing {
+		a.reportNoListener(svc.Name, r, allowed)
 	}
 }
 

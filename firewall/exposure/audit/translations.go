@@ -104,11 +104,14 @@ func (a *auditor) published(r portRange, iface string, p part) {
 	a.judgeNotTaken(p.targets, r.protocol)
 }
 
-// mentionedPorts are the ports of the policy and of listeners.
+// mentionedPorts are the ports of the policy, those that leases open differently by themselves, and
+// those of listeners.
 func (a *auditor) mentionedPorts() (out []firewall.PortRange) {
 	if a.Policy != nil {
 		for _, svc := range a.Policy.Services {
-			out = append(out, svc.Ports...)
+			for _, part := range svc.ByLease() {
+				out = append(out, part.Ports...)
+			}
 		}
 	}
 	for _, l := range a.Sockets.Listeners {

@@ -2,14 +2,11 @@ package lease
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Apply merges the leases that run at a moment into a canonical State, and returns the result in
@@ -34,15 +31,25 @@ func Apply(s firewall.State, leases []Lease, now time.Time) (firewall.State, err
 	if len(running) == 0 {
 		return s, nil
 	}
-	listed, unlisted := piecesOf(s.Services, running)
-	names := namesOf(s.Services)
 	out := s
-	out.Services = nil
+	out.Services = slices.Clone(s.Services)
 	for i, svc := range s.Services {
-		out.Services = append(out.Services, opened(svc, listed[i], running, names)...)
+		var opens []firewall.Lease
+		for _, l := range running {
+			if overlap(svc.Ports, l.Ports) {
+				opens = append(opens, firewall.Lease{Ports: l.Ports, Expiring: l.expiring()})
+			}
+		}
+		var err error
+		if out.Services[i], err = svc.WithLeases(opens...); err != nil {
+			return firewall.State{}, err
+		}
 	}
-	out.Services = append(out.Services, openedUnlisted(s, unlisted, running, names)...)
-	// All else is canonical already: parts of a service claim no more than it did.
+	own, err := openedUnlisted(s, running)
+	if err != nil {
+		return firewall.State{}, err
+	}
+	out.Services = append(out.Services, own...)
 	slices.SortFunc(
 		out.Services,
 		func(a, b firewall.Service) int { return strings.Compare(a.Name, b.Name) },
@@ -50,220 +57,91 @@ func Apply(s firewall.State, leases []Lease, now time.Time) (firewall.State, err
 	return out, nil
 }
 
-// piece is a range of ports that the same leases open throughout.
+func overlap(a, b []firewall.PortRange) bool {
+	return slices.ContainsFunc(a, func(r firewall.PortRange) bool {
+		return slices.ContainsFunc(b, r.Overlaps)
+	})
+}
+
+// piece is a range of ports that no service lists and the same leases open throughout.
 type piece struct {
 	ports  firewall.PortRange
-	leases []int // ascending; none where no lease opens
+	leases []int // ascending
 }
 
-// piecesOf cuts the ports of all services and leases: listed are the pieces of each service,
-// unlisted those of leases alone.
-func piecesOf(services []firewall.Service, leases []Lease) (listed [][]piece, unlisted []piece) {
-	index := map[string]int{} // services from 0 on, leases after them
-	var all []firewall.Service
+// unlistedPieces cuts the ports of leases that no service lists.
+func unlistedPieces(services []firewall.Service, leases []Lease) (out []piece) {
+	var lists [][]firewall.PortRange
 	for _, svc := range services {
-		index[svc.Name] = len(all)
-		all = append(all, svc)
+		lists = append(lists, svc.Ports)
 	}
-	for i, l := range leases {
-		name := "(lease " + strconv.Itoa(i) + ")" // no service can be called that
-		index[name] = len(all)
-		all = append(all, firewall.Service{Name: name, Ports: l.Ports})
+	for _, l := range leases {
+		lists = append(lists, l.Ports)
 	}
-	listed = make([][]piece, len(services))
-	for _, p := range firewall.PortPieces(all) {
-		var in, by []int
-		for _, svc := range p.Services {
-			if i := index[svc.Name]; i < len(services) {
-				in = append(in, i)
-			} else {
-				by = append(by, i-len(services))
-			}
+	for _, cut := range firewall.CutPorts(lists...) {
+		if cut.In[0] < len(services) {
+			continue
 		}
-		for _, i := range in {
-			listed[i] = append(listed[i], piece{p.Ports, by})
+		for i := range cut.In {
+			cut.In[i] -= len(services)
 		}
-		if len(in) == 0 {
-			unlisted = append(unlisted, piece{p.Ports, by})
-		}
-	}
-	return listed, unlisted
-}
-
-// group is the pieces of one service that shall have the same expiring sources.
-type group struct {
-	ports    []firewall.PortRange
-	expiring []firewall.ExpiringSource
-}
-
-// groupPieces puts pieces together by what is open on them, not by who opened it: leases that mean
-// the same split nothing. opens is what a lease adds to what expires already.
-func groupPieces(
-	pieces []piece,
-	expiring []firewall.ExpiringSource,
-	opens func(lease int) []firewall.ExpiringSource,
-) []group {
-	byLeases, byContent := map[string]int{}, map[string]int{}
-	var groups []group
-	for _, p := range pieces {
-		key := fmt.Sprint(p.leases)
-		i, known := byLeases[key]
-		if !known {
-			merged := slices.Clone(expiring)
-			for _, l := range p.leases {
-				merged = append(merged, opens(l)...)
-			}
-			merged = firewall.LatestEnds(merged)
-			content := contentKey(merged)
-			if i, known = byContent[content]; !known {
-				i = len(groups)
-				groups = append(groups, group{expiring: merged})
-			}
-			byLeases[key], byContent[content] = i, i
-		}
-		groups[i].ports = append(groups[i].ports, p.ports)
-	}
-	return groups
-}
-
-func contentKey(expiring []firewall.ExpiringSource) string {
-	var b strings.Builder
-	for _, e := range expiring {
-		fmt.Fprintf(&b, "%s %d,", e.Prefix, e.Until.Unix())
-	}
-	return b.String()
-}
-
-// opened is a service with its leases: itself, and one service more for each group of ports that
-// leases open differently.
-func opened(svc firewall.Service, pieces []piece, leases []Lease, names names) []firewall.Service {
-	adds := additions(svc, pieces, leases)
-	if len(adds) == 0 {
-		return []firewall.Service{svc}
-	}
-	groups := groupPieces(
-		pieces,
-		svc.Expiring,
-		func(i int) []firewall.ExpiringSource { return adds[i] },
-	)
-	keeps := keeper(groups, svc.Expiring)
-	var out []firewall.Service
-	for i, g := range groups {
-		part := svc
-		part.Ports, part.Expiring = mustMerge(g.ports), g.expiring
-		if i != keeps {
-			part.Name = names.take(stem(svc.Name)+leased, part.Ports[0])
-		}
-		out = append(out, part)
+		out = append(out, piece{cut.Ports, cut.In})
 	}
 	return out
 }
 
-// additions is what each lease opens on a service that is not allowed for good. A service may have
-// a million sources; what the leases have in common with them is few, and is looked for once.
-func additions(
-	svc firewall.Service,
-	pieces []piece,
-	leases []Lease,
-) map[int][]firewall.ExpiringSource {
-	adds := map[int][]firewall.ExpiringSource{}
-	var asked []netip.Prefix
-	for _, p := range pieces {
-		for _, i := range p.leases {
-			if _, seen := adds[i]; !seen {
-				adds[i] = nil
-				asked = slices.AppendSeq(asked, leases[i].Sources.All())
-			}
-		}
-	}
-	if len(adds) == 0 {
-		return nil
-	}
-	all, _ := address.New(asked...) // they were in sets, so they are fit for one
-	permanent := all.Intersect(svc.Sources)
-	for i := range adds {
-		fresh := leases[i].Sources
-		if permanent.Len() > 0 {
-			fresh = fresh.Minus(permanent)
-		}
-		adds[i] = ending(fresh, leases[i].Until)
-	}
-	return adds
-}
-
-func ending(sources address.Set, until time.Time) []firewall.ExpiringSource {
-	out := make([]firewall.ExpiringSource, 0, sources.Len())
-	for p := range sources.All() {
-		out = append(out, firewall.ExpiringSource{Prefix: p, Until: until})
+// expiring are the lease's sources, with its end.
+func (l Lease) expiring() []firewall.ExpiringSource {
+	out := make([]firewall.ExpiringSource, 0, l.Sources.Len())
+	for p := range l.Sources.All() {
+		out = append(out, firewall.ExpiringSource{Prefix: p, Until: l.Until})
 	}
 	return out
 }
 
-// mustMerge is mergePorts for pieces of what was merged before.
+// mustMerge is mergePorts for ports that have been checked.
 func mustMerge(ports []firewall.PortRange) []firewall.PortRange {
 	merged, err := mergePorts(ports)
 	if err != nil {
-		panic(fmt.Sprintf("lease: merging pieces of ports: %v", err))
+		panic(fmt.Sprintf("lease: merging ports that have been checked: %v", err))
 	}
 	return merged
 }
 
-// keeper picks the group that keeps the service's name, and with it its chains, sets and counters
-// in the kernel: the ports that no lease opens; if leases open all of them, those where they open
-// least. So one lease more on the same ports changes elements only.
-func keeper(groups []group, unchanged []firewall.ExpiringSource) int {
-	best := 0
-	for i, g := range groups {
-		if contentKey(g.expiring) == contentKey(unchanged) {
-			return i
-		}
-		if len(g.expiring) < len(groups[best].expiring) {
-			best = i
-		}
-	}
-	return best
-}
-
 // openedUnlisted is the services of leases on ports that no service lists. Only under unlisted:
 // deny: there such a port is closed to everybody, and stays closed to everybody else.
-func openedUnlisted(
-	s firewall.State,
-	pieces []piece,
-	leases []Lease,
-	names names,
-) []firewall.Service {
+func openedUnlisted(s firewall.State, leases []Lease) (out []firewall.Service, err error) {
 	if s.Unlisted != firewall.UnlistedDeny {
-		return nil
+		return nil, nil
 	}
-	var forced []piece
-	for _, p := range pieces {
-		by := slices.DeleteFunc(
-			slices.Clone(p.leases),
-			func(i int) bool { return !leases[i].Unlisted },
-		)
-		if len(by) == 0 {
+	own := firewall.Service{Log: firewall.LogDenied}
+	for _, p := range unlistedPieces(s.Services, leases) {
+		if !slices.ContainsFunc(p.leases, func(i int) bool { return leases[i].Unlisted }) {
 			continue
 		}
 		if s.Essentials.Keep(p.ports.Protocol) {
 			continue // it is open to everybody, and would be closed to all but the lease's sources
 		}
-		for _, r := range withoutDHCP(s, p.ports) {
-			forced = append(forced, piece{r, by})
+		own.Ports = append(own.Ports, withoutDHCP(s, p.ports)...)
+	}
+	if len(own.Ports) == 0 {
+		return nil, nil
+	}
+	own.Ports = mustMerge(own.Ports)
+	for _, l := range leases {
+		if l.Unlisted {
+			own.Leases = append(own.Leases, firewall.Lease{Ports: l.Ports, Expiring: l.expiring()})
 		}
 	}
-	var out []firewall.Service
-	for _, g := range groupPieces(forced, nil, func(i int) []firewall.ExpiringSource { return ending(leases[i].Sources, leases[i].Until) }) {
-		out = append(
-			out,
-			firewall.Service{
-				Name:     names.take(ownStem, g.ports[0]),
-				Ports:    mustMerge(g.ports),
-				Expiring: g.expiring,
-				Log:      firewall.LogDenied,
-			},
-		)
+	if own, err = own.WithLeases(); err != nil {
+		return nil, err
 	}
-	return out
+	names := namesOf(s.Services)
+	for _, part := range own.ByLease() {
+		part.Name = names.take(ownStem, part.Ports[0])
+		out = append(out, part)
+	}
+	return out, nil
 }
 
 // withoutDHCP takes the ports of the host's DHCP clients out of a range, if their answers are

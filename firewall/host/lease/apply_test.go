@@ -25,6 +25,16 @@ func lines(s firewall.State) []string {
 		for _, e := range svc.Expiring {
 			line += fmt.Sprintf(", %s until %s", e.Prefix, e.Until.Format("15:04"))
 		}
+		for _, l := range svc.Leases {
+			line += ";"
+			for _, r := range l.Ports {
+				line += " " + r.String()
+			}
+			for i, e := range l.Expiring {
+				line += fmt.Sprintf("%s %s until %s", []string{"", ","}[min(i, 1)], e.Prefix,
+					e.Until.Format("15:04"))
+			}
+		}
 		out = append(out, line)
 	}
 	return out
@@ -67,35 +77,31 @@ func TestApply(t *testing.T) {
 		"over":                         {stateOf(t, one), []Lease{over}, []string{"metrics tcp/9090 from 10.0.0.0/8"}},
 		"the clock before its opening": {stateOf(t, one), []Lease{waiting}, []string{"metrics tcp/9090 from 10.0.0.0/8"}},
 		"a port of a range": {stateOf(t, wide), []Lease{leaseOf("203.0.113.7/32", tcp(8080, 8080))},
-			[]string{"web tcp/80 tcp/8000-8079 tcp/8081-8100 udp/443 from 10.0.0.0/8", "web.lease-tcp-8080 tcp/8080 from 10.0.0.0/8, 203.0.113.7/32 until 14:00"}},
+			[]string{"web tcp/80 tcp/8000-8100 udp/443 from 10.0.0.0/8; tcp/8080 203.0.113.7/32 until 14:00"}},
 		"a lease wider than the service": {stateOf(t, wide), []Lease{leaseOf("203.0.113.7/32", tcp(1, 8010))},
-			[]string{"web tcp/8011-8100 udp/443 from 10.0.0.0/8", "web.lease-tcp-80 tcp/80 tcp/8000-8010 from 10.0.0.0/8, 203.0.113.7/32 until 14:00"}},
-		"nothing is split for a source allowed for good": {stateOf(t, wide), []Lease{leaseOf("10.1.0.0/16", tcp(8080, 8080))},
+			[]string{"web tcp/80 tcp/8000-8100 udp/443 from 10.0.0.0/8; tcp/80 tcp/8000-8010 203.0.113.7/32 until 14:00"}},
+		"nothing for a source allowed for good": {stateOf(t, wide), []Lease{leaseOf("10.1.0.0/16", tcp(8080, 8080))},
 			[]string{"web tcp/80 tcp/8000-8100 udp/443 from 10.0.0.0/8"}},
 		"two leases that overlap": {stateOf(t, wide), []Lease{leaseOf("203.0.113.7/32", tcp(8000, 8010)), leaseOf("198.51.100.7/32", tcp(8010, 8020))},
-			[]string{"web tcp/80 tcp/8021-8100 udp/443 from 10.0.0.0/8",
-				"web.lease-tcp-8000 tcp/8000-8009 from 10.0.0.0/8, 203.0.113.7/32 until 14:00",
-				"web.lease-tcp-8010 tcp/8010 from 10.0.0.0/8, 198.51.100.7/32 until 14:00, 203.0.113.7/32 until 14:00",
-				"web.lease-tcp-8011 tcp/8011-8020 from 10.0.0.0/8, 198.51.100.7/32 until 14:00"}},
-		"where leases open every port, the least opened keep the name": {stateOf(t, wide),
+			[]string{"web tcp/80 tcp/8000-8100 udp/443 from 10.0.0.0/8" +
+				"; tcp/8000-8009 203.0.113.7/32 until 14:00" +
+				"; tcp/8010 198.51.100.7/32 until 14:00, 203.0.113.7/32 until 14:00" +
+				"; tcp/8011-8020 198.51.100.7/32 until 14:00"}},
+		"what leases open on every port is no lease of some": {stateOf(t, wide),
 			[]Lease{leaseOf("203.0.113.7/32", tcp(80, 80)), leaseOf("198.51.100.7/32", tcp(1, 65535), udp(1, 65535))},
-			[]string{"web tcp/8000-8100 udp/443 from 10.0.0.0/8, 198.51.100.7/32 until 14:00",
-				"web.lease-tcp-80 tcp/80 from 10.0.0.0/8, 198.51.100.7/32 until 14:00, 203.0.113.7/32 until 14:00"}},
+			[]string{"web tcp/80 tcp/8000-8100 udp/443 from 10.0.0.0/8, 198.51.100.7/32 until 14:00" +
+				"; tcp/80 203.0.113.7/32 until 14:00"}},
 		"every service that shares the port": {stateOf(t,
 			firewall.Service{Name: "in", Ports: []firewall.PortRange{tcp(22, 22)}, Interfaces: []string{"eth0"}, Sources: office},
 			firewall.Service{Name: "out", Ports: []firewall.PortRange{tcp(22, 23)}, Interfaces: []string{"eth1"}}), []Lease{leaseOf("203.0.113.7/32", tcp(22, 22))},
-			[]string{"in tcp/22 from 10.0.0.0/8, 203.0.113.7/32 until 14:00", "out tcp/23 from ", "out.lease-tcp-22 tcp/22 from , 203.0.113.7/32 until 14:00"}},
-		"a name that the policy uses": {stateOf(t, wide, firewall.Service{Name: "web.lease-tcp-8080", Ports: []firewall.PortRange{tcp(1, 1)}}),
-			[]Lease{leaseOf("203.0.113.7/32", tcp(8080, 8080))},
-			[]string{"web tcp/80 tcp/8000-8079 tcp/8081-8100 udp/443 from 10.0.0.0/8", "web.lease-tcp-8080 tcp/1 from ",
-				"web.lease-tcp-8080-2 tcp/8080 from 10.0.0.0/8, 203.0.113.7/32 until 14:00"}},
+			[]string{"in tcp/22 from 10.0.0.0/8, 203.0.113.7/32 until 14:00", "out tcp/22-23 from ; tcp/22 203.0.113.7/32 until 14:00"}},
 		"unlisted, left alone":         {stateOf(t, one), []Lease{forced}, []string{"metrics tcp/9090 from 10.0.0.0/8"}},
 		"unlisted, denied, not forced": {inMode(t, firewall.UnlistedDeny, one), []Lease{leaseOf("203.0.113.7/32", tcp(7000, 7001))}, []string{"metrics tcp/9090 from 10.0.0.0/8"}},
 		"unlisted, denied, forced":     {inMode(t, firewall.UnlistedDeny, one), []Lease{forced}, []string{"lease-tcp-7000 tcp/7000-7001 from , 203.0.113.7/32 until 14:00", "metrics tcp/9090 from 10.0.0.0/8"}},
 		"forced, and the policy lists some": {inMode(t, firewall.UnlistedDeny, wide), []Lease{forcedWide}, []string{
 			// udp/68 is the DHCP client's
 			"lease-tcp-70 tcp/70-79 tcp/81-90 udp/60-67 udp/69-70 from , 203.0.113.7/32 until 14:00",
-			"web tcp/8000-8100 udp/443 from 10.0.0.0/8", "web.lease-tcp-80 tcp/80 from 10.0.0.0/8, 203.0.113.7/32 until 14:00"}},
+			"web tcp/80 tcp/8000-8100 udp/443 from 10.0.0.0/8; tcp/80 203.0.113.7/32 until 14:00"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 2 {
@@ -108,60 +114,50 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// TestSplitKeepsEverythingElse: a part enforces what the service does.
-func TestSplitKeepsEverythingElse(t *testing.T) {
+// TestEverythingElseStays: a lease changes nothing of its service but Leases, and does not give what
+// ends later anyway.
+func TestEverythingElseStays(t *testing.T) {
 	svc := firewall.Service{
 		Name:       "web",
 		Ports:      []firewall.PortRange{tcp(80, 81)},
 		Interfaces: []string{"eth*"},
 		Addresses:  address.Must("192.0.2.1/32"),
-		Sources: address.Must(
-			"10.0.0.0/8",
-		),
+		Sources:    address.Must("10.0.0.0/8"),
 		Expiring: []firewall.ExpiringSource{
 			{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Until: noon.Add(time.Hour)},
+			{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Until: noon.Add(9 * time.Hour)},
 		},
 		Log:  firewall.LogAll,
 		Rate: &firewall.Rate{Count: 3, Per: time.Minute, Burst: 9},
 	}
 	s := stateOf(t, svc)
-	out := applied(t, s, noon, leaseOf("203.0.113.7/32", tcp(81, 81)))
-	part := out.Services[1]
-	if part.Name != "web.lease-tcp-81" || len(part.Expiring) < 2 {
-		t.Fatalf("%+v", part)
+	l := leaseOf("203.0.113.7/32", tcp(81, 81))
+	l.Sources = l.Sources.Union(address.Must("198.51.100.7/32"))
+	leased := applied(t, s, noon, l).Services[0]
+	want := []firewall.Lease{{
+		Ports: []firewall.PortRange{tcp(81, 81)},
+		Expiring: []firewall.ExpiringSource{
+			{Prefix: netip.MustParsePrefix("203.0.113.7/32"), Until: l.Until}},
+	}}
+	if !slices.EqualFunc(leased.Leases, want, firewall.Lease.Equal) {
+		t.Errorf("%+v, want %+v", leased.Leases, want)
 	}
-	part.Name, part.Ports, part.Expiring = "web", s.Services[0].Ports, s.Services[0].Expiring
-	if !part.Equal(s.Services[0]) {
-		t.Errorf("%+v, want %+v", part, s.Services[0])
+	if leased.Leases = nil; !leased.Equal(s.Services[0]) {
+		t.Errorf("%+v, want %+v", leased, s.Services[0])
 	}
-	if rest := out.Services[0]; !slices.Equal(rest.Ports, []firewall.PortRange{tcp(80, 80)}) ||
-		!slices.EqualFunc(
-			rest.Expiring,
-			s.Services[0].Expiring,
-			func(a, b firewall.ExpiringSource) bool { return a == b },
-		) {
-		t.Errorf("%+v", rest)
-	}
-	if back := applied(t, s, noon.Add(2*time.Hour), leaseOf("203.0.113.7/32", tcp(81, 81))); !back.Equal(
-		s,
-	) {
+	if back := applied(t, s, noon.Add(2*time.Hour), l); !back.Equal(s) {
 		t.Errorf("when the lease is over: %v", lines(back))
 	}
 }
 
-// TestOneLeaseMoreIsElements: what is split stays split as it is, so the kernel's chains and
-// counters stay.
+// TestOneLeaseMoreIsElements: leases on the same ports are one lease, so the kernel's chains stay.
 func TestOneLeaseMoreIsElements(t *testing.T) {
-	s := stateOf(t, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}})
-	first, second := leaseOf("203.0.113.7/32", tcp(81, 81)), leaseOf("203.0.113.9/32", tcp(80, 81))
-	shape := func(s firewall.State) string {
-		for i := range s.Services {
-			s.Services[i].Expiring = nil
-		}
-		return strings.Join(lines(s), "\n")
-	}
-	if a, b := shape(applied(t, s, noon, first)), shape(applied(t, s, noon, first, second)); a != b {
-		t.Errorf("%s\nand with one more:\n%s", a, b)
+	s := stateOf(t, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 82)}})
+	first, second := leaseOf("203.0.113.7/32", tcp(81, 81)), leaseOf("203.0.113.9/32", tcp(81, 81))
+	second.Until = second.Until.Add(time.Minute)
+	web := applied(t, s, noon, first, second).Services[0]
+	if len(web.Leases) != 1 || len(web.Leases[0].Expiring) != 2 || len(web.Expiring) > 0 {
+		t.Errorf("%+v", web)
 	}
 }
 
@@ -190,63 +186,6 @@ func TestApplyRefuses(t *testing.T) {
 		if _, err := Apply(tt.state, []Lease{tt.lease}, noon.Add(2*time.Hour-time.Nanosecond)); err == nil ||
 			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
-		}
-	}
-}
-
-func TestNames(t *testing.T) {
-	long := strings.Repeat("x", 40)
-	s := stateOf(
-		t,
-		firewall.Service{
-			Name:       long + "-one",
-			Ports:      []firewall.PortRange{{Protocol: firewall.SCTP, First: 65534, Last: 65535}},
-			Interfaces: []string{"eth0"},
-		},
-		firewall.Service{
-			Name:       long + "-two",
-			Ports:      []firewall.PortRange{{Protocol: firewall.SCTP, First: 65534, Last: 65535}},
-			Interfaces: []string{"eth1"},
-		},
-		firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}},
-		firewall.Service{Name: "web.lease-tcp", Ports: []firewall.PortRange{tcp(90, 91)}},
-	)
-	s.Unlisted = firewall.UnlistedDeny
-	l := leaseOf(
-		"203.0.113.7/32",
-		firewall.PortRange{Protocol: firewall.SCTP, First: 65535, Last: 65535},
-		tcp(81, 81),
-		tcp(91, 92),
-	)
-	l.Unlisted = true
-	parents := map[string]string{}
-	out := applied(t, s, noon, l)
-	for _, svc := range out.Services {
-		if len(svc.Name) > 48 {
-			t.Errorf("%s has %d characters", svc.Name, len(svc.Name))
-		}
-		parent, ok := Parent(s, svc.Name)
-		if ok == (svc.Name == "lease-tcp-92") {
-			t.Errorf("%s: %q, %v", svc.Name, parent, ok)
-		}
-		parents[svc.Name] = parent
-	}
-	if len(out.Services) != 9 || parents["web.lease-tcp-81"] != "web" ||
-		parents["web.lease-tcp.lease-tcp-91"] != "web.lease-tcp" {
-		t.Errorf("%v", parents)
-	}
-	for _, parent := range []string{long + "-one", long + "-two"} {
-		n := 0
-		for name, p := range parents {
-			if p == parent {
-				n++
-				if !strings.HasPrefix(name, "xxxxxxxxxxxxxxxxxxxxx") {
-					t.Errorf("%s is not to be recognised", name)
-				}
-			}
-		}
-		if n != 2 {
-			t.Errorf("%s is the parent of %d: %v", parent, n, parents)
 		}
 	}
 }

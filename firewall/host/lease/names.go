@@ -1,38 +1,16 @@
 package lease
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// A split service is called after the service and the first of the ports it took:
-// "web.lease-tcp-8443". Neither the lease's number nor its source is in the name, so that another
-// lease on the same ports is new elements in the same sets, not new chains. A service of a lease's
-// own is "lease-tcp-8080".
-const (
-	leased  = ".lease"
-	ownStem = "lease"
-)
-
-// longestStem leaves room, in the 48 characters of firewall.NamePattern, for the longest of what
-// follows it: ".lease-sctp-65535", and a number against collisions.
-const longestStem = 48 - len(".lease-sctp-65535") - len("-99")
-
-// stem is what the names of a service's parts begin with: its own, or the beginning of a long one
-// with a hash that keeps it apart from others that begin alike.
-func stem(service string) string {
-	if len(service) <= longestStem {
-		return service
-	}
-	sum := sha256.Sum256([]byte(service))
-	return service[:longestStem-7] + "-" + hex.EncodeToString(sum[:3])
-}
+// ownStem begins the name of what a lease opens by itself: "lease-tcp-8080". Neither the lease's
+// number nor its source is in the name, so that another lease on the same ports is new elements in
+// the same sets, not new chains.
+const ownStem = "lease"
 
 // names are those in use.
 type names map[string]bool
@@ -55,22 +33,4 @@ func (n names) take(begin string, first firewall.PortRange) string {
 	}
 	n[name] = true
 	return name
-}
-
-// Parent is the service of the policy that a service of Apply's result stands for: itself, or the
-// one it was split from; false if it is a lease's own. s is the State without leases. It is for
-// showing: owner, purpose, the name people know.
-func Parent(s firewall.State, name string) (string, bool) {
-	// Services are in the order of their names, and nearly all stand for themselves.
-	if _, itself := slices.BinarySearchFunc(s.Services, name, func(svc firewall.Service, name string) int { return strings.Compare(svc.Name, name) }); itself {
-		return name, true
-	}
-	parent, found := "", false
-	for _, svc := range s.Services {
-		// The longest, should one service be called like a part of another.
-		if strings.HasPrefix(name, stem(svc.Name)+leased+"-") && len(svc.Name) > len(parent) {
-			parent, found = svc.Name, true
-		}
-	}
-	return parent, found
 }

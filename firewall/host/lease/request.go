@@ -105,9 +105,8 @@ func checkWidth(sources address.Set) error {
 // changes: then Apply passes over those ports, and this is what to warn of.
 func Check(s firewall.State, l Lease) error {
 	var errs []error
-	_, unlisted := piecesOf(s.Services, []Lease{l})
 	var ranges []firewall.PortRange
-	for _, p := range unlisted {
+	for _, p := range unlistedPieces(s.Services, []Lease{l}) {
 		ranges = append(ranges, p.ports)
 	}
 	ranges, _ = mergePorts(ranges) // the error is that there are none
@@ -160,8 +159,7 @@ func Check(s firewall.State, l Lease) error {
 }
 
 func listsNot(s firewall.State, ports []firewall.PortRange) bool {
-	_, unlisted := piecesOf(s.Services, []Lease{{Ports: ports}})
-	return len(unlisted) > 0
+	return len(unlistedPieces(s.Services, []Lease{{Ports: ports}})) > 0
 }
 
 // briefly lists sources for a sentence.
