@@ -61,8 +61,11 @@ func openDump(path string) (*os.File, error) {
 // for a socket, and read a regular file from its beginning.
 func openDescriptor(fd int, path string) (*os.File, error) {
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
+	if errors.Is(err, unix.EBADF) {
 		return nil, errors.New("no file is open there")
+	}
+	if err != nil {
+		return nil, err
 	}
 	f := os.NewFile(uintptr(own), path)
 	info, err := f.Stat()

@@ -103,7 +103,7 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldICMPCode:
 		return only(w.q.Protocol == firewall.Ping, exactly(Value{}, width))
 	case FieldLength:
-		if !w.ordinary {
+		if !w.ordinary || !w.knowsLength() {
 			return anyValue(width)
 		}
 		from, to := w.usualLength()

@@ -13,7 +13,7 @@ var neverHolds = In(Const(Value{}))
 // statement returns every effect that a statement may have on a flow. Each source has at least one
 // branch.
 func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
-	if at == int(r.never) {
+	if at == int(r.never) && w.plainSender() {
 		return w.matches(c, r, neverHolds, f)
 	}
 	switch s := r.Statements[at].(type) {

@@ -97,16 +97,31 @@ func (w *walk) usually(read func()) []string {
 	return w.taken
 }
 
-// usualPorts are an ordinary client's ports, as far as rules haven't narrowed them down.
+// usualPorts are an ordinary client's ports, as far as rules haven't narrowed them down. Protocols
+// over UDP often send from a port of their own: mDNS from 5353 (RFC 6762 §5.2), DHCP from 68
+// (RFC 2131 §4.1) or 546 (RFC 8415 §7.2), IKE and NTP from the port that they are sent to. So
+// nothing is assumed of UDP to such ports.
 func (w *walk) usualPorts(p *packet) Range {
 	usual := usualPort(p.sport)
 	if !w.ordinary || w.reply != nil || p.headerSource != sourceOwn || usual == p.sport ||
-		!w.q.Protocol.HasPorts() {
+		!w.q.Protocol.HasPorts() || w.q.Protocol == firewall.UDP && !w.q.clientsChoosePort() {
 		return p.sport
 	}
 	w.take(assumedPorts)
 	return usual
 }
+
+// clientsChoosePort reports whether clients of a port over UDP send from any port of theirs.
+func (q Question) clientsChoosePort() bool {
+	return q.unicast() && !slices.Contains(fixedPorts, q.Port)
+}
+
+// fixedPorts are UDP ports whose clients may send from a fixed port (IANA): DNS of old resolvers,
+// DHCP, TFTP, NTP, NetBIOS, SNMP traps, IKE, syslog, RIP, DHCPv6, RADIUS, L2TP, VXLAN's and BFD's
+// neighbours, STUN, IPsec over NAT, SIP, mDNS, LLMNR, WireGuard, traffic of Tailscale.
+var fixedPorts = []uint16{53, 67, 68, 69, 123, 137, 138, 161, 162, 500, 514, 520, 521, 546, 547,
+	1194, 1645, 1646, 1701, 1812, 1813, 1900, 3478, 3784, 3785, 4500, 4789, 5060, 5061, 5353, 5355,
+	6081, 41641, 51820}
 
 // unicast reports whether the packet is for one host. Packets for groups, and DHCP's broadcasts,
 // have other TTLs: mostly 1 (RFC 1112).
@@ -134,18 +149,29 @@ func (w *walk) usualHeader(p *packet, r Raw) (view, bool) {
 		hops, length, size = 56, 32, headerSize6
 	}
 	switch {
-	case r.Offset == hops && r.Bits == 8 && !p.written && w.q.unicast() && w.q.ICMPType == 0:
+	case r.Offset == hops && r.Bits == 8 && !p.written && w.plainSender():
 		w.take(AssumedHops)
 		return amongValues(8, usualHops...), true
-	case r.Offset == length && r.Bits == 16:
+	case r.Offset == length && r.Bits == 16 && w.knowsLength():
 		from, to := w.usualLength()
 		return between(Numbers(from-size, to-size), 16), true
-	case six && r.Offset == 48 && r.Bits == 8:
+	case six && r.Offset == 48 && r.Bits == 8 && w.plainSender():
 		w.take(AssumedNoExtensions)
 		return exactly(Number(w.q.number()), 8), true
 	}
 	return view{}, false
 }
+
+// plainSender reports whether a stack sends the packets by itself, without a routing protocol's TTL
+// of 1 (RFC 2328 §A.1), or the options and headers of IGMP and MLD (RFC 3376 §4, RFC 3810 §5).
+func (w *walk) plainSender() bool {
+	return w.q.unicast() && w.q.ICMPType == 0 &&
+		(w.q.Protocol.HasPorts() || w.q.Protocol == firewall.Ping)
+}
+
+// knowsLength reports whether usualLength is about the packet. Answers over UDP may be longer than
+// a frame in output, before they are cut into fragments.
+func (w *walk) knowsLength() bool { return w.reply == nil || w.q.Protocol == firewall.TCP }
 
 // usualLength is the least and the greatest length of an ordinary first packet.
 func (w *walk) usualLength() (from, to uint64) {
@@ -166,13 +192,17 @@ func (w *walk) usualLength() (from, to uint64) {
 
 // option is what is known of bits of an extension header or an option, or whether it is there.
 func (w *walk) option(r Raw) view {
-	absent := false
-	if w.isFour() == (r.Base == RawIPOption) && r.Base != RawTCPOption {
-		absent = r.Base == RawExtension && w.q.NoExtensions
-		if w.ordinary && !absent {
-			w.take(AssumedNoExtensions)
-			absent = true
-		}
+	absent := r.Base == RawExtension && w.q.NoExtensions && !w.isFour()
+	var usually bool
+	switch r.Base {
+	case RawIPOption:
+		usually = w.isFour()
+	case RawExtension:
+		usually = !w.isFour() && uint64(r.Header) != w.q.number()
+	}
+	if w.ordinary && usually && !absent && w.plainSender() {
+		w.take(AssumedNoExtensions)
+		absent = true
 	}
 	switch {
 	case absent && r.Present:
@@ -192,7 +222,7 @@ func (w *walk) headers(width int) view {
 	case n == esp || n == ah || n == none:
 	case w.q.NoExtensions:
 		return exactly(Number(headersProto), width)
-	case w.ordinary:
+	case w.ordinary && w.plainSender():
 		w.take(AssumedNoExtensions)
 		return exactly(Number(headersProto), width)
 	}

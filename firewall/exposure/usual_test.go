@@ -31,6 +31,12 @@ func TestOrdinaryPackets(t *testing.T) {
 	udp6.Protocol = firewall.UDP
 	group := udp
 	group.Destination = netip.MustParseAddr("224.0.0.251")
+	mdns := udp
+	mdns.Port = 5353
+	ospf, mobility := tcp80, six
+	ospf.Protocol, ospf.Port, mobility.Protocol, mobility.Port = 89, 0, 135, 0
+	mobile := fragment
+	mobile.Raw.Header = 135
 	rt := Unknown{Text: "-m rt", Optional: true}
 	counts := Unknown{Text: "-m nfacct", Counts: true}
 	number := func(n uint64) Range { return One(Number(n)) }
@@ -84,6 +90,12 @@ func TestOrdinaryPackets(t *testing.T) {
 		"a low source port": {tcp80, VerdictAccept,
 			[]Statement{In(Of(FieldSport), Numbers(1, 1023)), drop},
 			everyone, everyone, assumedPorts},
+		"a protocol's own source port": {mdns, VerdictAccept,
+			[]Statement{In(Of(FieldSport), number(5353)), drop}, nobody, everyone, ""},
+		"routers' packets with a TTL of 1": {ospf, VerdictAccept,
+			[]Statement{In(ttl, number(1)), drop}, nobody, everyone, ""},
+		"a message of its own header": {mobility, VerdictAccept,
+			[]Statement{In(mobile, number(1)), jump("x")}, nobody, everyone, ""},
 		"a low source port alone": {udp, VerdictDrop, []Statement{In(Of(FieldSport), number(53)), accept},
 			nobody, everyone, assumedPorts},
 		"a high source port": {tcp80, VerdictDrop,

@@ -87,6 +87,7 @@ func (b *borders) ofPort(f exposure.Field) bool {
 // chainsOfAnswers returns the chains that answers of the host itself may run through.
 func chainsOfAnswers(rs *exposure.Ruleset) map[*exposure.Chain]bool {
 	found := map[*exposure.Chain]bool{}
+	seen := map[*exposure.Set]bool{}
 	var visit func(c *exposure.Chain)
 	visit = func(c *exposure.Chain) {
 		if c == nil || found[c] {
@@ -99,6 +100,10 @@ func chainsOfAnswers(rs *exposure.Ruleset) map[*exposure.Chain]bool {
 				case exposure.Verdict:
 					visit(c.Table.Chain(s.Chain))
 				case exposure.VerdictMap:
+					if seen[s.In] {
+						continue
+					}
+					seen[s.In] = true
 					for _, v := range s.In.Verdicts {
 						visit(c.Table.Chain(v.Chain))
 					}

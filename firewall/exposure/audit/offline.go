@@ -25,8 +25,8 @@ type Offline struct {
 const (
 	maxOfflineQuestions = 10_000
 	maxOfflineRows      = 3_000
-	// maxOfflineWork is in steps as exposure.Answer counts them: one or two seconds.
-	maxOfflineWork = 8_000_000
+	// maxOfflineWork is in steps as exposure.Answer counts them: two to four seconds a protocol.
+	maxOfflineWork = 20_000_000
 	// maxNetworks is the most networks of a row's sources. Each takes 32 bytes, and as much again
 	// while they are made.
 	maxNetworks = 4_000_000
@@ -155,12 +155,9 @@ func (o *offline) protocol(p firewall.Protocol) {
 			return
 		}
 		if o.budgetSpent() || len(o.report.Exposures) > until {
-			o.report.Unread = append(o.report.Unread, fmt.Sprintf(
-				"there is too much to tell apart: %s/%d and above were not looked at, ask with --port",
-				p,
-				ports.First,
-			))
-			break
+			judge(before)
+			o.judgeRow(o.notAsked(p, ports.First))
+			return
 		}
 		rows := o.rows(ports)
 		if o.sameRows(before, rows) {
@@ -173,6 +170,22 @@ func (o *offline) protocol(p firewall.Protocol) {
 		before = rows
 	}
 	judge(before)
+}
+
+// notAsked is the row of the ports from first on, which were not asked about: undecided.
+func (o *offline) notAsked(p firewall.Protocol, first uint16) offlineRow {
+	why := fmt.Sprintf(
+		"there is too much to tell apart: %s/%d and above were not looked at, ask with --port",
+		p, first,
+	)
+	o.report.Unread = append(o.report.Unread, why)
+	r := reach{unknown: []string{why}, decided: []string{why}}
+	for _, f := range o.families {
+		r.possible[slot(f)] = exposure.AllSources(f)
+	}
+	return offlineRow{
+		part: part{reach: r, families: o.families}, protocol: p, first: first, last: 1<<16 - 1,
+	}
 }
 
 // ports returns the ranges of ports to ask about, in order.

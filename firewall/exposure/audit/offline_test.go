@@ -232,6 +232,30 @@ func TestOfflineOfTheOtherVersion(t *testing.T) {
 	}
 }
 
+// Ports beyond what an audit of a dump can ask about are a row of their own, and undecided.
+func TestOfflineNamesPortsNotAsked(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("*filter\n:INPUT DROP [0:0]\n")
+	for port := 2; port < 30_000; port += 2 {
+		fmt.Fprintf(&b, "-A INPUT -s 10.%d.%d.0/24 -p tcp --dport %d -j ACCEPT\n",
+			port>>8&255, port&255, port)
+	}
+	b.WriteString("COMMIT\n")
+	r := RunOffline(fromFile(t, b.String()), Offline{Protocol: firewall.TCP}, Input{Now: time.Now()})
+	if err := r.Err(); err != nil || len(r.Exposures) == 0 {
+		t.Fatal(err, len(r.Exposures))
+	}
+	last := r.Exposures[len(r.Exposures)-1]
+	before := r.Exposures[len(r.Exposures)-2]
+	if last.PortLast != 65535 || last.Port != before.Port+1 || last.Finding != Undecided ||
+		last.Reachable.Certain.Len() > 0 || last.Reachable.Possible.Len() == 0 {
+		t.Errorf("%+v", last)
+	}
+	if len(r.Findings) == 0 || len(r.Unread) == 0 {
+		t.Errorf("findings %v, unread %v", r.Findings, r.Unread)
+	}
+}
+
 // A list of bans makes dozens of networks from each gap. If that is too much for a report, it says
 // so.
 func TestOfflineNamesTooLongLists(t *testing.T) {

@@ -16,8 +16,7 @@ import (
 //	{"nftables": [{"metainfo": {…}}, {"table": {…}}, {"chain": {…}}, {"rule": {…}}, …]}
 //
 // Errors read "name:line:column: what is wrong, and what to do". After an error, rs is unchanged.
-// It leaves out covered tables: another text has them in full.
-func ReadJSON(name string, r io.Reader, rs *exposure.Ruleset, covered ...Place) error {
+func ReadJSON(name string, r io.Reader, rs *exposure.Ruleset) error {
 	text, err := exposure.ReadText(name, r,
 		"list the tables that matter one by one (`nft -j list table …`)")
 	if err != nil {
@@ -25,7 +24,7 @@ func ReadJSON(name string, r io.Reader, rs *exposure.Ruleset, covered ...Place) 
 	}
 	objects, err := objectsOf(text)
 	if err == nil {
-		err = build(name, objects, rs, covered)
+		err = build(name, objects, rs)
 	}
 	if err != nil {
 		offset := int64(0)

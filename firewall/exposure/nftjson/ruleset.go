@@ -3,7 +3,6 @@ package nftjson
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -25,14 +24,12 @@ type Document struct {
 	checked  map[*exposure.Set]bool // maps whose verdicts lead to chains that are there
 	absent   map[Place]bool         // sets that rules name and that aren't here
 	warnings []string               // for Ruleset.Partly
-	covered  []Place                // tables that aren't added
 	// Open: chains may be declared elsewhere. Else a jump to one that isn't here is an error.
 	Open bool
 }
 
-// NewDocument begins a document. Origins contain name. Finish doesn't add covered tables, places
-// without a name.
-func NewDocument(name string, rs *exposure.Ruleset, covered ...Place) *Document {
+// NewDocument begins a document. Origins contain name.
+func NewDocument(name string, rs *exposure.Ruleset) *Document {
 	return &Document{
 		name:    name,
 		base:    rs.BaseChains(),
@@ -41,7 +38,6 @@ func NewDocument(name string, rs *exposure.Ruleset, covered ...Place) *Document 
 		checked: map[*exposure.Set]bool{},
 		absent:  map[Place]bool{},
 		omitted: map[*table]int{},
-		covered: covered,
 	}
 }
 
@@ -99,8 +95,8 @@ type Rule struct {
 	Line int    `json:"-"`
 }
 
-func build(name string, objects []object, rs *exposure.Ruleset, covered []Place) error {
-	d := NewDocument(name, rs, covered...)
+func build(name string, objects []object, rs *exposure.Ruleset) error {
+	d := NewDocument(name, rs)
 	byKind := map[string][]object{}
 	for _, o := range objects {
 		switch o.kind {
@@ -175,10 +171,6 @@ func (d *Document) AddTable(in Table) error {
 		Origin: d.origin(in.Line),
 	}
 	t := &table{model, map[string]*set{}}
-	d.byName[key] = t
-	if slices.Contains(d.covered, key) {
-		return nil
-	}
 	for _, flag := range listOf(in.Flags) {
 		switch flag {
 		case "dormant":
@@ -198,6 +190,7 @@ func (d *Document) AddTable(in Table) error {
 			)
 		}
 	}
+	d.byName[key] = t
 	d.tables = append(d.tables, t)
 	return nil
 }
@@ -224,9 +217,6 @@ func (d *Document) find(kind string, p Place) (*table, error) {
 	return t, nil
 }
 
-// iptablesChains are the base chains of iptables.
-var iptablesChains = []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
-
 // AddChain adds a chain.
 func (d *Document) AddChain(in Chain) error {
 	t, err := d.find("chain", in.Place)
@@ -238,12 +228,6 @@ func (d *Document) AddChain(in Chain) error {
 	}
 	c := &exposure.Chain{Name: in.Name, Origin: d.origin(in.Line)}
 	if in.Hook != "" {
-		if !slices.Contains(iptablesChains, in.Name) && !slices.Contains(d.tables, t) {
-			return fmt.Errorf(
-				"chain %s %s %s isn't one of iptables, so the save file that has the table lacks "+
-					"it: leave that file out", in.Family, in.Table, in.Name,
-			)
-		}
 		hook, ok1 := exposure.ParseHook(in.Hook)
 		kind, ok2 := exposure.ParseChainType(in.Type)
 		priority, err := in.Prio.Int64()
@@ -315,9 +299,7 @@ func (d *Document) AddRule(in Rule) error {
 			r.statement(s, i == len(in.Expr)-1)
 		}
 	}
-	if slices.Contains(d.tables, t) {
-		d.warn(t, r.absent)
-	}
+	d.warn(t, r.absent)
 	if r.omits {
 		d.omitted[t]++
 	}

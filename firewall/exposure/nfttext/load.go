@@ -24,8 +24,7 @@ import (
 //	}
 //
 // Errors read "name:line:column: what is wrong, and what to do". After an error, rs is unchanged.
-// It leaves out covered tables: another text has them in full.
-func Read(name string, r io.Reader, rs *exposure.Ruleset, covered ...nftjson.Place) error {
+func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 	b, err := exposure.ReadText(name, r,
 		"list the tables that matter one by one (`nft list table …`)")
 	if err != nil {
@@ -39,7 +38,7 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset, covered ...nftjson.Pla
 			defines: &defines{values: map[string][]definition{}},
 		}}
 	if err = s.commands(); err == nil {
-		err = s.fill(name, rs, covered)
+		err = s.fill(name, rs)
 	}
 	if err != nil {
 		at := 0
@@ -53,8 +52,8 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset, covered ...nftjson.Pla
 }
 
 // fill adds everything to the ruleset: rules last, as they refer to the rest.
-func (s *script) fill(name string, rs *exposure.Ruleset, covered []nftjson.Place) error {
-	d := nftjson.NewDocument(name, rs, covered...)
+func (s *script) fill(name string, rs *exposure.Ruleset) error {
+	d := nftjson.NewDocument(name, rs)
 	d.Open = len(s.defines.included) > 0
 	for _, t := range s.tables {
 		if err := s.fillTable(d, t); err != nil {

@@ -30,10 +30,9 @@ type File struct {
 // Load reads all files into one Ruleset, whatever their order: a host's iptables-save,
 // ip6tables-save and ipset save, say. All errors are reported in one go; then the Ruleset is nil.
 //
-// iptables-nft's tables are in nft's listing too, which omits options of their rules. They are read
-// from the save file, if its first comment tells that it is iptables-nft's. Any other table that is
-// there twice is an error that says which file to leave out. A legacy table beside one of nf_tables
-// with the same name is two tables, if the save file's first comment tells which it is.
+// A table that is there twice is an error that says which file to leave out: iptables-nft's tables
+// are in nft's listing too. A legacy table beside one of nf_tables with the same name is two
+// tables, if the save file's first comment tells which it is.
 func Load(files ...File) (*exposure.Ruleset, error) {
 	var errs []error
 	var texts []loaded
@@ -50,7 +49,6 @@ func Load(files ...File) (*exposure.Ruleset, error) {
 			errs = append(errs, sets.Read(l.name, bytes.NewBuffer(l.text), time.Time{}))
 		}
 	}
-	covered := coveredTables(texts)
 	seen := tables{}
 	for i, l := range texts {
 		before := len(rs.Tables)
@@ -62,9 +60,9 @@ func Load(files ...File) (*exposure.Ruleset, error) {
 		case IP6Tables:
 			errs = append(errs, xtables.ReadSave(l.name, exposure.FamilyIPv6, r, sets, rs))
 		case NFTJSON:
-			errs = append(errs, nftjson.ReadJSON(l.name, r, rs, covered...))
+			errs = append(errs, nftjson.ReadJSON(l.name, r, rs))
 		case NFTText:
-			errs = append(errs, nfttext.Read(l.name, r, rs, covered...))
+			errs = append(errs, nfttext.Read(l.name, r, rs))
 		}
 		for _, t := range rs.Tables[before:] {
 			errs = append(errs, seen.add(t, l))
@@ -83,30 +81,6 @@ func Load(files ...File) (*exposure.Ruleset, error) {
 		return nil, fmt.Errorf("%s: %s", files[0].Name, exposure.TooManyRules)
 	}
 	return rs, nil
-}
-
-// coveredTables are the tables of nf_tables that save files of iptables-nft hold.
-func coveredTables(texts []loaded) (out []nftjson.Place) {
-	for _, l := range texts {
-		family := exposure.FamilyIPv4
-		switch {
-		case l.format == IP6Tables:
-			family = exposure.FamilyIPv6
-		case l.format != IPTables:
-			continue
-		}
-		if l.variant != iptsave.NFTables {
-			continue
-		}
-		for line := range bytes.Lines(l.text) {
-			if line[0] == '*' {
-				out = append(out, nftjson.Place{
-					Family: family.String(), Table: string(bytes.TrimSpace(line[1:])),
-				})
-			}
-		}
-	}
-	return out
 }
 
 // loaded is a part of a file.
@@ -146,8 +120,9 @@ func (s tables) add(t *exposure.Table, l loaded) error {
 		if other.variant == here.variant || other.variant == iptsave.Unknown ||
 			here.variant == iptsave.Unknown {
 			return fmt.Errorf(
-				"%s:1:1: table %s is in %s too. Leave one of them out, or keep the comment lines "+
-					"that iptables-save begins with, which tell legacy and nf_tables apart",
+				"%s:1:1: table %s is in %s too. Leave one of them out: the save file if rules were "+
+					"added with nft, since iptables-save prints those wrongly. If one is legacy and "+
+					"the other isn't, keep the comment lines that iptables-save begins with",
 				l.name,
 				key,
 				other.name,

@@ -105,7 +105,7 @@ func TestLoad(t *testing.T) {
 		"byte order marks":            {[]File{file("a", "\ufeff"+filter4), file("b", "\ufeff"+sets+"\ufeff"+filter6), file("c", "\ufefftable inet x {\n}\n"), file("d", "\ufeff"+strings.ReplaceAll(listing, "filter", "y"))}, ""},
 		"legacy beside nf_tables":     {[]File{file("a", legacy+filter4), file("b", listing)}, ""},
 		"both variants":               {[]File{file("a", legacy+filter4), file("b", nft+filter4)}, ""},
-		"iptables-nft and listing":    {[]File{file("a", nft+filter4), file("b", listing)}, ""},
+		"iptables-nft and listing":    {[]File{file("a", nft+filter4), file("b", listing)}, "b:1:1: table ip filter is in a too"},
 		"nobody knows which":          {[]File{file("a", filter4), file("b", listing)}, "keep the comment lines"},
 		"the same twice":              {[]File{file("a", filter6), file("b", filter6)}, "table ip6 filter is in a too"},
 		"all errors in one go":        {[]File{file("a", "x"), file("b", "y")}, "a:1:1: it is none of the outputs of iptables-save, ip6tables-save, ipset save, nft list ruleset, nft -j list ruleset\nb:1:1"},
@@ -117,51 +117,6 @@ func TestLoad(t *testing.T) {
 			err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-}
-
-// Tables of iptables-nft are read from the save file, in any order: nft omits options of their
-// rules. What else the listing holds is read from it.
-func TestIPTablesBesideTheListing(t *testing.T) {
-	save := nft + "*filter\n:INPUT DROP [0:0]\n:x - [0:0]\n" +
-		"-A INPUT -p tcp -m tcp --dport 22 -m recent --set --name x --rsource -j ACCEPT\nCOMMIT\n"
-	text := "table ip filter {\n\tchain INPUT {\n" +
-		"\t\ttype filter hook input priority filter; policy drop;\n" +
-		"\t\ttcp dport 22 xt match recent counter packets 0 bytes 0 accept\n\t}\n\tchain x {\n\t}\n}\n" +
-		"table inet f2b {\n\tchain in {\n\t\ttype filter hook input priority -5; policy accept;\n\t}\n}\n"
-	json := `{"nftables": [{"table": {"family": "ip", "name": "filter"}}, ` +
-		`{"chain": {"family": "ip", "table": "filter", "name": "INPUT", "type": "filter", ` +
-		`"hook": "input", "prio": 0, "policy": "drop"}}, ` +
-		`{"rule": {"family": "ip", "table": "filter", "chain": "INPUT", "expr": ` +
-		`[{"xt": {"type": "match", "name": "recent"}}, {"accept": null}]}}, ` +
-		`{"table": {"family": "inet", "name": "f2b"}}]}`
-	for _, listing := range []string{text, json} {
-		for _, files := range [][]string{{save, listing}, {listing, save}, {save + listing}} {
-			var list []File
-			for i, f := range files {
-				list = append(list, File{Name: fmt.Sprint(i), Text: strings.NewReader(f)})
-			}
-			rs, err := Load(list...)
-			if err != nil {
-				t.Errorf("%q: %v", files, err)
-				continue
-			}
-			var got []string
-			for _, x := range rs.Tables {
-				got = append(got, fmt.Sprint(x.System, " ", x.Family, " ", x.Name))
-			}
-			slices.Sort(got)
-			want := []string{"nftables inet f2b", "xtables ip filter"}
-			if !slices.Equal(got, want) || len(rs.Partly) > 0 || len(rs.Missing) > 0 {
-				t.Errorf("%q: %v, partly %q, missing %v", files, got, rs.Partly, rs.Missing)
-			}
-		}
-	}
-	own := strings.Replace(text, "chain x {\n", "chain x {\n\t\ttype filter hook input priority 5;\n", 1)
-	_, err := Load(File{Name: "a", Text: strings.NewReader(save)},
-		File{Name: "b", Text: strings.NewReader(own)})
-	if err == nil || !strings.Contains(err.Error(), "chain ip filter x isn't one of iptables") {
-		t.Error(err)
 	}
 }
 
