@@ -268,7 +268,8 @@ func (w *walk) assumedToHold(
 }
 
 // withoutUsual removes from unusual flows the sources of ordinary flows in the same state, since
-// what may happen to these includes what may happen to those.
+// what may happen to these includes what may happen to those. What let the unusual packets through
+// is named with what may let ordinary ones through.
 func (w *walk) withoutUsual(flows []flow) []flow {
 	if !slices.ContainsFunc(flows, func(f flow) bool { return f.packet.unusual }) {
 		return flows
@@ -280,10 +281,14 @@ func (w *walk) withoutUsual(flows []flow) []flow {
 			continue
 		}
 		p.unusual = false
-		for _, o := range flows {
-			if *o.packet == p {
-				flows[i].sources = flows[i].sources.Minus(o.sources)
-				w.spendRanges(flows[i].sources.Len())
+		for j, o := range flows {
+			if *o.packet != p || o.sources.Intersect(flows[i].sources).Empty() {
+				continue
+			}
+			flows[i].sources = flows[i].sources.Minus(o.sources)
+			w.spendRanges(flows[i].sources.Len())
+			if o.doubts != nil {
+				flows[j].doubts = w.joinDoubts(o.doubts, f.doubts)
 			}
 		}
 	}

@@ -189,3 +189,30 @@ func TestOrdinaryAnswers(t *testing.T) {
 		}
 	}
 }
+
+// Each rule that may let a source in is named, also one that lets in only packets which aren't
+// ordinary, beside one that can't be decided for any.
+func TestRulesForUnusualPacketsAreNamed(t *testing.T) {
+	six := tcp80
+	six.Family, six.Destination = address.IPv6, netip.MustParseAddr("2001:db8::1")
+	b := build()
+	in := b.base(FamilyInet, "a", "in", Base{Hook: HookInput, Policy: VerdictDrop})
+	in.does(Unknown{Text: "-m hbh", Optional: true}, accept)
+	in.does(Unknown{Text: "-m ah"}, accept)
+	a, err := Evaluate(b.rs, nil, six)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var named []string
+	for _, p := range a.Pieces {
+		for _, u := range p.Unknowns {
+			if p.Outcome.Passes() && !slices.Contains(named, u.Reason) {
+				named = append(named, u.Reason)
+			}
+		}
+	}
+	slices.Sort(named)
+	if want := []string{"not known: -m ah", "not known: -m hbh"}; !slices.Equal(named, want) {
+		t.Errorf("named %q, want %q", named, want)
+	}
+}
