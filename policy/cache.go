@@ -51,9 +51,6 @@ func (n *Networks) readCache(net *network) (*cached, error) {
 		return nil, nil
 	}
 	path := n.cachePath(net)
-	if c := n.Memory.unstored(path, net.cacheKey()); c != nil {
-		return c, nil
-	}
 	f, err := statefiles.OpenToRead(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -115,39 +112,29 @@ func (c *cached) content() (address.Set, error) {
 func errDamaged(path string) error { return fmt.Errorf("%s is damaged and will not be used", path) }
 
 // writeCache stores content, atomically and synced. It skips the write if the content of a file
-// network did not change. That of a file is left to Memory.StoreLastGood if there is a Memory: it
-// is for the day when the file is gone, and rules need not wait until it is on disk.
+// network did not change.
 func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 	if n.Dir == "" {
 		return nil
 	}
 	n.digest(net, fresh)
-	fresh.Source, fresh.path = net.cacheKey(), n.cachePath(net)
+	fresh.Source = net.cacheKey()
 	if net.file != "" && last != nil && last.Checksum == fresh.Checksum &&
 		last.Entries == fresh.Entries {
 		return nil
 	}
-	if net.file != "" && n.Memory != nil {
-		n.Memory.storeLater(*fresh)
-		return nil
-	}
-	return fresh.store()
-}
-
-// store writes fresh content to its file.
-func (c *cached) store() error {
-	head, err := json.Marshal(c)
+	head, err := json.Marshal(fresh)
 	if err != nil {
 		return err
 	}
-	if err := statefiles.MakeAll(filepath.Dir(c.path), 0o700); err != nil {
+	if err := statefiles.MakeAll(n.Dir, 0o700); err != nil {
 		return err
 	}
-	return statefiles.Write(c.path, func(w io.Writer) error {
+	return statefiles.Write(n.cachePath(net), func(w io.Writer) error {
 		if _, err := w.Write(append(head, '\n')); err != nil {
 			return err
 		}
-		return c.prefixes.WriteBinary(w)
+		return fresh.prefixes.WriteBinary(w)
 	})
 }
 

@@ -2,11 +2,9 @@ package policy
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"maps"
 	"os"
 	"sync"
 	"time"
@@ -20,8 +18,7 @@ import (
 //
 // A file is opened each time, with all checks of permissions and writers. Its content is taken from
 // memory if the Fingerprint is the same. Where that proves nothing, because the file was young when
-// it was read or can be written meanwhile, the file is read and its digests are compared. Of a list
-// that has changed, the parts that are the same are not parsed again (see chunks.go).
+// it was read or can be written meanwhile, the file is read and its SHA-256 is compared.
 //
 // What two Compiles in a row have not used is forgotten. A nil Memory remembers nothing. All
 // functions are safe for concurrent use.
@@ -34,9 +31,6 @@ type Memory struct {
 	parsed int
 	lists  map[string]*knownList
 	good   map[string]knownGood // by path
-	// pending are contents that StoreLastGood shall store, by path.
-	pending map[string]cached
-	storing sync.Mutex
 	// sharing is held while a Compile uses shared.
 	sharing sync.Mutex
 	shared  sharedSets
@@ -70,19 +64,17 @@ type knownList struct {
 
 	filled   bool
 	print    Fingerprint
-	doubtful bool    // the file was young when it was read
-	digest   []byte  // SHA-256 of the file; nil if it was not needed
-	chunks   []chunk // of the file; nil if it must be read as a whole
+	doubtful bool   // the file was young when it was read
+	digest   []byte // SHA-256 of the file; nil if it was not needed
 	entries  int
 	prefixes address.Set
 	checksum string // cached.Checksum; "" if unknown
 
 	// Of the reading under way.
-	hit       bool
-	now       wholeFile
-	young     bool
-	sum       hash.Hash // nil if no digest is needed
-	nowChunks []chunk   // likewise
+	hit   bool
+	now   wholeFile
+	young bool
+	sum   hash.Hash // nil if no digest is needed
 }
 
 // listKey names a list by all that decides what its file means.
@@ -111,7 +103,7 @@ func (m *Memory) list(net *network) *knownList {
 
 func (k *knownList) release() {
 	if k != nil {
-		k.now, k.sum, k.nowChunks = wholeFile{}, nil, nil
+		k.now, k.sum = wholeFile{}, nil
 		k.mu.Unlock()
 	}
 }
@@ -121,10 +113,9 @@ func (k *knownList) holds(f wholeFile, most int64) bool {
 	if k == nil {
 		return false
 	}
-	k.now, k.sum, k.nowChunks = f, nil, nil
+	k.now, k.sum = f, nil
 	k.young = !f.print.settled(k.memory.now())
-	k.hit = k.filled && k.print == f.print &&
-		(!k.doubtful && f.leased || k.digest != nil && k.sameDigest(f, most))
+	k.hit = k.filled && k.print == f.print && (!k.doubtful && f.leased || k.sameDigest(f, most))
 	if k.hit && f.leased && !k.young {
 		k.doubtful = false
 	}
@@ -138,21 +129,7 @@ func (k *knownList) sameDigest(f wholeFile, most int64) bool {
 	if _, serr := f.Seek(0, io.SeekStart); err != nil || serr != nil {
 		return false
 	}
-	return string(sum.Sum(nil)) == string(k.digest)
-}
-
-// read reads the file's list, of most bytes. What is known of the last reading saves parsing all
-// of it. If the content is the same, hit is set.
-func (k *knownList) read(o listReader, f wholeFile, most int64) (listContent, error) {
-	if k == nil {
-		return o.read(&limitedReader{f, most})
-	}
-	list, chunks, err := o.readChunks(f, most, k.chunks, k.prefixes)
-	if err != nil {
-		return o.read(k.watch(f, &limitedReader{f, most}))
-	}
-	k.hit, k.nowChunks = k.filled && sameChunks(chunks, k.chunks), chunks
-	return list, nil
+	return k.digest != nil && string(sum.Sum(nil)) == string(k.digest)
 }
 
 // watch returns a reader of the file that notes what keep needs.
@@ -166,33 +143,19 @@ func (k *knownList) watch(f wholeFile, from io.Reader) io.Reader {
 
 // keep remembers what was read, unless there was an error.
 func (k *knownList) keep(c *cached, err error) {
-	if k == nil || err != nil || k.hit && k.nowChunks == nil {
+	if k == nil || err != nil || k.hit {
 		return
 	}
-	before, same := k.prefixes.Identity(), k.hit
+	before := k.prefixes.Identity()
 	k.filled, k.print, k.doubtful, k.digest = true, k.now.print, k.young, nil
-	if k.chunks = k.nowChunks; same {
-		return
-	}
 	if k.sum != nil {
 		k.digest = k.sum.Sum(nil)
 	}
-	k.entries = c.Entries
+	k.entries, k.prefixes, k.checksum = c.Entries, c.prefixes, ""
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
 	k.memory.parsed++
-	if c.prefixes.Identity() != before {
-		k.prefixes, k.checksum = c.prefixes, ""
-		k.memory.replaced = append(k.memory.replaced, before)
-	}
-}
-
-// checksumOf returns the cached.Checksum of a set if that is the known one; "" if it is unknown.
-func (k *knownList) checksumOf(p address.Set) string {
-	if k == nil || !k.filled || p.Identity() != k.prefixes.Identity() {
-		return ""
-	}
-	return k.checksum
+	k.memory.replaced = append(k.memory.replaced, before)
 }
 
 // keepChecksum remembers the checksum of a file's content in its binary form.
@@ -273,55 +236,6 @@ func (m *Memory) keepContent(c *cached, p address.Set) {
 		known.prefixes, known.known = p, true
 		m.good[c.path] = known
 	}
-}
-
-// storeLater has StoreLastGood store content.
-func (m *Memory) storeLater(c cached) {
-	c.known = true
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.pending == nil {
-		m.pending = map[string]cached{}
-	}
-	m.pending[c.path] = c
-}
-
-// unstored returns content of a source that is not stored yet; nil if all is.
-func (m *Memory) unstored(path, source string) *cached {
-	if m == nil {
-		return nil
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if c, ok := m.pending[path]; ok && c.Source == source {
-		return &c
-	}
-	return nil
-}
-
-// StoreLastGood writes the last good content of network files that have changed since it was called
-// last. Call it when the rules made of them are in force. What can't be written is tried again the
-// next time.
-func (m *Memory) StoreLastGood() error {
-	m.storing.Lock()
-	defer m.storing.Unlock()
-	m.mu.Lock()
-	pending := maps.Clone(m.pending)
-	m.mu.Unlock()
-	var errs []error
-	for path, c := range pending {
-		if err := c.store(); err != nil {
-			errs = append(errs, fmt.Errorf(
-				"%s: last good content could not be kept for bad times: %w", path, err))
-			continue
-		}
-		m.mu.Lock()
-		if m.pending[path].Checksum == c.Checksum && m.pending[path].Entries == c.Entries {
-			delete(m.pending, path)
-		}
-		m.mu.Unlock()
-	}
-	return errors.Join(errs...)
 }
 
 // share lends the shared sets to a Compile until release is called, and forgets what was not used

@@ -179,7 +179,7 @@ func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error)
 		fresh.Checksum = ""
 		reader := n.reader(net, net.file)
 		reader.size, reader.hideText = min(f.print.Size, net.maxBytes()), f.hideText
-		list, err := known.read(reader, f, net.maxBytes())
+		list, err := reader.read(known.watch(f, &limitedReader{f, net.maxBytes()}))
 		if err == nil && list.blank {
 			// An interrupted write leaves an empty file, and an empty except list would open ports.
 			err = errors.New(
@@ -190,7 +190,6 @@ func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error)
 			err = fmt.Errorf("the file is larger than %d MiB", net.maxBytes()>>20)
 		}
 		fresh.Entries, fresh.prefixes = list.entries, list.prefixes
-		fresh.Checksum = known.checksumOf(list.prefixes)
 		return err
 	}
 	err := n.Files.read(ctx, net.file, trustAll, use)

@@ -21,10 +21,7 @@ func (n *Networks) checkShrink(net *network, fresh, last *cached) error {
 	if had > 0 && !tooFew(net, had, fresh.Entries) {
 		return nil
 	}
-	old, err := last.prefixes, error(nil)
-	if !last.known {
-		old, err = last.content()
-	}
+	old, err := last.content()
 	if err != nil {
 		return nil // damaged: nothing to compare with
 	}

@@ -142,9 +142,6 @@ func TestMaxShrinkOfOldCache(t *testing.T) {
 	}
 	write(t, path, apart.String())
 	before := w.allowed(n)
-	if err := w.Memory.StoreLastGood(); err != nil {
-		t.Fatal(err)
-	}
 	kept := filepath.Join(w.Dir, "n.addresses")
 	content, err := os.ReadFile(kept)
 	if err != nil || !strings.Contains(string(content), `"entries":30,`) {

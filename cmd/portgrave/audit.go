@@ -56,19 +56,17 @@ func runAudit(inv *invocation) error {
 	if !inv.cli.Bool("no-probe") {
 		prober = audit.NetProber{Timeout: time.Second}
 	}
-	report, err := auditNow(inv.ctx, inv, nil, prober, 0)
+	report, err := auditNow(inv.ctx, inv, prober, 0)
 	if err != nil {
 		return err
 	}
 	return reportAudit(inv, report)
 }
 
-// auditNow audits the host as it is, with some workers (audit.Input). inForce is nil if it must be
-// read from the history.
+// auditNow audits the host as it is, with some workers (audit.Input).
 func auditNow(
 	ctx context.Context,
 	inv *invocation,
-	inForce *history.Generation,
 	prober audit.Prober,
 	workers int,
 ) (audit.Report, error) {
@@ -77,7 +75,7 @@ func auditNow(
 	if err != nil {
 		return audit.Report{}, err
 	}
-	in := inv.auditInput(inForce)
+	in := inv.auditInput()
 	in.Rules, in.Host, in.Sockets, in.IPVS, in.Enter = host.Rules, host.Host, host.Sockets, host.IPVS, host.Enter
 	in.Prober, in.Workers = prober, workers
 	report, err := audit.Run(ctx, in)
@@ -105,7 +103,7 @@ func (inv *invocation) daemonAudit() (r audit.Report, err error) {
 }
 
 // auditInput is what the policy says: what is in force, or else what stands in the policy's files.
-func (inv *invocation) auditInput(last *history.Generation) audit.Input {
+func (inv *invocation) auditInput() audit.Input {
 	in := audit.Input{Now: time.Now(), Wants: map[string]audit.Wants{}}
 	_, c, err := inv.compiled(inv.config, true)
 	if err == nil {
@@ -114,10 +112,7 @@ func (inv *invocation) auditInput(last *history.Generation) audit.Input {
 			in.Wants[name] = audit.Wants{TLS: info.TLS == "required", Health: info.Health}
 		}
 	}
-	var herr error
-	if last == nil {
-		last, herr = inv.history().Last()
-	}
+	last, herr := inv.history().Last()
 	if herr == nil {
 		inForce := last.InForce()
 		in.Policy, in.Written = &inForce, &last.State

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -68,9 +67,6 @@ func runDaemon(inv *invocation) error {
 	if reports != nil {
 		denials = reports
 	}
-	if inv.getenv("GOGC") == "" {
-		debug.SetGCPercent(daemonGCPercent)
-	}
 	return daemon.Run(ctx, daemon.Config{
 		Reports:    denials,
 		Reconciler: r, Store: store, Commits: heard.Commits, Polled: heard.Polled, Protect: heard.Protect, CannotPrint: coexist.HostNFT().CannotPrint, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
@@ -94,8 +90,8 @@ func runDaemon(inv *invocation) error {
 		},
 		Compile: inv.compileFor,
 		Memory:  inv.memory,
-		Audit: func(ctx context.Context, g *history.Generation) (audit.Report, error) {
-			return auditNow(ctx, inv, g, nil, 1)
+		Audit: func(ctx context.Context) (audit.Report, error) {
+			return auditNow(ctx, inv, nil, 1)
 		},
 		Virtual: ipvs.Virtual,
 		Folders: func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
@@ -114,11 +110,6 @@ func runDaemon(inv *invocation) error {
 		},
 	})
 }
-
-// daemonGCPercent is how much the daemon's heap may grow until garbage is collected, in percent.
-// Nearly all of a large heap is sets without pointers, which cost a collection no time, while each
-// reading of a long list leaves one behind.
-const daemonGCPercent = 50
 
 // daemonLog is text on a terminal, entries with fields where standard error leads to the journal,
 // else JSON, a line an event.

@@ -1,7 +1,6 @@
 package address
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -93,12 +92,18 @@ func Read(b []byte) (s Set, rest []byte, err error) {
 			len(b),
 		)
 	}
-	v4, err := readRanges(b, int(n4), size4, range4Of)
+	v4, err := readRanges(b, int(n4), size4, func(b []byte) Range[V4] {
+		both := binary.BigEndian.Uint64(b)
+		return Range[V4]{V4(both >> 32), V4(both)}
+	})
 	if err != nil {
 		return Set{}, nil, err
 	}
 	b = b[n4*size4:]
-	v6, err := readRanges(b, int(n6), size6, range6Of)
+	v6, err := readRanges(b, int(n6), size6, func(b []byte) Range[V6] {
+		half := func(i int) uint64 { return binary.BigEndian.Uint64(b[8*i:]) }
+		return Range[V6]{V6{half(0), half(1)}, V6{half(2), half(3)}}
+	})
 	if err != nil {
 		return Set{}, nil, err
 	}
@@ -115,91 +120,6 @@ func ReadCount(b []byte) (uint64, []byte, error) {
 	return n, b[length:], nil
 }
 
-// ReadAll reads the binary form of a set from a stream of size bytes, and no more than it takes. It
-// needs no memory but the set's.
-func ReadAll(from io.Reader, size int64) (Set, error) {
-	in := bufio.NewReaderSize(from, 32<<10)
-	head, err := in.Peek(min(int(size), 2*binary.MaxVarintLen64))
-	if err != nil {
-		return Set{}, err
-	}
-	n4, rest, err := ReadCount(head)
-	if err != nil {
-		return Set{}, err
-	}
-	n6, rest, err := ReadCount(rest)
-	if err != nil {
-		return Set{}, err
-	}
-	size -= int64(len(head) - len(rest))
-	if n4 > uint64(size/size4) || n6 > uint64(size/size6) ||
-		n4*size4+n6*size6 != uint64(size) {
-		return Set{}, fmt.Errorf("a set of %d IPv4 and %d IPv6 ranges does not have %d bytes",
-			n4, n6, size)
-	}
-	_, _ = in.Discard(len(head) - len(rest)) // can't fail: Peek has buffered it
-	v4, err := readStream(in, int(n4), size4, range4Of)
-	if err != nil {
-		return Set{}, err
-	}
-	v6, err := readStream(in, int(n6), size6, range6Of)
-	if err != nil {
-		return Set{}, err
-	}
-	return SetOf(v4, v6), nil
-}
-
-// range4Of and range6Of read one range.
-func range4Of(b []byte) Range[V4] {
-	both := binary.BigEndian.Uint64(b)
-	return Range[V4]{V4(both >> 32), V4(both)}
-}
-
-func range6Of(b []byte) Range[V6] {
-	half := func(i int) uint64 { return binary.BigEndian.Uint64(b[8*i:]) }
-	return Range[V6]{V6{half(0), half(1)}, V6{half(2), half(3)}}
-}
-
-// readStream is readRanges for a stream.
-func readStream[N Number[N]](
-	in *bufio.Reader,
-	n, size int,
-	read func([]byte) Range[N],
-) (Ranges[N], error) {
-	if n == 0 {
-		return nil, nil
-	}
-	list := make(Ranges[N], 0, n)
-	for len(list) < n {
-		if in.Buffered() < size {
-			if _, err := in.Peek(size); err != nil {
-				return nil, err
-			}
-		}
-		b, _ := in.Peek(in.Buffered())
-		used := 0
-		for ; len(b)-used >= size && len(list) < n; used += size {
-			r := read(b[used:])
-			if err := checkNext(list, r); err != nil {
-				return nil, err
-			}
-			list = append(list, r)
-		}
-		_, _ = in.Discard(used) // can't fail: it is buffered
-	}
-	return list, nil
-}
-
-// checkNext refuses a range that can't follow others in a set.
-func checkNext[N Number[N]](list Ranges[N], r Range[N]) error {
-	if i := len(list); less(r.Last, r.First) ||
-		i > 0 && (!less(list[i-1].First, r.First) || touches(list[i-1], r)) {
-		return fmt.Errorf("range %d of a set, %v-%v, is not in order: the set is damaged",
-			i+1, r.First.IP(), r.Last.IP())
-	}
-	return nil
-}
-
 // readRanges reads n ranges in order, for which b is long enough.
 func readRanges[N Number[N]](
 	b []byte,
@@ -212,8 +132,10 @@ func readRanges[N Number[N]](
 	list := make(Ranges[N], n)
 	for i := range list {
 		r := read(b[i*size:])
-		if err := checkNext(list[:i], r); err != nil {
-			return nil, err
+		if less(r.Last, r.First) ||
+			i > 0 && (!less(list[i-1].First, r.First) || touches(list[i-1], r)) {
+			return nil, fmt.Errorf("range %d of a set, %v-%v, is not in order: the set is damaged",
+				i+1, r.First.IP(), r.Last.IP())
 		}
 		list[i] = r
 	}

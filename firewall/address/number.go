@@ -26,8 +26,6 @@ type Number[N any] interface {
 	// next and prev are the neighbours. At the ends of the number space they wrap around.
 	next() N
 	prev() N
-	// minus is the distance from a smaller number.
-	minus(N) N
 	// block is the largest prefix that starts here and ends no later than last: its last address
 	// and its length.
 	block(last N) (end N, length int)
@@ -81,7 +79,6 @@ func (a V4) IP() netip.Addr {
 
 func (a V4) next() V4       { return a + 1 }
 func (a V4) prev() V4       { return a - 1 }
-func (a V4) minus(b V4) V4  { return a - b }
 func (a V4) andNot(b V4) V4 { return a &^ b }
 func (a V4) or(b V4) V4     { return a | b }
 func (V4) words() int       { return 1 }

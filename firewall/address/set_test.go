@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
-	"testing/iotest"
 
 	"go4.org/netipx"
 	"pgregory.net/rapid"
@@ -308,30 +307,6 @@ func TestBinaryForm(t *testing.T) {
 	}
 }
 
-// TestReadAll reads more than fits a buffer, and what a stream lacks.
-func TestReadAll(t *testing.T) {
-	var b Builder
-	for i := range 20_000 {
-		b.AddV4(Range[V4]{V4(i * 3), V4(i*3 + 1)})
-		b.AddV6(Range[V6]{V6{0x20010db8 << 32, uint64(i * 3)}, V6{0x20010db8 << 32, uint64(i * 3)}})
-	}
-	want := b.Set()
-	form, _ := want.AppendBinary(nil)
-	got, err := ReadAll(iotest.OneByteReader(bytes.NewReader(form)), int64(len(form)))
-	if err != nil || !got.Equal(want) {
-		t.Errorf("%d prefixes, not %d (%v)", got.Len(), want.Len(), err)
-	}
-	for _, n := range []int{0, 1, 3, 1000, len(form) - 1} {
-		if _, err := ReadAll(bytes.NewReader(form[:n]), int64(len(form))); err == nil {
-			t.Errorf("%d of %d bytes are a set", n, len(form))
-		}
-	}
-	form[100_000] ^= 0x80
-	if _, err := ReadAll(bytes.NewReader(form), int64(len(form))); err == nil {
-		t.Error("ranges without order are a set")
-	}
-}
-
 // Whatever is accepted is written back byte for byte: a set has one binary form.
 func FuzzRead(f *testing.F) {
 	for _, cidrs := range [][]string{
@@ -348,12 +323,6 @@ func FuzzRead(f *testing.F) {
 	f.Add(mapped)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, rest, err := Read(b)
-		streamed, serr := ReadAll(bytes.NewReader(b), int64(len(b)))
-		if whole := err == nil && len(rest) == 0; whole != (serr == nil) ||
-			whole && !streamed.Equal(p) {
-			t.Fatalf("% x is read as %v (%v), and as a stream as %v (%v)",
-				b, p, err, streamed, serr)
-		}
 		if err != nil {
 			return
 		}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
@@ -23,7 +24,7 @@ func (d *Daemon) compileFor(
 	parsed := d.parsed()
 	p, c, err := d.Compile(ctx, q)
 	if d.parsed() != parsed {
-		d.tidyLater()
+		time.AfterFunc(api.KeepCompiled, debug.FreeOSMemory) // as in finishReading
 	}
 	if err != nil {
 		return nil, out, fmt.Errorf("%w: %w", api.ErrUncompiled, err)

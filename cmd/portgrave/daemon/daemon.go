@@ -81,8 +81,8 @@ type Config struct {
 	// Folders are those whose files decide what Read says.
 	Folders func(p *policy.Policy) []string
 	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is
-	// called beside the loop. inForce is nil if the history must be asked.
-	Audit func(ctx context.Context, inForce *history.Generation) (audit.Report, error)
+	// called beside the loop.
+	Audit func(ctx context.Context) (audit.Report, error)
 	// Virtual lists the services of IPVS that the rules make an exception of (State.Virtual). If it
 	// is nil, changes are not followed.
 	Virtual ipvs.Reader
@@ -192,7 +192,6 @@ type Daemon struct {
 	// the rules were removed: nothing is put in force until somebody applies it
 	tornDown  bool
 	postponed bool // a reading waits for the end of a trial
-	tidying   atomic.Bool
 	// virtual are the services of IPVS as they are now, once that is known; virtualIn is the
 	// generation that was found to know them (0: none), and virtualAgain is when to try again until
 	// one does.
@@ -220,12 +219,11 @@ func Run(ctx context.Context, c Config) error {
 		reloads:  make(chan chan<- error),
 	}
 	defer d.spare.empty()
-	defer d.storeLists()
 	if err := d.Store.Hold(); err != nil {
 		d.Log.Warn("repairs need the state directory from now on", "error", err)
 	}
 	d.exposed = newExposures(
-		d.audit(),
+		c.Audit,
 		d.record,
 		func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) },
 	)

@@ -15,7 +15,6 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
-	"github.com/portgrave/portgrave/firewall/host/history"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,25 +50,6 @@ func newExposures(
 	fail func(error),
 ) *exposures {
 	return &exposures{audit: look, tell: tell, fail: fail, wake: make(chan struct{}, 1)}
-}
-
-// audit is Config.Audit for the generation that is in memory, so that a million sources are neither
-// read from disk nor kept twice; nil if nobody shall look.
-func (d *Daemon) audit() func(context.Context) (audit.Report, error) {
-	if d.Audit == nil {
-		return nil
-	}
-	return func(ctx context.Context) (audit.Report, error) {
-		var inForce *history.Generation
-		_ = d.inLoop(ctx, operationPatience, func(context.Context) { // else the history is asked
-			newest, err := d.Store.Newest()
-			if err == nil && d.inForce != nil && newest == d.number() {
-				g := *d.inForce // the loop goes on to change it
-				inForce = &g
-			}
-		})
-		return d.Audit(ctx, inForce)
-	}
 }
 
 // changed notes that somebody has changed rules of whatever table.
@@ -172,9 +152,8 @@ func (x *exposures) look(ctx context.Context) {
 	authors := x.authors
 	x.authors = nil
 	x.mu.Unlock()
-	// Of tens of thousands of rules nothing is needed any more, nor is the last report.
-	defer debug.FreeOSMemory()
 	report, err := x.audit(ctx)
+	debug.FreeOSMemory() // of tens of thousands of rules nothing is needed any more
 	if err != nil {
 		if ctx.Err() == nil {
 			x.fail(err)
@@ -287,7 +266,7 @@ func (d *Daemon) getAudit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.exposed.asking.Unlock()
-	report, err := d.exposed.audit(r.Context())
+	report, err := d.Audit(r.Context())
 	if err != nil {
 		api.Fail(w, err)
 		return

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -154,7 +155,8 @@ func (d *Daemon) finishReading(ctx context.Context, r reading) {
 	}
 	d.enforce(ctx, r.cause, nil)
 	if r.c != nil || r.kept != nil {
-		d.tidyLater()
+		r.found, r.kept, now = found{}, nil, found{}
+		debug.FreeOSMemory() // reading a million sources takes some times what they take afterwards
 	}
 	if byCommand(r.cause) {
 		notify.Ready(d.status.line())

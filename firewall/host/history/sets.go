@@ -165,37 +165,27 @@ func (r *setReader) base(digest string) (storedSet, error) {
 func (s *Store) readBase(digest string) (storedSet, error) {
 	name := digest + setSuffix
 	stamp, err := s.sets.Stamp(name)
-	var f io.ReadCloser
+	var content []byte
 	if err == nil {
-		f, err = s.sets.Open(name)
+		content, err = s.sets.Read(name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return storedSet{}, s.damagedBase(digest, "is missing")
 	}
-	var size int64
-	if err == nil {
-		defer func() { _ = f.Close() }()
-		size, err = s.sets.Size(name)
-	}
 	if err != nil {
 		return storedSet{}, s.damagedBase(digest, fmt.Sprintf("can't be read (%v)", err))
 	}
-	sum := sha256.New()
-	content := io.TeeReader(f, sum)
-	set, err := address.ReadAll(content, size)
-	if _, rerr := io.Copy(io.Discard, content); rerr != nil {
-		return storedSet{}, s.damagedBase(digest, fmt.Sprintf("can't be read (%v)", rerr))
-	}
-	if hex.EncodeToString(sum.Sum(nil)) != digest {
+	if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != digest {
 		return storedSet{}, s.damagedBase(digest, "is damaged (its checksum is wrong)")
 	}
-	if err != nil {
+	set, rest, err := address.Read(content)
+	if err != nil || len(rest) > 0 {
 		return storedSet{}, s.damagedBase(digest, "is no set")
 	}
 	if now, err := s.sets.Stamp(name); err != nil || now != stamp {
 		stamp = statefiles.Stamp{} // replaced meanwhile: not known
 	}
-	return storedSet{set: set, base: digest, stamp: stamp, size: int(size)}, nil
+	return storedSet{set: set, base: digest, stamp: stamp, size: len(content)}, nil
 }
 
 // store decides how the large sets of a generation are stored, and writes the bases that are
