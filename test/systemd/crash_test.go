@@ -17,18 +17,20 @@ func TestAuditThatCrashes(t *testing.T) {
 	m.run("mkfifo", "-m", "644", "/etc/rules")
 	d.dropIn(
 		unit,
-		"[Service]\nExecStart=\nExecStart=/usr/local/bin/portgrave audit --ruleset /etc/rules "+
-			"--port 9090 --interface eth0\nLimitCORE=0\n",
+		"[Service]\nExecStart=\nExecStart=/bin/sh -c 'exec /usr/local/bin/portgrave audit "+
+			"--ruleset - --port 9090 --interface eth0 </etc/rules'\nLimitCORE=0\n",
 	)
 	m.run("systemctl", "daemon-reload")
 	m.run("systemctl", "start", "--no-block", unit)
-	// A FIFO can be opened for writing once it is read, and then the audit is running.
+	// The shell opens the FIFO once there is a writer, and then runs the audit, which reads on.
 	m.run(
 		"timeout",
 		"60",
 		"sh",
 		"-c",
-		"exec 3>/etc/rules; systemctl kill --signal=QUIT "+unit+"; while systemctl -q is-active "+unit+
+		"exec 3>/etc/rules; until [ \"$(cat /proc/$(systemctl show -P MainPID "+unit+
+			")/comm)\" = portgrave ]; do sleep 0.1; done; "+
+			"systemctl kill --signal=QUIT "+unit+"; while systemctl -q is-active "+unit+
 			" || [ \"$(systemctl show -P ActiveState "+unit+")\" = activating ]; do sleep 0.1; "+
 			"done",
 	)
