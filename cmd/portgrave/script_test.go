@@ -158,7 +158,7 @@ func guardPIDs(generation string) (pids []int) {
 }
 
 // listen takes connections at an address of the script's network namespace until it is interrupted,
-// or a minute has passed.
+// or ten minutes have passed.
 func listen() {
 	enter()
 	l, err := net.Listen("tcp", os.Args[1])
@@ -177,7 +177,7 @@ func listen() {
 	}()
 	select {
 	case <-interrupted:
-	case <-time.After(time.Minute):
+	case <-time.After(10 * time.Minute):
 	}
 }
 
