@@ -67,7 +67,7 @@ func TestSmallestRun(t *testing.T) {
 			t.Errorf("no packets were measured through %s, %s", p.By, p.What)
 		}
 	}
-	if len(r.Packets) < 10 || len(r.Jobs) != 24 {
+	if len(r.Packets) < 10 || len(r.Jobs) != 56 {
 		t.Errorf("%d kinds of packets and %d jobs were measured", len(r.Packets), len(r.Jobs))
 	}
 	if err := write(r, o); err != nil {
