@@ -47,7 +47,7 @@ func changed(t *testing.T, list []policydiff.Change) (opens, closes string) {
 }
 
 // plan, apply and rollback name what they open and close by the texts of both policies; what others
-// have changed is no change of the policy, and has an author.
+// have changed doesn't come from the policy, and has an author.
 func TestInWords(t *testing.T) {
 	h := newHost(t)
 	h.local.Written = func(text []byte, lists map[string]address.Set) *policydiff.Written {

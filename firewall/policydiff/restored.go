@@ -121,7 +121,7 @@ func sourcesOf(detail string) address.Set {
 	var b address.Builder
 	word, _, _ := strings.Cut(detail, " ")
 	if p, err := netip.ParsePrefix(word); err == nil {
-		_ = b.Add(p) // what can't be added is no source
+		_ = b.Add(p) // what can't be added isn't a source
 		return b.Set()
 	}
 	first, last, isRange := strings.Cut(word, "-")

@@ -134,7 +134,7 @@ func (w *world) tellsThatItIsFull(service string, f address.Family) {
 		}
 		return
 	}
-	w.t.Errorf("there is no report on the table of %s: %+v", service, fills)
+	w.t.Errorf("nothing is reported of the table of %s: %+v", service, fills)
 }
 
 // A published port with a rate is counted once, wherever its packets go.

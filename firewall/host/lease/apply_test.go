@@ -87,7 +87,7 @@ func TestApply(t *testing.T) {
 				"; tcp/8000-8009 203.0.113.7/32 until 14:00" +
 				"; tcp/8010 198.51.100.7/32 until 14:00, 203.0.113.7/32 until 14:00" +
 				"; tcp/8011-8020 198.51.100.7/32 until 14:00"}},
-		"what leases open on every port is no lease of some": {stateOf(t, wide),
+		"what leases open on every port belongs to no lease": {stateOf(t, wide),
 			[]Lease{leaseOf("203.0.113.7/32", tcp(80, 80)), leaseOf("198.51.100.7/32", tcp(1, 65535), udp(1, 65535))},
 			[]string{"web tcp/80 tcp/8000-8100 udp/443 from 10.0.0.0/8, 198.51.100.7/32 until 14:00" +
 				"; tcp/80 203.0.113.7/32 until 14:00"}},
