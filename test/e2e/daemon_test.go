@@ -29,6 +29,7 @@ type driftEvent struct {
 	Summary string           `json:"summary"`
 	Author  *firewall.Author `json:"author"`
 	Took    float64          `json:"took_ms"`
+	Error   string           `json:"error"`
 }
 
 // installation is the real program with a policy and a state directory, for a world's host.
@@ -303,11 +304,14 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 				lab.Rate(2000),
 			)
 			foes.WaitRounds(20)
-			for range times {
+			for n := range times {
 				w.Host.NFT(disrupt + "\n")
+				waitForRepairs(t, state, before, n+1)
 				time.Sleep(calm)
 			}
-			disruptAndStay(t, w.Host, disrupt)
+			disruptAndStay(t, w.Host, disrupt, func() {
+				waitForRepairs(t, state, before, times+1)
+			})
 			through, cut := foes.Stop(), friends.Stop()
 			events := driftLog(t, state)[before:]
 			var took []float64
@@ -378,8 +382,26 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 	}
 }
 
+// waitForRepairs waits until the drift log holds so many repairs behind its first events: two
+// disruptions that a busy machine lets come at once would be one repair.
+func waitForRepairs(t *testing.T, state string, first, repairs int) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		done := 0
+		for _, e := range driftLog(t, state)[first:] {
+			if e.Kind == "repaired" {
+				done++
+			}
+		}
+		if done >= repairs {
+			return
+		}
+	}
+	t.Errorf("no repair after %d disruptions: %+v", repairs, driftLog(t, state)[first:])
+}
+
 // disruptAndStay changes the rules by a process that lives on until the change is repaired.
-func disruptAndStay(t *testing.T, host *lab.Node, disrupt string) {
+func disruptAndStay(t *testing.T, host *lab.Node, disrupt string, repaired func()) {
 	t.Helper()
 	nft := host.Command(t.Context(), "nft", "--interactive")
 	stdin, err := nft.StdinPipe()
@@ -393,7 +415,7 @@ func disruptAndStay(t *testing.T, host *lab.Node, disrupt string) {
 	if _, err := io.WriteString(stdin, line+"\n"); err != nil {
 		t.Error(err)
 	}
-	time.Sleep(calm)
+	repaired()
 	stdin.Close()
 	if err := nft.Wait(); err != nil {
 		t.Errorf("nft --interactive: %v", err)

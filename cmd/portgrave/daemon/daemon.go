@@ -126,9 +126,11 @@ var ErrOtherBackend = errors.New("the rules were moved to another backend: start
 // status.
 type Daemon struct {
 	Config
-	status *status
-	events *events
-	fights fights
+	status  *status
+	events  *events
+	commits <-chan Commit // of others, since the loop began; nil: none are heard
+	early   []Commit      // heard while a repair looked for its author, and not answered yet
+	fights  fights
 	spare  *reserve
 
 	// in force, as far as it is known: what the daemon's settings are; nil if none could be read
@@ -288,7 +290,7 @@ func onlyOne(dir string) (unlock func(), err error) {
 
 // loop is the daemon. Each case does one thing to its end; nothing waits for a client.
 func (d *Daemon) loop(ctx context.Context) error {
-	commits := d.watchCommits(ctx)
+	d.commits = d.watchCommits(ctx)
 	var err error
 	if d.files, err = watchFiles(ctx, d.Log); err != nil {
 		return err
@@ -327,6 +329,10 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.beginReading(ctx, "a trial has ended")
 		}
 		d.checkVirtual(ctx)
+		if early := d.early; len(early) > 0 {
+			d.early = nil
+			d.committed(ctx, early)
+		}
 		if !d.Polled {
 			poll.Stop()
 		} else if every := d.pollEvery(); every != d.polling {
@@ -342,14 +348,14 @@ func (d *Daemon) loop(ctx context.Context) error {
 				d.Log.Info("ending; the rules stay in force")
 			}
 			return nil
-		case c, open := <-commits:
+		case c, open := <-d.commits:
 			if !open && ctx.Err() != nil {
 				continue // the end has come, by the other way
 			}
 			if !open {
 				return errors.New("the kernel's notifications have ended")
 			}
-			d.committed(ctx, append([]Commit{c}, waiting(commits)...))
+			d.committed(ctx, append([]Commit{c}, waiting(d.commits)...))
 		case <-d.files.changed:
 			d.beginReading(ctx, "the policy's files changed")
 		case list, open := <-virtual:
@@ -385,7 +391,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case <-d.again.due(d.fights.waitAgain(time.Now(), d.again.first())):
 			d.enforceWithin(ctx, "another try", d.unanswered)
 		case <-resync.C:
-			d.enforce(ctx, "resync", nil)
+			d.enforce(ctx, resyncing, nil)
 			if d.refused ||
 				d.writing != nil &&
 					len(
@@ -401,9 +407,9 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case <-poll.C:
 			d.pollOwed = true
 		case <-d.pollDue():
-			d.enforceWithin(ctx, "poll", d.owed)
+			d.enforceWithin(ctx, polling, d.owed)
 		case f := <-d.requests:
-			if first := waiting(commits); len(first) > 0 { // a repair comes first, however many ask
+			if first := waiting(d.commits); len(first) > 0 { // a repair comes first, however many ask
 				d.committed(ctx, first)
 			}
 			f(context.WithoutCancel(ctx))

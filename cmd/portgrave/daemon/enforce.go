@@ -166,6 +166,11 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 	if err != nil || out.Plan.InSync() {
 		return
 	}
+	if c == nil && (cause == polling || cause == resyncing) {
+		if c = d.heardSince(ctx, out.standing); c != nil {
+			start = c.At
+		}
+	}
 	took := out.standing.Sub(start)
 	e := Event{
 		At:      start,

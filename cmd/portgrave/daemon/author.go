@@ -1,0 +1,43 @@
+package daemon
+
+import (
+	"context"
+	"time"
+)
+
+// Causes of looking at the kernel without a notification.
+const (
+	polling   = "poll"
+	resyncing = "resync"
+)
+
+// authorTimeout bounds how long a repair waits for the notification of what it undid. The kernel's
+// audit of legacy iptables comes last, 100 ms after the change.
+const authorTimeout = 250 * time.Millisecond
+
+// heardSince returns the notification of the change that a look at the kernel found and undid
+// before the notification was read, or nil if none comes: ipset sends none. A change after repaired
+// is another one. All that is heard here is answered afterwards, since more may have changed.
+func (d *Daemon) heardSince(ctx context.Context, repaired time.Time) *Commit {
+	if d.commits == nil {
+		return nil
+	}
+	timeout := time.NewTimer(authorTimeout)
+	defer timeout.Stop()
+	for {
+		select {
+		case c, open := <-d.commits:
+			if !open { // the loop finds out too, and ends
+				return nil
+			}
+			d.early = append(d.early, c)
+			if (c.Ours || c.Lost) && c.At.Before(repaired) {
+				return &c
+			}
+		case <-timeout.C:
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
