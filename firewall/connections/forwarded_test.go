@@ -135,10 +135,11 @@ func TestBareDeletionResurrects(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			if drain(x.conn, time.Second) || x.deaf() {
-				t.Error(
-					"a bare deletion ended the connection: this kernel needs no tombstone, and the test of it proves nothing",
-				)
+			alive := func() bool { return !drain(x.conn, time.Second) && !x.deaf() }
+			// A busy machine may leave a gap in what the server sends.
+			if !alive() && !alive() && !alive() {
+				t.Error("a bare deletion ended the connection: this kernel needs no tombstone, " +
+					"and the test of it proves nothing")
 			}
 		})
 	}
