@@ -45,9 +45,14 @@ func (a *auditor) judge(
 	}
 	unheard := ""
 	if !r.unanswered.empty() {
-		unheard = "; answers to some of them may be lost: see who decided"
-		if len(r.lost) > 0 {
+		switch {
+		case len(r.lost) > 0:
 			unheard = "; packets come in, and answers to some of them are lost: " + someOf(r.lost)
+		case len(r.unknown) > 0:
+			unheard = "; packets come in, and answers to some of them may be lost: " +
+				someOf(r.unknown)
+		default:
+			unheard = "; packets come in, and answers to some of them may be lost"
 		}
 	}
 	allowed := sourcesOf(d.allowed, families...)
