@@ -43,8 +43,9 @@ func TestEveryCommitShowsOldOrNew(t *testing.T) {
 			t.Fatalf("second apply: %v", err)
 		}
 		now := time.Now()
+		before, after := first.Index(), second.Index()
 		for _, f := range backendtest.Probes() {
-			was, is := first.Decide(f, now).Verdict, second.Decide(f, now).Verdict
+			was, is := before.Decide(f, now).Verdict, after.Decide(f, now).Verdict
 			for i, ruleset := range k.seen {
 				if got := ruleset.decide(f); got != was && got != is {
 					t.Fatalf(
@@ -183,8 +184,9 @@ func TestFaultAtAnyCommitOfAnyChange(t *testing.T) {
 		_, err := r.Apply(context.Background(), &second, false)
 		k.fail = nil
 		now := time.Now()
+		before, after := first.Index(), second.Index()
 		for _, f := range backendtest.Probes() {
-			was, is := first.Decide(f, now).Verdict, second.Decide(f, now).Verdict
+			was, is := before.Decide(f, now).Verdict, after.Decide(f, now).Verdict
 			got := k.rules.decide(f)
 			switch {
 			case err == nil && got != is:

@@ -182,8 +182,9 @@ func TestHandOverAtEveryCommit(t *testing.T) {
 		}
 		now := time.Now()
 		var probes []firewall.Flow
+		index := state.Index()
 		for _, f := range backendtest.Probes() {
-			if state.Decide(f, now).Verdict == k.rules.decide(f) {
+			if index.Decide(f, now).Verdict == k.rules.decide(f) {
 				probes = append(probes, f)
 			}
 		}
@@ -191,7 +192,7 @@ func TestHandOverAtEveryCommit(t *testing.T) {
 		check := func(when string) {
 			next := k.tables()
 			for _, f := range probes {
-				want := state.Decide(f, now).Verdict
+				want := index.Decide(f, now).Verdict
 				if got := next.decide(f); got != want {
 					t.Fatalf("%s: %+v is %v, the State says %v", when, f, got, want)
 				}

@@ -42,8 +42,9 @@ func TestWhatGoesShowsOldOrNew(t *testing.T) {
 			t.Fatalf("second apply: %v", err)
 		}
 		now := time.Now()
+		before, after := first.Index(), second.Index()
 		for _, f := range backendtest.Probes() {
-			was, is := first.Decide(f, now).Verdict, second.Decide(f, now).Verdict
+			was, is := before.Decide(f, now).Verdict, after.Decide(f, now).Verdict
 			for i, ruleset := range k.seen[1:] {
 				for n := 0; ; n++ { // the transaction takes effect after the packet's n-th look-up
 					p := &passage{before: k.seen[i], after: ruleset, lookups: n}

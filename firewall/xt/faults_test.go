@@ -20,9 +20,14 @@ func withKernel(k kernel) *Backend {
 
 func drawVariant(t *rapid.T) variant { return rapid.SampledFrom(variants).Draw(t, "variant") }
 
-// lets is what a State lets through: what it allows, and what it says nothing about.
-func lets(s firewall.State, f firewall.Flow, now time.Time) bool {
-	return s.Decide(f, now).Verdict != firewall.Refused
+// lets is what a State lets through of some packets: what it allows, and what it says nothing about.
+func lets(s firewall.State, flows []firewall.Flow, now time.Time) []bool {
+	out := make([]bool, len(flows))
+	x := s.Index()
+	for i, f := range flows {
+		out[i] = x.Decide(f, now).Verdict != firewall.Refused
+	}
+	return out
 }
 
 // watch fails at the first change after which a packet meets neither the verdict of the old State
@@ -30,10 +35,10 @@ func lets(s firewall.State, f firewall.Flow, now time.Time) bool {
 func watch(t interface{ Fatalf(string, ...any) }, k *fakeKernel, first, second firewall.State) {
 	now := time.Now()
 	flows := backendtest.Probes()
+	were, are := lets(first, flows, now), lets(second, flows, now)
 	k.after = func() {
-		for _, f := range flows {
-			was, is := lets(first, f, now), lets(second, f, now)
-			if was == is && k.passes(f) != is {
+		for i, f := range flows {
+			if is := are[i]; were[i] == is && k.passes(f) != is {
 				t.Fatalf("step %d: %+v passes: %v; both States say %v", k.steps, f, !is, is)
 			}
 		}
@@ -54,8 +59,10 @@ func begun(t *rapid.T) (*fakeKernel, *firewall.Reconciler, firewall.State) {
 // judge fails unless every packet passes that the State lets through, and no other.
 func judge(t *rapid.T, k *fakeKernel, s firewall.State) {
 	now := time.Now()
-	for _, f := range backendtest.Probes() {
-		if k.passes(f) != lets(s, f, now) {
+	flows := backendtest.Probes()
+	passes := lets(s, flows, now)
+	for i, f := range flows {
+		if k.passes(f) != passes[i] {
 			t.Fatalf("%+v passes: %v; the State: %+v", f, k.passes(f), s.Decide(f, now))
 		}
 	}
