@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -557,15 +559,39 @@ func testPolicyInTwoPieces(t *testing.T, e engine) {
 
 // try runs a verb.
 func (i *installation) try(args ...string) (string, error) {
+	var out spoken
+	err := i.tryInto(&out, args...)
+	return out.String(), err
+}
+
+// spoken is what a verb says, which others may read before it ends.
+type spoken struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *spoken) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *spoken) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// tryInto runs a verb and writes down what it says.
+func (i *installation) tryInto(out *spoken, args ...string) error {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	cmd := i.w.Host.Command(
 		ctx,
 		i.program,
 		append([]string{"--config", i.policy, "--backend", i.backend}, args...)...)
-	cmd.Env = i.env()
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	cmd.Env, cmd.Stdout, cmd.Stderr = i.env(), out, out
+	return cmd.Run()
 }
 
 // The command line waits for the writers of lists too, but not for ever: then they keep their last
@@ -582,15 +608,23 @@ func testCommandLineWhileListsAreWritten(t *testing.T, e engine) {
 	s.stays("applied", 0)
 	w := s.begin(s.lists, itself)
 	applied := make(chan string, 1)
-	apply := func() {
-		out, err := s.try("apply")
-		applied <- fmt.Sprintf("%v\n%s", err, out)
+	// begin returns when apply says that it waits.
+	begin := func() {
+		var out spoken
+		go func() {
+			err := s.tryInto(&out, "apply")
+			applied <- fmt.Sprintf("%v\n%s", err, out.String())
+		}()
+		for end := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), "waiting until"); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("apply doesn't say that it waits:\n%s", out.String())
+			}
+		}
 	}
-	go apply()
-	s.stays("while apply waits", 2*time.Second)
+	begin()
+	s.stays("while apply waits", time.Second)
 	w.finish()
-	if out := <-applied; !strings.HasPrefix(out, "<nil>") || strings.Contains(out, "stale") ||
-		!strings.Contains(out, "waiting until") {
+	if out := <-applied; !strings.HasPrefix(out, "<nil>") || strings.Contains(out, "stale") {
 		t.Errorf("apply after the writers: %s", out)
 	}
 	if got := s.now(); got != verdicts(true) {
@@ -604,8 +638,8 @@ func testCommandLineWhileListsAreWritten(t *testing.T, e engine) {
 		return // the patience of the command line is no matter of the backend
 	}
 	w = s.begin(s.lists, itself)
-	go apply()
-	s.stays("while apply waits in vain", 2*time.Second)
+	begin()
+	s.stays("while apply waits in vain", time.Second)
 	if out := <-applied; !strings.HasPrefix(out, "<nil>") || strings.Count(out, "is stale") != 4 ||
 		!strings.Contains(out, "still has it open for writing") {
 		t.Errorf("apply while they are written: %s", out)

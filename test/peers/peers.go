@@ -30,7 +30,7 @@ var machine string
 
 // readyTimeout is how long a script may take to print Ready. On an idle machine it takes at most
 // three seconds.
-const readyTimeout = 90 * time.Second
+const readyTimeout = 5 * time.Minute
 
 // Ready is the line that a script prints when its rules are in place.
 const Ready = "ready"
