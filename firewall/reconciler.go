@@ -131,10 +131,13 @@ func (r *Reconciler) withOthers(ctx context.Context, plan Plan) Plan {
 }
 
 // converge applies the difference and returns it, with what the kernel held before. It starts again
-// when another program got in between, and believes nothing before it is read back. Before it
-// writes for the first time, or has nothing to write, it calls before.
+// when another program got in between, and believes nothing before it is read back. What was
+// accepted but isn't held, as when another program undid it at once, is written once more. Before
+// it writes for the first time, or has nothing to write, it calls before.
 func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force bool,
 	before func(Plan) error) (Plan, Observation, error) {
+	var written *Plan // what was accepted once, and is not held
+	var first Observation
 	called := false
 	announce := func(p Plan) error {
 		if called {
@@ -147,6 +150,9 @@ func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force
 		plan, seen, err := r.planOf(ctx, b, want)
 		if err != nil {
 			return Plan{}, nil, err
+		}
+		if plan.InSync() && written != nil {
+			return *written, first, nil
 		}
 		if plan.InSync() {
 			return plan, seen, announce(plan)
@@ -163,13 +169,24 @@ func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force
 		}
 		err = b.Apply(ctx, plan)
 		if !errors.Is(err, ErrConflict) {
-			return plan, seen, r.readBack(ctx, b, want, plan, err)
+			err = r.readBack(ctx, b, want, plan, err)
+			switch {
+			case written != nil:
+				return *written, first, err
+			case !errors.Is(err, ErrNotHeld):
+				return plan, seen, err
+			}
+			written, first = &plan, seen
 		}
 		r.Log.Info(
 			"the rules changed while they were compared; comparing again",
 			"backend",
 			plan.Backend,
 		)
+	}
+	if written != nil {
+		return *written, first, fmt.Errorf("%w: %w, %d times in a row; run apply again",
+			ErrNotHeld, ErrConflict, attempts)
 	}
 	return Plan{}, nil, fmt.Errorf(
 		"%w, %d times in a row; nothing was changed: stop that program, or try again",

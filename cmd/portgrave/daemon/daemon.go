@@ -131,7 +131,7 @@ type Daemon struct {
 	commits <-chan Commit // of others, since the loop began; nil: none are heard
 	early   []Commit      // heard while a repair looked for its author, and not answered yet
 	fights  fights
-	spare  *reserve
+	spare   *reserve
 
 	// in force, as far as it is known: what the daemon's settings are; nil if none could be read
 	policy   *policy.Policy
