@@ -315,7 +315,7 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 			through, cut := foes.Stop(), friends.Stop()
 			events := driftLog(t, state)[before:]
 			var took []float64
-			gone := 0 // authors with no user: only their command and process are known
+			gone := 0   // authors with no user: only their command and process are known
 			failed := 0 // a try that failed is repeated at once
 			for n, e := range events {
 				if e.Kind == "failed" && failed == 0 {
