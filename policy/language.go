@@ -22,7 +22,8 @@ const languageDoc = "Which ports of a Linux host may open to which networks. A p
 // listDoc and selectDoc describe lists in editors and the manual.
 const (
 	listDoc = "What follows # or ; is a comment. Of CSV and TSV the first column is read; a " +
-		"first line with the names of columns is passed over. A line with another address, a " +
+		"first line with the names of columns, or the name of the one column, such as range, is " +
+		"passed over. A line with another address, a " +
 		"mask or a length in a later column is refused, unless the first column's CIDR or range " +
 		"has that address, or the first line calls the first column ip, cidr, network, prefix " +
 		"or address. The list may be packed with gzip. " +
