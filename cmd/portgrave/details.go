@@ -54,7 +54,7 @@ var details = map[string]string{
 		"address that no rule names (*), and one for each address where the rules let in others. " +
 		"What is assumed, such as that rpfilter passes, is printed. Rows are compared with the policy " +
 		"that --config names, or that is in /etc/portgrave. Without one no row is judged, and " +
-		"undecided is the only finding. --ruleset - reads standard input.",
+		"undecided is the only finding; if it can't be used, unjudged_why says why. --ruleset - reads standard input.",
 	"explain": "It says whether the packet is stopped and by whom, whether the service is bound to " +
 		"another address, whether nothing listens, or whether the answer is lost on its way back " +
 		"(reply-lost): in output or postrouting, because there is no route, because a route refuses " +
