@@ -31,7 +31,7 @@ func (d *decoder) checkReferences() {
 	for name := range d.policy.networks {
 		known[name] = true
 	}
-	verify := func(sources []source) {
+	verify := func(sources []source, hint func(name string) string) {
 		for _, s := range sources {
 			if s.network != "" && !known[s.network] {
 				d.report.at(
@@ -39,17 +39,17 @@ func (d *decoder) checkReferences() {
 					"unknown network %q%s; it is neither an address nor defined in networks%s",
 					s.network,
 					d.suggestNetwork(s.network),
-					networkHint(s.network),
+					hint(s.network),
 				)
 			}
 		}
 	}
 	for _, name := range sortedNames(d.policy.networks) {
-		verify(d.policy.networks[name].entries)
+		verify(d.policy.networks[name].entries, networkHint)
 	}
 	for _, s := range d.policy.services {
-		verify(s.allow)
-		verify(s.except)
+		verify(s.allow, networkHint)
+		verify(s.except, exceptHint)
 	}
 	for _, t := range d.testTargets {
 		if _, defined := d.names[t.name]; !defined {

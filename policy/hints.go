@@ -56,13 +56,18 @@ func entryHint(s string) string {
 	s = strings.TrimSpace(s)
 	bare := strings.TrimSpace(strings.TrimLeft(s, "-"))
 	fields := strings.Fields(s)
+	several := sourcesIn(s)
 	withPort, portErr := netip.ParseAddrPort(s)
 	host, port, _ := strings.Cut(s, ":")
 	switch {
 	case isPrefix(bare) && bare != s:
 		return "; leave the dash out: write " + yamlScalar(bare)
-	case strings.Contains(s, ",") && allSources(splitTrimmed(s)):
-		return "; write each as an entry of its own: " + yamlScalars(splitTrimmed(s))
+	case len(several) > 1 && allSources(several):
+		return "; write each as an entry of its own: " + yamlScalars(several)
+	case len(several) == 1 && several[0] != s && isPrefix(several[0]):
+		return "; write " + yamlScalar(several[0])
+	case (len(fields) > 1 || s == "0/0") && familyHint(s) != "":
+		return familyHint(s)
 	case strings.HasPrefix(s, "!"):
 		return "; sources that are not meant stand in except"
 	case portErr == nil:
@@ -76,10 +81,67 @@ func entryHint(s string) string {
 		return "; a MAC address says nothing beyond the next router: name sources by address"
 	case len(fields) > 1 && allSources(fields):
 		return "; write each as an entry of its own: " + yamlScalars(fields)
+	case ruleHint(s) != "":
+		return ruleHint(s)
 	case len(fields) > 1 && isPrefix(fields[0]):
 		return "; a comment stands behind #"
 	}
 	return nameHint(s)
+}
+
+// sourceSeparators stand between or around sources in other programs.
+var sourceSeparators = strings.NewReplacer(";", ",", "|", ",", "'", "", `"`, "", "{", "", "}", "",
+	" and ", ",", " or ", ",")
+
+// sourcesIn splits a text at what separates sources in other programs, and removes quotes.
+func sourcesIn(s string) (parts []string) {
+	for _, part := range splitTrimmed(sourceSeparators.Replace(s)) {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return parts
+}
+
+// sourceWords are keys and words for sources, which stand before an address in other programs.
+var sourceWords = strings.Fields("address addr allow accept cidr from host ip ip4 ip6 net " +
+	"network permit prefix range saddr source src subnet")
+
+// ruleHint says what to write for an address with a word of a rule before or behind it:
+// from 192.0.2.1, source=192.0.2.1, 192.0.2.1 REJECT. It offers nobody whom the rule may refuse.
+func ruleHint(s string) string {
+	isEnd := func(r rune) bool { return strings.ContainsRune(" \t:=", r) }
+	end := strings.IndexFunc(s, isEnd)
+	if end < 0 {
+		return ""
+	}
+	word, rest := strings.ToLower(s[:end]), strings.TrimLeftFunc(s[end:], isEnd)
+	if isPrefix(word) {
+		behind := strings.Fields(strings.ToLower(rest))
+		if len(behind) == 0 {
+			return ""
+		}
+		if refuses(behind[0]) {
+			return "; an entry is an address alone; whom to refuse stands in except"
+		}
+		if slices.Contains([]string{"timeout", "expires"}, behind[0]) {
+			return "; an entry that ends stands in allow, with expires"
+		}
+		return ""
+	}
+	if refuses(word) {
+		return "; an entry is an address alone; whom to refuse stands in except"
+	}
+	if slices.Contains(sourceWords, word) && isPrefix(rest) {
+		return "; write " + yamlScalar(rest)
+	}
+	return ""
+}
+
+// refuses reports whether a word of another firewall says that packets don't get in.
+func refuses(word string) bool {
+	verdict := verdicts[strings.TrimRight(word, ";,.")]
+	return verdict != "" && verdict != "allow" || word == "nomatch" || word == "not"
 }
 
 // numberHint says what is wrong with the numbers of an IPv4 address.
@@ -199,18 +261,6 @@ func wildcardCIDR(s string) string {
 func isMAC(s string) bool {
 	_, err := net.ParseMAC(s)
 	return err == nil
-}
-
-// everyoneWords are words for all sources in other firewalls.
-var everyoneWords = []string{"all", "any", "anybody", "anyone", "anywhere", "everybody", "everyone",
-	"everything", "*"}
-
-// networkHint says what to write for an unknown network name.
-func networkHint(name string) string {
-	if slices.Contains(everyoneWords, strings.ToLower(name)) {
-		return "; if everyone is meant, that is written any"
-	}
-	return nameHint(name)
 }
 
 // suggestNetwork returns " (did you mean "x"?)" for the network whose name was mistyped, or "". It

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
 )
 
 // Keys of other firewalls (ufw, firewalld, iptables, Ansible, Kubernetes, AWS), and what to write
@@ -40,7 +42,8 @@ var serviceKeyHints = []keyHint{
 	{"source sources src srcs saddr from fromip sourceip sourceips sourceaddress sourceaddresses " +
 		"sourcerange sourceranges loadbalancersourceranges sourcecidr cidr cidrs cidrip " +
 		"cidrblock cidrblocks ipv6cidrblocks cidripv6 ipblock ipblocks accept allowed allowfrom " +
-		"permit allowlist whitelist hosts ips networks rsrc", writeAllow},
+		"permit allowlist whitelist hosts ips network networks subnet subnets prefix prefixes " +
+		"clients remote remoteip remoteaddress rsrc", writeAllow},
 	{"deny denied drop block blocked reject denyfrom denylist blacklist blocklist exclude " +
 		"excluded not",
 		"write except for sources that allow has; whom allow does not have is refused anyway"},
@@ -73,10 +76,112 @@ func serviceKeyHint(n *node, f field) string {
 		slices.Contains(protocolNames(), f.value.text) {
 		return "write protocol: " + f.value.text
 	}
-	if hint := listenHint(f); hint != "" {
-		return hint
+	for _, hint := range []string{listenHint(f), protocolKeyHint(n, f), sourceKeyHint(f)} {
+		if hint != "" {
+			return hint
+		}
 	}
 	return lookUpKeyHint(serviceKeyHints, f.key)
+}
+
+// protocolKeyHint says what to write for a protocol in place of a key: icmp: true, tcp: 22.
+func protocolKeyHint(n *node, f field) string {
+	name := strings.ToLower(f.key)
+	what := name
+	if strings.Contains(name, "icmp") || name == "echo" {
+		name, what = "ping", "ICMP"
+	}
+	switch {
+	case isPortProtocol(name):
+		return portsOfProtocol(name, f.value)
+	case !slices.Contains(firewall.PortlessNames(), name):
+		return ""
+	case isNo(f.value):
+		if name == "ping" {
+			return "leave it out: unlisted: deny and essentials: {echo: false} refuse ping"
+		}
+		return "leave it out: what no service lists is refused under unlisted: deny"
+	case n.get("port") != nil || n.get("protocol") != nil:
+		return fmt.Sprintf("%s has no ports: write a service of its own, with protocol: %s", what,
+			name)
+	}
+	return fmt.Sprintf("%s has no ports: write protocol: %s, without port", what, name)
+}
+
+// portsOfProtocol says how to write a protocol with its ports.
+func portsOfProtocol(protocol string, value *node) string {
+	var ports []string
+	for _, item := range itemsOf(value) {
+		if !portPattern.MatchString(item.text) {
+			return "write protocol: " + protocol + ", and its ports in port"
+		}
+		ports = append(ports, quotedRange(item.text))
+	}
+	switch len(ports) {
+	case 0:
+		return "write protocol: " + protocol + ", and its ports in port"
+	case 1:
+		return fmt.Sprintf("write port: %s and protocol: %s", ports[0], protocol)
+	}
+	return fmt.Sprintf("write port: [%s] and protocol: %s", strings.Join(ports, ", "), protocol)
+}
+
+// isNo reports whether a value switches something off.
+func isNo(n *node) bool {
+	return slices.Contains([]string{"false", "no", "off", "deny", "drop", "reject", "0"},
+		strings.ToLower(n.text))
+}
+
+// sourceKeyHint says which allow to write for a key that other programs have for sources, if its
+// value is sources. ip may just as well be an address of this host.
+func sourceKeyHint(f field) string {
+	sources := lookUpKeyHint(serviceKeyHints, f.key) == writeAllow
+	plain := strings.ToLower(f.key)
+	if !sources && plain != "ip" {
+		return ""
+	}
+	texts, ok := sourceTexts(f.value)
+	switch {
+	case !ok && !sources:
+		return ""
+	case !ok:
+		return writeAllow
+	case sources:
+		return "write allow: [" + yamlScalars(texts) + "]"
+	case slices.ContainsFunc(texts, func(s string) bool {
+		p, err := parseCIDR(s)
+		return err != nil || !p.IsSingleIP()
+	}):
+		return "write allow: [" + yamlScalars(texts) + "]"
+	}
+	return fmt.Sprintf("write allow: [%s] for a source, or addresses: [%[1]s] for an address of "+
+		"this host", yamlScalars(texts))
+}
+
+// sourceTexts returns the addresses and CIDRs in a value; false if it has others, or none.
+func sourceTexts(n *node) (texts []string, ok bool) {
+	for _, item := range itemsOf(n) {
+		parts := splitTrimmed(item.text)
+		if item.kind != kindString || !allSources(parts) {
+			return nil, false
+		}
+		texts = append(texts, parts...)
+	}
+	return texts, len(texts) > 0
+}
+
+// namedServices says how to write a mapping from names to services as a list; "" if it may be a
+// service itself.
+func namedServices(n *node) string {
+	for _, f := range n.fields {
+		if f.value.kind != kindMapping || slices.Contains(serviceShape.names(), f.key) {
+			return ""
+		}
+	}
+	if len(n.fields) == 0 {
+		return ""
+	}
+	return "; begin each with a dash and its name: - name: " + yamlScalar(n.fields[0].key)
 }
 
 // listenHint says what to write for the addresses that a program listens on; "" if the key or its
@@ -90,7 +195,12 @@ func listenHint(f field) string {
 	if len(items) > 0 && !slices.ContainsFunc(items, notAddress) {
 		return "write addresses, of this host"
 	}
-	at, err := netip.ParseAddrPort(f.value.text)
+	return boundHint(f.value.text)
+}
+
+// boundHint says what to write for an address and port that a program listens on.
+func boundHint(text string) string {
+	at, err := netip.ParseAddrPort(text)
 	if err != nil || at.Addr().Zone() != "" || at.Addr().Is4In6() || at.Port() == 0 {
 		return ""
 	}
@@ -149,9 +259,12 @@ func entryKeyHint(_ *node, f field) string {
 	return hint
 }
 
+const listItself = "write the list itself: NAME: [192.0.2.0/24]"
+
 var networkKeyHints = []keyHint{
-	{"cidr cidrs address addresses entries entry elements members ips ip hosts list prefixes " +
-		"sources source networks subnets", "write the list itself: NAME: [192.0.2.0/24]"},
+	{"cidr cidrs address addresses addr entries entry elements members ips ip hosts list prefix " +
+		"prefixes sources source src network networks subnet subnets range ranges allow",
+		listItself},
 	{"path filename", "write file, for a list in a file"},
 	{"uri href link", "write url"},
 	{"host hostname fqdn domain name", "write dns, for the addresses of a host name"},
@@ -165,11 +278,22 @@ var networkKeyHints = []keyHint{
 	{"comment description desc", "write a comment behind #"},
 }
 
-func networkKeyHint(_ *node, f field) string { return lookUpKeyHint(networkKeyHints, f.key) }
+func networkKeyHint(_ *node, f field) string {
+	hint := lookUpKeyHint(networkKeyHints, f.key)
+	texts, ok := sourceTexts(f.value)
+	switch {
+	case ok && hint == listItself:
+		return "write the list itself: NAME: [" + yamlScalars(texts) + "]"
+	case hint == "" && f.value.kind == kindNull && isPrefix(f.key):
+		return "write a list, in brackets: NAME: [" + yamlScalar(f.key) + "]"
+	}
+	return hint
+}
 
 var testKeyHints = []keyHint{
 	{"action verdict result want expected", "write expect: allow or deny"},
-	{"source src saddr", "write from"},
+	{"source src saddr ip address host network cidr client", "write from"},
+	{"icmp ping", "write protocol: ping"},
 	{"service", "write to, the name of a service"},
 	{"proto", "write protocol"},
 	{"dport", "write port"},
@@ -188,6 +312,12 @@ var policyKeyHints = []keyHint{
 		"write networks, a mapping from names to addresses"},
 	{"zones zone", "zones do not exist here: a service has interfaces, and allow for sources"},
 	{"egress output outbound", "leave it out: what the host sends is never filtered"},
+	{"icmp ping icmpv6",
+		"write a service with protocol: ping; what ICMP needs is under essentials"},
+	{"allow allowed allowlist whitelist source sources",
+		"write it into a service: each has an allow of its own"},
+	{"deny block drop blocklist blacklist except",
+		"write except into each service, for sources that its allow has"},
 	{"apiversion kind metadata spec", "this is a manifest of Kubernetes, not a policy"},
 }
 

@@ -22,7 +22,8 @@ const languageDoc = "Which ports of a Linux host may open to which networks. A p
 // listDoc and selectDoc describe lists in editors and the manual.
 const (
 	listDoc = "What follows # or ; is a comment. Of CSV and TSV the first column is read; a " +
-		"first line with the names of columns is passed over. A line with another address, a " +
+		"first line with the names of columns, or the name of the one column, such as range, is " +
+		"passed over. A line with another address, a " +
 		"mask or a length in a later column is refused, unless the first column's CIDR or range " +
 		"has that address, or the first line calls the first column ip, cidr, network, prefix " +
 		"or address. The list may be packed with gzip. " +
@@ -44,9 +45,12 @@ var (
 		words: "a name (up to 48 letters, digits, dots, dashes and underscores, with a letter or " +
 			"digit at both ends)",
 	}
-	oneSource = text{words: "an address, a CIDR or the name of a network", loose: looseSource}
-	duration  = text{pattern: durationPattern, words: `a duration such as "30s", "5m" or "24h"`}
-	expiry    = text{
+	oneSource = text{
+		words: "an address, a CIDR or the name of a network", loose: looseSource,
+		mappingHint: sourceMapping,
+	}
+	duration = text{pattern: durationPattern, words: `a duration such as "30s", "5m" or "24h"`}
+	expiry   = text{
 		pattern: expiryPattern,
 		words:   "a date (2027-01-31, the end of that day in UTC) or a time (2027-01-31T12:00:00Z)",
 	}
@@ -101,6 +105,14 @@ var (
 		keys:    []key{cidrKey, {name: "reason", shape: remark, doc: "why it is refused"}},
 	}}
 )
+
+// sourceList is the shape of allow and except.
+func sourceList(entry shape) list {
+	return list{
+		of: entry, words: "a list of sources",
+		scalarHint: sourcesScalar, mappingHint: sourcesMapping,
+	}
+}
 
 var networkShape = oneOf{
 	list{
@@ -218,13 +230,13 @@ var serviceShape = mapping{words: "a service", keyHint: serviceKeyHint, keys: []
 	},
 	{
 		name:  "allow",
-		shape: list{of: allowEntry, words: "a list of sources", scalarHint: sourcesScalar},
+		shape: sourceList(allowEntry),
 		doc:   "who may reach the service; nobody if empty or absent",
 		more:  "Everyone else is refused.",
 	},
 	{
 		name:  "except",
-		shape: list{of: exceptEntry, words: "a list of sources", scalarHint: sourcesScalar},
+		shape: sourceList(exceptEntry),
 		doc:   "who may not, although allow has them",
 	},
 	{
@@ -356,16 +368,19 @@ var (
 		required: true,
 	}
 	networksKey = key{
-		name:  "networks",
-		shape: mapOf{"a mapping from names to networks", namePattern, networkShape},
-		doc:   "named sets of addresses; any, private and loopback are built in",
+		name: "networks",
+		shape: mapOf{
+			words: "a mapping from names to networks", pattern: namePattern, of: networkShape,
+			valueHint: namedNetworks,
+		},
+		doc: "named sets of addresses; any, private and loopback are built in",
 		more: "The built-in private is RFC 1918, RFC 4193 and link-local addresses. A network " +
 			"that can't be loaded keeps its last good content; with none, the policy is not " +
 			"applied. It never becomes empty, or everyone.",
 	}
 	servicesKey = key{
 		name:  "services",
-		shape: list{of: serviceShape, words: "a list of services"},
+		shape: list{of: serviceShape, words: "a list of services", mappingHint: namedServices},
 		doc:   "the ports that may open, and to whom",
 		more: "A listed port is open to allow minus except, on its interfaces and addresses, and " +
 			"refused to everyone else. Two services may share a port only on different " +

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall/address"
 )
@@ -54,6 +55,9 @@ type listing struct {
 	prefixes address.Builder
 	report   reporter
 	heading  heading
+
+	foreign    map[string]bool // keys of the messages about lines of other programs
+	lastFormat *lineFormat     // of the last such line; nil if there was none
 }
 
 // read reads a list. The error is either Problems, with every mistake, or the reader's.
@@ -151,8 +155,9 @@ func (l *listing) line(raw []byte, number int) bool {
 	if len(first) == 0 && !columns {
 		return true
 	}
-	if columns && l.content.entries == 0 && l.heading.line == 0 {
+	if l.content.entries == 0 && l.heading.line == 0 && (columns || isEntryName(first)) {
 		if h, ok := readHeading(first, rest, number); ok {
+			h.entries = h.entries && columns // one column says nothing about others
 			l.heading = h
 			return true
 		}
@@ -165,12 +170,35 @@ func (l *listing) line(raw []byte, number int) bool {
 		err = addEntry(&l.prefixes, first)
 	}
 	if err != nil {
-		if l.hideText {
-			err = errHiddenText
-		}
-		l.report.at(Location{l.name, number, bytes.Index(raw, first) + 1}, "%v", err)
+		l.reportLine(err, entry, Location{l.name, number, bytes.Index(raw, first) + 1})
 	}
 	return true
+}
+
+// reportLine reports a line that isn't an entry: if it is another program's, what to write, once.
+func (l *listing) reportLine(err error, line []byte, at Location) {
+	if l.hideText {
+		l.report.at(at, "%v", errHiddenText)
+		return
+	}
+	message, key := l.foreignMessage(line)
+	if l.foreign[yamlMessage] && bytes.HasPrefix(bytes.TrimSpace(line), []byte("- ")) {
+		message, key = yamlMessage, yamlMessage
+	}
+	switch {
+	case message == "" && !strings.Contains(err.Error(), "; ") && len(bytes.Fields(line)) > 1:
+		l.report.at(at, "%v; a line has one address, CIDR or range, and comments behind #", err)
+	case message == "":
+		l.report.at(at, "%v", err)
+	case !l.foreign[key]:
+		if l.foreign == nil {
+			l.foreign = map[string]bool{}
+		}
+		if len(l.foreign) < maxProblems { // a name in each line may make each message another
+			l.foreign[key] = true
+		}
+		l.report.at(at, "%s", message)
+	}
 }
 
 // trimEnd removes the line ending.

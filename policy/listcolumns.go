@@ -111,6 +111,16 @@ func readHeading(first, rest []byte, line int) (h heading, ok bool) {
 	return h, true
 }
 
+// isEntryName reports whether the only column of a line is named as what a list has.
+func isEntryName(first []byte) bool {
+	letters := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune(" _-46", r)
+	}
+	return bytes.ContainsFunc(first, letters) &&
+		!bytes.ContainsFunc(first, func(r rune) bool { return !letters(r) }) &&
+		slices.Contains(entryNames, plainName(first))
+}
+
 // plainName returns the name of a column in lower case, without what is not a letter or digit, and
 // without words that only say that it has addresses: start for "Start IP".
 func plainName(column []byte) string {
@@ -219,7 +229,7 @@ func twoInOneLine(first, second []byte, hint string) error {
 
 // rangeOfColumns says how to write a range whose ends stand in two columns; "" if it isn't one.
 func rangeOfColumns(first, last []byte) string {
-	from, to, err := parseRange(string(first), string(last))
+	from, to, err := parseRange("", string(first), string(last))
 	if err != nil {
 		return ""
 	}

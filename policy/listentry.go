@@ -16,8 +16,8 @@ func addEntry(b *address.Builder, entry []byte) error {
 	}
 	first, last, isRange := bytes.Cut(entry, []byte("-"))
 	first, last = bytes.TrimSpace(first), bytes.TrimSpace(last)
-	if isRange && len(first) > 0 {
-		return addRange(b, first, last)
+	if isRange && len(first) > 0 && !bytes.ContainsAny(first, " \t") {
+		return addRange(b, entry, first, last)
 	}
 	p, err := parseEntry(string(entry))
 	if err == nil {
@@ -26,25 +26,25 @@ func addEntry(b *address.Builder, entry []byte) error {
 	return err
 }
 
-// addRange adds the addresses from first to last.
-func addRange(b *address.Builder, first, last []byte) error {
+// addRange adds the addresses from first to last, which entry has.
+func addRange(b *address.Builder, entry, first, last []byte) error {
 	from4, ok := parseIPv4(first)
 	if to4, good := parseIPv4(last); ok && good && from4 <= to4 {
 		b.AddV4(address.Range[address.V4]{First: from4, Last: to4})
 		return nil
 	}
-	from, to, err := parseRange(string(first), string(last))
+	from, to, err := parseRange(string(entry), string(first), string(last))
 	if err != nil {
 		return err
 	}
 	return b.AddRange(from, to)
 }
 
-// parseRange reads the two ends of a range. The error says what to write instead.
-func parseRange(first, last string) (from, to netip.Addr, err error) {
+// parseRange reads the two ends of a range, which stands as whole in the list. The error says what
+// to write instead.
+func parseRange(whole, first, last string) (from, to netip.Addr, err error) {
 	from, err1 := netip.ParseAddr(first)
 	to, err2 := netip.ParseAddr(last)
-	whole := first + "-" + last
 	switch {
 	case err1 == nil && from.Is4() && err2 != nil && strings.Trim(last, "0123456789") == "":
 		stem := first[:strings.LastIndexByte(first, '.')+1]
@@ -70,6 +70,9 @@ func parseRange(first, last string) (from, to netip.Addr, err error) {
 func rangeHint(first, last string) string {
 	if strings.Contains(first, "/") || strings.Contains(last, "/") {
 		return "; a range goes from one address to another, without prefix lengths"
+	}
+	if _, err := netip.ParseAddr(first); err == nil && strings.ContainsAny(last, " \t") {
+		return "; a comment stands behind #"
 	}
 	return nameHint(first + "-" + last)
 }

@@ -115,10 +115,8 @@ func (l *listing) unreadableFormat(head []byte) string {
 	switch {
 	case commented && (looksLikeJSON(document) ||
 		isPath && len(document) > 0 && (document[0] == '{' || document[0] == '[')):
-		return "this is JSON behind comments, which JSON does not have: delete the lines before it" +
-			l.selectFor(
-				document,
-			)
+		return "this is JSON behind comments, which JSON does not have: delete the lines before " +
+			"it" + l.selectFor(document)
 	case l.selects == nil && looksLikeJSON(text):
 		return l.missingSelectHint(text)
 	case isPath && isJSONString(text) && l.selects.isWhole():
@@ -196,8 +194,9 @@ func looksLikeJSON(text []byte) bool {
 		return false
 	}
 	switch text[0] {
-	case '{':
-		return true
+	case '{': // nftables and Bash have braces, too
+		rest := bytes.TrimLeft(text[1:], " \t\r\n")
+		return len(rest) == 0 || rest[0] == '"' || rest[0] == '}'
 	case '[':
 		rest := bytes.TrimLeft(text[1:], " \t\r\n")
 		return len(rest) == 0 || strings.IndexByte(`"{[]`, rest[0]) >= 0

@@ -33,14 +33,85 @@ func portHint(text string) string {
 		return `; every port is written "1-65535"`
 	case portPattern.MatchString(ranged):
 		return "; write " + quotedRange(ranged)
+	case openRangeHint(lower) != "":
+		return openRangeHint(lower)
+	case boundAddressHint(lower) != "":
+		return boundAddressHint(lower)
+	case strings.HasPrefix(lower, "!"):
+		return "; ports can't be excluded: write those that are meant"
 	case len(fields) == 2 && slices.ContainsFunc(fields, isPortProtocol):
 		return portListHint([]string{strings.Join(fields, "/")})
-	case strings.ContainsAny(lower, ", "):
-		return portListHint(splitAny(lower, ", "))
+	}
+	list := splitAny(strings.ReplaceAll(lower, " and ", ","), portSeparators)
+	slashes := splitAny(lower, "/")
+	switch {
+	case len(list) > 1 || strings.ContainsAny(lower, portSeparators):
+		return portListHint(list)
+	case len(slashes) > 1 && !slices.ContainsFunc(slashes, func(s string) bool {
+		return !portPattern.MatchString(normalizeRange(s))
+	}):
+		return portListHint(slashes)
 	case strings.ContainsAny(lower, "/:"):
 		return portListHint([]string{lower})
 	}
 	return ""
+}
+
+// portSeparators stand between ports, or around them, in other programs.
+const portSeparators = ",; |&+[]{}()"
+
+// openRangeHint says how to write a range that lacks an end, or has port 0 for one. Where the range
+// may also be a mistyped port, it offers the port and no range.
+func openRangeHint(text string) string {
+	ranged := normalizeRange(text)
+	first, last, isRange := strings.Cut(ranged, "-")
+	switch {
+	case isRange && last == "" && isPort(first):
+		return "; a range has both ends: write " + first + " for the one port, or its last port, " +
+			"too"
+	case isRange && first == "" && isPort(last):
+		return "; a range has both ends: write " + last + " for the one port, or its first port, " +
+			"too"
+	case isRange && first == "0" && isPort(last):
+		return "; there is no port 0: write " + quotedRange("1-"+last)
+	}
+	limit, number := strings.Trim(text, "0123456789 "), strings.Trim(text, "<>=+ ")
+	port, err := strconv.Atoi(number)
+	if err != nil || !isPort(number) {
+		return ""
+	}
+	from, to := 1, 65535
+	switch limit {
+	case ">=", "+":
+		from = port
+	case ">":
+		from = port + 1
+	case "<=":
+		to = port
+	case "<":
+		to = port - 1
+	}
+	if limit == "" || limit == "=" || from > to || from == 1 && to == 65535 {
+		return ""
+	}
+	return fmt.Sprintf("; write %q", fmt.Sprintf("%d-%d", from, to))
+}
+
+// isPort reports whether a text is one port.
+func isPort(text string) bool {
+	return portPattern.MatchString(text) && !strings.Contains(text, "-")
+}
+
+// boundAddressHint says what to write for a port with the address that a program listens on.
+func boundAddressHint(text string) string {
+	if port, every := strings.CutPrefix(text, "*:"); every && isPort(port) {
+		return "; write " + port
+	}
+	hint := boundHint(text)
+	if hint == "" {
+		return ""
+	}
+	return "; " + hint
 }
 
 // splitAny splits a text at any of the separators.

@@ -69,7 +69,7 @@ func quoteHint(n *node, s shape) string {
 	return bracketHint(n, valid)
 }
 
-// scalarHint returns the mapping or list to write instead of a text.
+// scalarHint returns the mapping or list to write instead of a text, or of a mapping.
 func scalarHint(n *node, s shape) string {
 	switch s := s.(type) {
 	case mapping:
@@ -79,6 +79,17 @@ func scalarHint(n *node, s shape) string {
 	case list:
 		if n.kind == kindString && s.scalarHint != nil {
 			return s.scalarHint(n.text)
+		}
+		if n.kind == kindMapping && s.mappingHint != nil {
+			return s.mappingHint(n)
+		}
+	case text:
+		if n.kind == kindMapping && s.mappingHint != nil {
+			return s.mappingHint(n)
+		}
+	case mapOf:
+		if s.valueHint != nil {
+			return s.valueHint(n)
 		}
 	case oneOf:
 		for _, x := range s {
@@ -101,22 +112,49 @@ func bracketHint(n *node, valid func(node) bool) string {
 			return "; one dash or pair of brackets is too many"
 		}
 		return "; one dash or pair of brackets is too many: write " + one.yaml()
+	case n.kind == kindMapping && len(bracedWords(n)) > 0:
+		list.items = bracedWords(n)
+		if valid(list) {
+			return fmt.Sprintf("; write [%s], in brackets", yamlNodes(list.items))
+		}
 	case n.kind == kindMapping && valid(list):
 		return "; begin it with a dash, as an entry of a list"
 	case n.kind == kindString && strings.Contains(n.text, ","):
 		list.items = nil
-		var words []string
 		for _, word := range splitTrimmed(n.text) {
-			item := &node{kind: kindString, text: word, size: 1}
-			list.items, words = append(list.items, item), append(words, item.yaml())
+			list.items = append(list.items, &node{kind: kindString, text: word, size: 1})
 		}
 		if valid(list) {
-			return fmt.Sprintf("; write [%s]", strings.Join(words, ", "))
+			return fmt.Sprintf("; write [%s]", yamlNodes(list.items))
 		}
 	case n.text != "" && valid(list):
 		return fmt.Sprintf("; write [%s]", n.yaml())
 	}
 	return ""
+}
+
+// bracedWords returns the keys of a mapping without values: {22, 80} for [22, 80].
+func bracedWords(n *node) (words []*node) {
+	for _, f := range n.fields {
+		if f.value.kind != kindNull {
+			return nil
+		}
+		word := &node{kind: kindString, text: f.key, size: 1}
+		if isDigits([]byte(f.key)) {
+			word.kind = kindInteger
+		}
+		words = append(words, word)
+	}
+	return words
+}
+
+// yamlNodes returns scalars as entries of a list in a policy.
+func yamlNodes(items []*node) string {
+	words := make([]string, len(items))
+	for i, item := range items {
+		words[i] = item.yaml()
+	}
+	return strings.Join(words, ", ")
 }
 
 // yaml returns a scalar as a policy writes it.
@@ -140,6 +178,8 @@ type text struct {
 	// hint returns what to write instead of a text that doesn't match. It begins with a semicolon;
 	// nil has no hints.
 	hint func(text string) string
+	// mappingHint is that of a list.
+	mappingHint func(n *node) string
 }
 
 func (s text) accepts(n *node) bool { return n.kind == kindString }
@@ -247,8 +287,10 @@ type list struct {
 	of    shape
 	words string
 	min   int // number of items
-	// scalarHint is that of a mapping.
-	scalarHint func(text string) string
+	// scalarHint is that of a mapping. mappingHint returns what to write for a mapping in place of
+	// the list.
+	scalarHint  func(text string) string
+	mappingHint func(n *node) string
 }
 
 func (s list) accepts(n *node) bool { return n.kind == kindList }
@@ -450,6 +492,8 @@ type mapOf struct {
 	words   string
 	pattern *pattern.Pattern
 	of      shape
+	// valueHint returns what to write for a value in place of the mapping; nil has no hints.
+	valueHint func(n *node) string
 }
 
 func (s mapOf) accepts(n *node) bool { return n.kind == kindMapping }

@@ -30,12 +30,8 @@ func cidrsOfRange(s string) string {
 	}
 	cidrs := rangeCIDRs(from, to)
 	if len(cidrs) > maxHintedCIDRs {
-		return fmt.Sprintf(
-			"; %s, or as %s-%s into a network file, which takes ranges",
-			how,
-			from,
-			to,
-		)
+		return fmt.Sprintf("; %s, or as %s-%s into a network file, which takes ranges",
+			how, from, to)
 	}
 	return "; " + how + ": " + yamlScalars(cidrs)
 }
@@ -65,6 +61,9 @@ func localHint(s string) string {
 	if hint := addressHint(s); hint != "" {
 		return hint
 	}
+	if slices.Contains(everyoneWords, strings.ToLower(s)) {
+		return "; for every address of this host, leave addresses out"
+	}
 	from, to, _, ok := hintedRange(s)
 	var all []string
 	for a := from; ok && len(all) <= maxHintedCIDRs; a = a.Next() {
@@ -81,7 +80,10 @@ func testSourceHint(s string) string {
 		return hint
 	}
 	from, to, _, ok := hintedRange(s)
-	if !ok {
+	switch {
+	case !ok && namePattern.MatchString(s) && !looksLikeAddress(s):
+		return "; a test has one address or CIDR: write one of those that " + s + " stands for"
+	case !ok:
 		return ""
 	}
 	if cidrs := rangeCIDRs(from, to); len(cidrs) == 1 {
@@ -166,6 +168,9 @@ func networkName(key, text string) string {
 
 // sourcesScalar says which list to write for a text in place of a list of sources.
 func sourcesScalar(text string) string {
+	if slices.Contains(nobodyWords, plainWord(text)) {
+		return nobodyHint
+	}
 	var entries []string
 	hints := ""
 	for _, part := range splitTrimmed(text) {
@@ -180,11 +185,58 @@ func sourcesScalar(text string) string {
 			entries, hints = append(entries, name), hints+hint
 		case namePattern.MatchString(part) && !looksLikeAddress(part):
 			entries = append(entries, yamlScalar(part))
+			if _, known := builtIn[part]; !known {
+				hints += networkHint(part)
+			}
 		default:
 			return "; write a list, in brackets"
 		}
 	}
 	return "; write [" + strings.Join(slices.Compact(entries), ", ") + "]" + hints
+}
+
+// sourcesMapping says which list to write for a mapping in place of a list of sources, such as
+// {ip: 192.0.2.1}; "" if it may mean something else.
+func sourcesMapping(n *node) string {
+	var all []string
+	for _, f := range n.fields {
+		texts, ok := sourceTexts(f.value)
+		if !ok || f.key == "cidr" || lookUpKeyHint(entryKeyHints[:1], f.key) == "" {
+			return ""
+		}
+		all = append(all, texts...)
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return "; write [" + yamlScalars(all) + "]"
+}
+
+// sourceMapping says what to write for a mapping in place of one source; "" if that is unclear.
+func sourceMapping(n *node) string {
+	if len(n.fields) != 1 {
+		return ""
+	}
+	f := n.fields[0]
+	texts, ok := sourceTexts(f.value)
+	switch {
+	case ok && (f.key == "cidr" || lookUpKeyHint(entryKeyHints[:1], f.key) != ""):
+		return "; write " + yamlScalars(texts)
+	case f.value.kind == kindNull && isPrefix(f.key):
+		return "; write " + yamlScalar(f.key) + " without the braces"
+	}
+	if _, known := elsewhere[f.key]; known {
+		return "; " + entryKeyHint(n, f)
+	}
+	return ""
+}
+
+// namedNetworks says how to give a name to sources in place of all networks.
+func namedNetworks(n *node) string {
+	if texts, ok := sourceTexts(n); ok {
+		return "; give them a name: {office: [" + yamlScalars(texts) + "]}"
+	}
+	return ""
 }
 
 // networkScalar says what to write for a network that is a single text.

@@ -75,12 +75,16 @@ func auditNow(
 	if err != nil {
 		return audit.Report{}, err
 	}
-	in := inv.auditInput()
-	in.Rules, in.Host, in.Sockets, in.IPVS, in.Enter = host.Rules, host.Host, host.Sockets, host.IPVS, host.Enter
+	in, unusable := inv.auditInput()
+	in.Rules, in.Host, in.Sockets = host.Rules, host.Host, host.Sockets
+	in.IPVS, in.Enter = host.IPVS, host.Enter
 	in.Prober, in.Workers = prober, workers
 	report, err := audit.Run(ctx, in)
 	if err != nil {
 		return report, err
+	}
+	if unusable != "" {
+		report.Unread = append(report.Unread, unusable)
 	}
 	var damaged []error
 	report.Leases, damaged, err = lease.At(inv.stateDir).List()
@@ -103,8 +107,9 @@ func (inv *invocation) daemonAudit() (r audit.Report, err error) {
 }
 
 // auditInput is what the policy says: what is in force, or else what stands in the policy's files.
-func (inv *invocation) auditInput() audit.Input {
-	in := audit.Input{Now: time.Now(), Wants: map[string]audit.Wants{}}
+// unusable says why neither can be read; "" if one can.
+func (inv *invocation) auditInput() (in audit.Input, unusable string) {
+	in = audit.Input{Now: time.Now(), Wants: map[string]audit.Wants{}}
 	_, c, err := inv.compiled(inv.config, true)
 	if err == nil {
 		in.Policy, in.Written = &c.State, &c.State
@@ -117,11 +122,11 @@ func (inv *invocation) auditInput() audit.Input {
 		inForce := last.InForce()
 		in.Policy, in.Written = &inForce, &last.State
 	} else if err != nil && !errors.Is(herr, history.ErrNone) {
-		inv.screen.warnf("what the policy says is not known: %v", herr)
+		unusable = fmt.Sprintf("what the policy says is not known: %v", herr)
 	} else if err != nil {
-		inv.screen.warnf("the policy can't be used, so nothing counts as declared: %v", err)
+		unusable = "the policy can't be used, so nothing counts as declared: " + firstProblem(err)
 	}
-	return in
+	return in, unusable
 }
 
 // auditFiles answers from dumps of rules.
@@ -135,6 +140,7 @@ func auditFiles(inv *invocation, paths []string) error {
 		return err
 	}
 	in := audit.Input{Now: time.Now()}
+	unusable := ""
 	switch p, c, err := inv.compiled(inv.config, true); {
 	case err == nil && p.Origin != policy.EmbeddedOrigin:
 		in.Policy = &c.State
@@ -142,8 +148,10 @@ func auditFiles(inv *invocation, paths []string) error {
 		return err
 	case err != nil:
 		inv.screen.warnf("the policy can't be used, so nothing is judged by it: %v", err)
+		unusable = "the policy can't be used: " + firstProblem(err)
 	}
 	report := audit.RunOffline(rs, ask, in)
+	report.UnjudgedWhy = unusable
 	if err := report.Err(); err != nil {
 		return err
 	}
@@ -154,6 +162,15 @@ func auditFiles(inv *invocation, paths []string) error {
 		}
 	}
 	return err
+}
+
+// firstProblem is the first of a policy's mistakes, and how many there are beside it.
+func firstProblem(err error) string {
+	var problems policy.Problems
+	if !errors.As(err, &problems) || len(problems) < 2 {
+		return err.Error()
+	}
+	return fmt.Sprintf("%v (and %s)", problems[0], plural(len(problems)-1, "more problem"))
 }
 
 // offlineQuestion is what the flags ask of dumps.
@@ -333,7 +350,11 @@ func printAudit(s *screen, r audit.Report) {
 		table = append(table, x.cells)
 	}
 	s.table(table)
-	if r.Unjudged {
+	switch {
+	case r.Unjudged && r.UnjudgedWhy != "":
+		s.printf("\n")
+		s.sentence("The ports aren't judged: " + printable(r.UnjudgedWhy) + ".")
+	case r.Unjudged:
 		s.printf("\n")
 		s.sentence("No policy is given, so the ports aren't judged: name one with --config.")
 	}

@@ -8,8 +8,8 @@ var details = map[string]string{
 	"plan": "The first line says how many services change. Each service that changes has a line: + " +
 		"is new, - is removed, ~ is changed. Networks have the names that the policy gives them. " +
 		"\"3 sources of office\" means that the content of office changes. If the text of the " +
-		"policy in force is lost, prefixes stand in place of names. Lines with ! are about rules that others " +
-		"have changed in the kernel: apply undoes that, whatever the policy says. Leases stay, and " +
+		"policy in force is lost, prefixes stand in place of names. Lines with ! are about rules " +
+		"that others have changed in the kernel: apply undoes that, whatever the policy says. Leases stay, and " +
 		"are listed. The kernel's rules and sets are shown with --rules, at most 12 for each " +
 		"service; --all shows all of them, and lists the sources of each network, up to 100 000 " +
 		"prefixes. In JSON, services holds what changes for each service, restores what apply " +
@@ -54,7 +54,8 @@ var details = map[string]string{
 		"address that no rule names (*), and one for each address where the rules let in others. " +
 		"What is assumed, such as that rpfilter passes, is printed. Rows are compared with the policy " +
 		"that --config names, or that is in /etc/portgrave. Without one no row is judged, and " +
-		"undecided is the only finding. --ruleset - reads standard input.",
+		"undecided is the only finding; if it can't be used, unjudged_why says why. " +
+		"--ruleset - reads standard input.",
 	"explain": "It says whether the packet is stopped and by whom, whether the service is bound to " +
 		"another address, whether nothing listens, or whether the answer is lost on its way back " +
 		"(reply-lost): in output or postrouting, because there is no route, because a route refuses " +

@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -14,18 +16,28 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
 )
 
-// readDump reads a file of rules, into memory of its size; "-" is standard input.
+// readDump reads a file of rules; "-" is standard input.
 func readDump(path string) (*bytes.Buffer, error) {
+	text, err := readBounded(path, rulesetfile.Limit)
+	if errors.Is(err, errFIFO) {
+		err = fmt.Errorf("%w, or pipe the dump into --ruleset -", err)
+	}
+	return text, err
+}
+
+// readBounded reads a file, or a pipe that is open already, into memory of its size. Of one that is
+// larger than limit it reads a byte more than that.
+func readBounded(path string, limit int64) (*bytes.Buffer, error) {
 	f, err := openDump(path)
 	if err != nil {
 		return nil, err
 	}
 	var size int64
 	if info, err := f.Stat(); err == nil {
-		size = min(info.Size(), rulesetfile.Limit)
+		size = min(info.Size(), limit)
 	}
 	text := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
-	_, err = text.ReadFrom(io.LimitReader(f, rulesetfile.Limit+1))
+	_, err = text.ReadFrom(io.LimitReader(f, limit+1))
 	return text, errors.Join(err, f.Close())
 }
 
@@ -80,11 +92,12 @@ func openDescriptor(fd int, path string) (*os.File, error) {
 
 // ownDescriptor returns the descriptor that a path stands for.
 func ownDescriptor(path string) (fd int, ok bool) {
-	switch path {
+	switch path = filepath.Clean(path); path {
 	case "-", "/dev/stdin":
 		return 0, true
 	}
-	for _, dir := range []string{"/dev/fd/", "/proc/self/fd/"} {
+	for _, dir := range []string{"/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/",
+		fmt.Sprintf("/proc/%d/fd/", os.Getpid())} {
 		if number, found := strings.CutPrefix(path, dir); found {
 			fd, err := strconv.Atoi(number)
 			return fd, err == nil && fd >= 0
@@ -92,6 +105,8 @@ func ownDescriptor(path string) (fd int, ok bool) {
 	}
 	return 0, false
 }
+
+var errFIFO = errors.New("it is a FIFO, which may never get a writer: write <(command)")
 
 // checkDumpMode refuses what can't hold a dump. open: this process has it open already.
 func checkDumpMode(m fs.FileMode, open bool) error {
@@ -101,10 +116,9 @@ func checkDumpMode(m fs.FileMode, open bool) error {
 	case m.IsDir():
 		return errors.New("it is a folder: name the files in it one by one")
 	case m&fs.ModeNamedPipe != 0:
-		return errors.New("it is a FIFO, which may never get a writer: write <(command), " +
-			"or pipe the dump into --ruleset -")
+		return errFIFO
 	case open && m&fs.ModeCharDevice != 0:
-		return errors.New("it is a terminal or another device: pipe a dump into it, " +
+		return errors.New("it is a terminal or another device: pipe the text into it, " +
 			"or name a file")
 	}
 	return errors.New("it is neither a regular file nor an open pipe")

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/portgrave/portgrave/policy"
 )
@@ -19,6 +24,16 @@ type howToRead struct {
 	files policy.Files
 	// hears of the policy before its networks are loaded; nil ignores it
 	parsed func(*policy.Policy)
+}
+
+// openToWrite opens or makes a file to write. It refuses a FIFO that no program reads, rather than
+// wait for a reader.
+func openToWrite(path string, flags int, mode os.FileMode) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NONBLOCK|flags, mode)
+	if errors.Is(err, unix.ENXIO) {
+		return nil, fmt.Errorf("no program reads %s: start its reader first", path)
+	}
+	return f, err
 }
 
 // exposedFiles collects, once each, files and folders that others may write.

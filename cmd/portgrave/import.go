@@ -77,10 +77,16 @@ func importPolicy(inv *invocation) error {
 	folder := inv.cli.String("folder")
 	draft, unknown := draftOf(found, wide, folder != "")
 	document := draft.Document()
+	var allPorts []string
 	for _, note := range found.Notes {
+		rule := found.UnknownNotes[note]
+		if slices.ContainsFunc(unknown, func(u unknownRule) bool { return u.Rule == rule }) {
+			allPorts = append(allPorts, rule) // warnOfUnknown says it
+			continue
+		}
 		inv.screen.warnf("%s", note)
 	}
-	warnOfUnknown(inv, unknown, wide)
+	warnOfUnknown(inv, unknown, allPorts, wide)
 	ending := endingOf(found)
 	for _, e := range ending {
 		inv.screen.warnf("%s: %s", e.Service, e.why)
@@ -178,8 +184,9 @@ func confirmDraft(
 	return nil
 }
 
-// warnOfUnknown names each rule that could not be decided, with the services that it concerns.
-func warnOfUnknown(inv *invocation, unknown []unknownRule, wide bool) {
+// warnOfUnknown names each rule that could not be decided, once, with the services that it
+// concerns. allPorts are those that concern ports without a service, too.
+func warnOfUnknown(inv *invocation, unknown []unknownRule, allPorts []string, wide bool) {
 	var order []string
 	services := map[string][]string{}
 	what := map[string]string{}
@@ -195,6 +202,9 @@ func warnOfUnknown(inv *invocation, unknown []unknownRule, wide bool) {
 		does = "taken in"
 	}
 	for _, rule := range order {
+		if slices.Contains(allPorts, rule) {
+			services[rule] = append(services[rule], "ports without a service")
+		}
 		inv.screen.warnf("%s, since it can't be known whom it %s: %s; concerns %s",
 			does, what[rule], rule, strings.Join(services[rule], ", "))
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
@@ -41,7 +43,12 @@ func keepPlan(path string, d host.Difference) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, append(text, '\n'), 0o600); err != nil {
+	f, err := openToWrite(path, os.O_TRUNC, 0o600)
+	if err == nil {
+		_, err = f.Write(append(text, '\n'))
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("the plan could not be kept: %w", err)
 	}
 	return nil
@@ -49,21 +56,19 @@ func keepPlan(path string, d host.Difference) error {
 
 // readPlan is the plan in a file.
 func readPlan(path string) (*host.Fingerprint, error) {
-	info, err := os.Stat(path)
-	if err != nil {
+	text, err := readBounded(path, maxPlanFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		return nil, err
-	}
-	if info.Size() > maxPlanFile {
+	case err != nil:
+		return nil, usagef("--plan %s: %w", path, cause(err))
+	case text.Len() > maxPlanFile:
 		return nil, usagef("%s is too large for a plan", path)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
 	}
 	var d struct {
 		Fingerprint *host.Fingerprint `json:"fingerprint"`
 	}
-	if err := json.Unmarshal(text, &d); err != nil || d.Fingerprint == nil {
+	if err := json.Unmarshal(text.Bytes(), &d); err != nil || d.Fingerprint == nil {
 		return nil, usagef("%s holds no plan: make one with portgrave plan --out %s", path, path)
 	}
 	return d.Fingerprint, nil

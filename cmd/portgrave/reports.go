@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/portgrave/portgrave/firewall/denied"
 )
 
@@ -54,11 +52,7 @@ func reportWriter(
 		return nil, nil, usagef("--denied-file needs --denied json or cef")
 	}
 	if path != "" {
-		// opening a FIFO without a reader must not block the daemon
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NONBLOCK, 0o640)
-		if errors.Is(err, unix.ENXIO) {
-			err = fmt.Errorf("no program reads %s: start its reader first", path)
-		}
+		f, err := openToWrite(path, os.O_APPEND, 0o640)
 		if err != nil {
 			return nil, nil, fmt.Errorf("the file for refused packets: %w", err)
 		}

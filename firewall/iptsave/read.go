@@ -178,7 +178,9 @@ func (r *reader) end() error {
 	case r.open:
 		return errorAt(
 			1,
-			"it ends in the middle of table %s, without COMMIT: is it cut off? Take it again",
+			"it ends in the middle of table %s, without COMMIT: is it cut off? Take it again. "+
+				"If it is whole, end the table with the line COMMIT: iptables-restore loads "+
+				"nothing of a table without it",
 			r.table,
 		)
 	}
@@ -203,6 +205,8 @@ func (r *reader) rule(line string) error {
 	case strings.HasPrefix(text, "-A "):
 	case strings.HasPrefix(text, "-I "):
 		l.Kind = Insert
+	case strings.HasPrefix("COMMIT", line):
+		return errorAt(1, "%q is the beginning of COMMIT: is it cut off? Take it again", line)
 	default:
 		return errorAt(
 			1,

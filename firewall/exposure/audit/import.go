@@ -30,6 +30,9 @@ type Imported struct {
 	Services []ImportedService
 	// Notes say what the policy can't express, a sentence each.
 	Notes []string
+	// UnknownNotes are those notes that name a rule for all ports whose sources can't be known, with
+	// that rule.
+	UnknownNotes map[string]string
 }
 
 // ImportedNetwork is a set of sources with its name in the rules.

@@ -13,6 +13,16 @@ func (w *importWriter) note(format string, args ...any) {
 	w.out.Notes = append(w.out.Notes, fmt.Sprintf(format, args...))
 }
 
+// noteUnknown adds a sentence about a rule for all ports whose sources can't be known.
+func (w *importWriter) noteUnknown(rule string) {
+	note := fmt.Sprintf("left out, since it can't be known whom it %s: %s", w.effectOf(rule), rule)
+	if w.out.UnknownNotes == nil {
+		w.out.UnknownNotes = map[string]string{}
+	}
+	w.out.UnknownNotes[note] = rule
+	w.out.Notes = appendOnce(w.out.Notes, note)
+}
+
 // notes adds what the policy can't express, beyond single services.
 func (w *importWriter) notes() {
 	if w.tooManyPorts {
@@ -28,7 +38,7 @@ func (w *importWriter) notes() {
 	}
 	for _, u := range w.unknownToAll {
 		for _, rule := range lines(u) {
-			w.note("left out, since it can't be known whom it %s: %s", w.effectOf(rule), rule)
+			w.noteUnknown(rule)
 		}
 	}
 	for _, e := range w.endingOf(w.endingToAll) {

@@ -20,6 +20,8 @@ type Report struct {
 	// Unjudged: no policy was given with rules from files, so no row is compared with one, and only
 	// findings that need none are listed.
 	Unjudged bool `json:"unjudged,omitempty"`
+	// UnjudgedWhy says why there is no policy to compare with, if one is there.
+	UnjudgedWhy string `json:"unjudged_why,omitempty"`
 
 	err error
 }

@@ -68,6 +68,10 @@ func split(
 	if what := otherwise(text); what != "" {
 		return fail(what)
 	}
+	if number := brokenLine(text); number > 0 {
+		return nil, fmt.Errorf("%s:%d:1: a carriage return alone ends a line, so that rules would "+
+			`be missed: convert the file with tr '\r' '\n'`, name, number)
+	}
 	list, err := sections(text)
 	switch {
 	case err != nil:
@@ -79,7 +83,8 @@ func split(
 	case !families(name, text, list, hint) &&
 		(guess == nil || !families(name, text, list, guess())):
 		return fail(
-			"nothing in it tells whether it is iptables-save's or ip6tables-save's: keep the comment line that they begin with, or name it rules.v4 or rules.v6",
+			"nothing in it tells whether it is iptables-save's or ip6tables-save's: keep the " +
+				"comment line that they begin with, or name it rules.v4 or rules.v6",
 		)
 	}
 	return parts(text, list), nil
@@ -148,6 +153,31 @@ var others = []struct {
 		"it holds rules without their table: begin it with the line *filter, or give the output " +
 			"of iptables-save",
 	},
+}
+
+// brokenLine is the number of the first line that has another line of rules behind a carriage
+// return: old programs end lines with that alone. 0 if there is none. Terminals write one at either
+// end of a line, or in a prompt; to JSON it is space.
+func brokenLine(text []byte) int {
+	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		return 0
+	}
+	for at, number := 0, 1; at < len(text); number++ {
+		i := bytes.IndexByte(text[at:], '\r')
+		if i < 0 {
+			return 0
+		}
+		number += bytes.Count(text[at:at+i], []byte("\n"))
+		from := at + bytes.LastIndexByte(text[at:at+i], '\n') + 1
+		at = endOfLine(exposure.StringOf(text), at+i)
+		_, behind, _ := bytes.Cut(bytes.TrimSpace(text[from:at]), []byte("\r"))
+		for piece := range bytes.SplitSeq(behind, []byte("\r")) {
+			if ruleLine.Regexp().Match(bytes.TrimSpace(piece)) {
+				return number
+			}
+		}
+	}
+	return 0
 }
 
 func onlyRemarks(text []byte) bool {

@@ -44,6 +44,10 @@ func Load(files ...File) (*exposure.Ruleset, error) {
 	rs, sets := &exposure.Ruleset{}, xtables.NewSets()
 	onlySets := len(texts) > 0
 	for _, l := range texts {
+		if l.unended {
+			rs.Partly = append(rs.Partly, l.name+": its last line has no end, and may be cut off: "+
+				"if it is, take the output of "+l.format.String()+" again")
+		}
 		onlySets = onlySets && l.format == IPSet
 		if l.format == IPSet {
 			errs = append(errs, sets.Read(l.name, bytes.NewBuffer(l.text), time.Time{}))

@@ -43,6 +43,9 @@ type part struct {
 	format  Format
 	variant iptsave.Variant // of the iptables rules
 	text    []byte
+	// unended: the last line of the file is of this part and has no end. What ends without a mark,
+	// as ipset save and commands of nft do, may then be cut off in the middle of an address.
+	unended bool
 }
 
 var (
@@ -82,7 +85,8 @@ var (
 	// remarks are what terminals, loggers and the programs themselves put between.
 	remarks = pattern.New("^([-=_~+]{3,}.*|```.*|[A-Z][a-z]{2} +[0-9]+ [0-9:]{8} .*|" +
 		`[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:.*|\[ *[0-9]+\.[0-9]+\] .*|` +
-		`(sudo|iptables|ip6tables|ipset|nft)( v[0-9.]+ .*|): .*|\[sudo\] .*|exit|logout|Script (started|done).*|Last login: .*|Warning: .*)$`)
+		`(sudo|iptables|ip6tables|ipset|nft)( v[0-9.]+ .*|): .*|\[sudo\] .*|` +
+		`exit|logout|Script (started|done).*|Last login: .*|Warning: .*)$`)
 )
 
 // byteOrderMark is what programs for Windows begin a file of UTF-8 with.
@@ -399,12 +403,17 @@ func onePart(text []byte, list []section) (part, bool) {
 		}
 		at = s.to
 	}
-	return part{k.format, k.variant, text[:at]}, true
+	return part{format: k.format, variant: k.variant, text: text[:at]}, true
 }
 
 // parts puts together what belongs together; the readers find each line where it was.
 func parts(text []byte, list []section) []part {
+	last := list[len(list)-1]
+	end := text[len(text)-1]
+	unended := last.to == len(text) && end != '\n' && (last.format == IPSet ||
+		last.tableLine > 0 || last.format == NFTText && end != '}')
 	if p, alone := onePart(text, list); alone {
+		p.unended = unended
 		return []part{p}
 	}
 	type collected struct {
@@ -435,7 +444,9 @@ func parts(text []byte, list []section) []part {
 	}
 	var all []part
 	for _, c := range out {
-		all = append(all, part{c.format, c.variant, c.text.Bytes()})
+		all = append(all, part{
+			c.format, c.variant, c.text.Bytes(), unended && c.key == last.key(text),
+		})
 	}
 	return all
 }

@@ -1,0 +1,237 @@
+package policy
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/pattern"
+)
+
+// Lines of other programs in lists. A line that isn't an entry is reported with the program that
+// writes such lines, and what to write; once for each message, whatever number of lines it is
+// about. No command that a message offers reads more than the program has let in: what it can't
+// convert, it leaves as it is, and the list is refused again.
+
+// lineFormat is a form of lines that isn't read.
+type lineFormat struct {
+	line *pattern.Pattern
+	// message returns what the line is and what to write; parts are what line has captured.
+	message func(parts []string) string
+	once    bool // one message is for all lines of the format, whatever they have captured
+}
+
+// always returns one message for all lines of a format.
+func always(message string) func([]string) string {
+	return func([]string) string { return message }
+}
+
+const rulesMessage = "this is a line of rules, and a list has sources alone: portgrave import " +
+	"makes a policy of the rules in force, portgrave audit --ruleset reads a dump of them"
+
+// lineFormats are tried in this order.
+var lineFormats = []lineFormat{
+	{
+		line: pattern.New(`^(\[\d+:\d+\] )?-[AIDPN] |^\*[a-z]+$|^:[A-Z]\S* \S+ \[|^COMMIT$|` +
+			`^(sudo )?(/\S*/)?(ip6?tables|ebtables|ufw|firewall-cmd)\b|^Status: (in)?active$|` +
+			`^To +Action +From|^-- +-+ +-+|^\S.* (ALLOW|DENY|REJECT|LIMIT)( IN| OUT)? ` +
+			`+(Anywhere|[\da-f.:]+)`),
+		message: always(rulesMessage),
+	},
+	{
+		line: pattern.New(`^(add|create|insert|flush|delete) ` +
+			`(element|rule|set|map|table|chain)\b|` +
+			`^(table|chain|set|map) .*\{$|^(type|flags|policy) .*;?$|` +
+			`^elements = |^auto-merge$|^\}$`),
+		message: always("this is a line of nftables, which is not read: write the elements of " +
+			"the set alone, one a line: " + `nft list set FAMILY TABLE SET | tr -d ' \t\n' | ` +
+			`sed 's/.*elements={//; s/}.*//' | tr , '\n'`),
+	},
+	{
+		line: pattern.New(`^/ipv?6? ?firewall|^add .*\b(address|list)=`),
+		message: always("this is a line of RouterOS, which is not read: write the addresses of " +
+			"one list alone, one a line"),
+	},
+	{
+		line:    pattern.New(`^create (?:-exist )?(\S+) ([a-z]+:[a-z,]+)`),
+		message: func(parts []string) string { return ipsetMessage(parts[1], parts[2]) },
+	},
+	{
+		line: pattern.New(`^add (?:-exist )?(\S+) (\S+)( .*)?$`),
+		message: func(parts []string) string {
+			return elementMessage(parts[1], parts[2], strings.Fields(parts[3]))
+		},
+	},
+	{
+		line: pattern.New(`^(Name|Type|Revision|Header|Size in memory|References|Number of ` +
+			`entries|Members):`),
+		message: always("this is a line of ipset list, which is not read: write the members " +
+			"alone: sed '1,/^Members:/d'"),
+	},
+	{
+		line: pattern.New(`^(allow|deny) [^;]+;`),
+		message: always("this is a line of nginx, which is not read: write the addresses of " +
+			"allow alone, one a line: " +
+			`sed -n 's/^ *allow *\([^;]*\);.*/\1/p'; those of deny stand in except`),
+	},
+	{
+		line: pattern.New(`^((?i)require (not |ip |host |all |local)|order (allow|deny)|` +
+			`(allow|deny) from )`),
+		message: always("this is a line of Apache httpd, which is not read: write the addresses " +
+			"of Require ip and Allow from alone, one a line: " +
+			`sed -nE 's/^ *(Require ip|Allow from) +//Ip' | tr ' ' '\n'; those of Deny from and ` +
+			"Require not stand in except"),
+	},
+	{
+		line:    pattern.New(`^(?i)(route6?): `),
+		message: func(parts []string) string { return whoisMessage(strings.ToLower(parts[1])) },
+	},
+	{
+		line: pattern.New(`^%|^(?i)(inet6?num|netrange|cidr|netname|nethandle|nettype|` +
+			`origin(as)?|descr|country|org(anisation|name|id)?|admin-c|tech-c|abuse-c|` +
+			`status|mnt-by|created|last-modified|regdate|updated): `),
+		message: always(whoisMessage("(inet6?num|NetRange)")),
+	},
+	{
+		line:    pattern.New(`^.+:\d+(\.\d+){3} *- *\d+(\.\d+){3}$`),
+		message: always("a name stands before the range: delete the names: sed 's/.*://'"),
+	},
+	{
+		line: pattern.New(`^[a-z]+\|[A-Z]*\|(ipv4|ipv6|asn)\||^2(\.\d)?\|[a-z]+\|`),
+		message: always("this is a registry's list of delegations, in which a number of " +
+			"addresses stands behind the first one: write each as FIRST-LAST or as CIDRs, one a " +
+			"line"),
+	},
+	{
+		line:    pattern.New(`^(- )?([\w-]+): +['"]?[\da-fA-F:.]+(/\d+)?['"]?$`),
+		message: func(parts []string) string { return keyMessage(parts[1] + parts[2]) },
+	},
+	{
+		line:    pattern.New(`^[A-Za-z][\w.@, -]*: *(\[|\d+\.|ALL\b|LOCAL\b)`),
+		message: always(hostsMessage),
+	},
+	{
+		line:    pattern.New(`^[\w-]+:$|^- ['"]|^---$`),
+		message: always(yamlMessage),
+	},
+	{
+		line:    pattern.New(`^"?(\d{1,39})"?[,;\t]\s*"?(\d{1,39})"?([,;\t]|$)`),
+		message: func(parts []string) string { return numbersMessage(parts[1], parts[2]) },
+		once:    true,
+	},
+}
+
+const yamlMessage = "this is YAML, which is not read: write the entries alone, one a line: " +
+	`sed -nE "s/^ *- +['\"]?([^'\"]*)['\"]?$/\1/p"`
+
+const hostsMessage = "this is a line of hosts.allow or hosts.deny, which is not read: write the " +
+	"addresses of hosts.allow alone, one a line and as CIDRs; those of hosts.deny stand in except"
+
+func whoisMessage(keys string) string {
+	return "this is a line of whois, which is not read: write its ranges alone, one a line: " +
+		"sed -nE 's/^" + keys + ": *//p'"
+}
+
+// keyMessage is about a key with an address; "" if others than sources may have that key.
+func keyMessage(key string) string {
+	word := strings.TrimPrefix(key, "- ")
+	if refuses(strings.ToLower(word)) {
+		return "the key " + word + " stands before the address: whom to refuse stands in except"
+	}
+	if lookUpKeyHint(networkKeyHints[:1], word) == "" {
+		return ""
+	}
+	return fmt.Sprintf("the key %s stands before the address: write the addresses alone, one a "+
+		"line: sed -n 's/^ *%[1]s: *//p'", key)
+}
+
+// ipsetMessage is about the line of ipset save that makes a set.
+func ipsetMessage(set, kind string) string {
+	switch kind {
+	case "hash:ip", "hash:net", "bitmap:ip":
+		return elementsMessage(set)
+	}
+	return fmt.Sprintf("this is a line of ipset save, and the elements of %s, a %s, are not "+
+		"addresses alone: a list has addresses, CIDRs and ranges", set, kind)
+}
+
+// elementsMessage says how to write the elements of an ipset.
+func elementsMessage(set string) string {
+	if strings.Trim(set, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" {
+		return "this is a line of ipset save, which is not read: write the elements alone, one a " +
+			"line: sed -n '/,/!s/^add [^ ]* //p'"
+	}
+	return fmt.Sprintf("this is a line of ipset save, which is not read: write the elements "+
+		"alone, one a line: ipset save %s | sed -n 's/^add %[1]s //p'", set)
+}
+
+// elementMessage is about an element of an ipset with its options.
+func elementMessage(set, element string, options []string) string {
+	switch {
+	case strings.Contains(element, ","):
+		return fmt.Sprintf("this is a line of ipset save, and the elements of %s are not "+
+			"addresses "+
+			"alone: a list has addresses, CIDRs and ranges", set)
+	case slices.Contains(options, "nomatch"):
+		return fmt.Sprintf("this is an exception of the set %s (nomatch): write it into except",
+			set)
+	case slices.Contains(options, "timeout"):
+		return fmt.Sprintf("this is an element of the set %s that ends (timeout): an entry of "+
+			"allow has expires, a list has not", set)
+	}
+	return elementsMessage(set)
+}
+
+// numbersMessage is about the ends of a range as numbers; "" if they can't be.
+func numbersMessage(first, last string) string {
+	from, okFrom := numberAddress(first)
+	to, okTo := numberAddress(last)
+	// Small numbers are rather lengths, counts or identifiers.
+	if !okFrom || !okTo || to.Less(from) || to.As4()[0] == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s and %s are numbers: if they are the ends of a range, it is %s-%s, and "+
+		`this writes such ranges: tr -d '"' | awk -F'[,;\t]' 'function a(n) {return `+
+		`int(n/16777216) "." int(n/65536)%%256 "." int(n/256)%%256 "." n%%256} `+
+		`$1$2 ~ /^[0-9]+$/ {print a($1) "-" a($2)}'`, first, last, from, to)
+}
+
+// numberAddress returns the IPv4 address that a number stands for.
+func numberAddress(text string) (netip.Addr, bool) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}), err == nil
+}
+
+// foreignMessage says which program's line this is; "" if that is unknown. Lines with the same key
+// are about the same. It tries the format of the line before first, as lists have long runs of one.
+func (l *listing) foreignMessage(line []byte) (message, key string) {
+	if l.report.count() >= maxProblems {
+		return "", "" // nobody reads that many
+	}
+	text := string(bytes.TrimSpace(line))
+	for i := -1; i < len(lineFormats); i++ {
+		f := l.lastFormat
+		if i >= 0 {
+			f = &lineFormats[i]
+		}
+		if f == nil {
+			continue
+		}
+		parts := f.line.Regexp().FindStringSubmatch(text)
+		if parts == nil {
+			continue
+		}
+		if message = f.message(parts); message == "" {
+			continue
+		}
+		l.lastFormat = f
+		if f.once {
+			return message, f.line.String()
+		}
+		return message, message
+	}
+	return "", ""
+}
