@@ -75,11 +75,15 @@ lint: ## gofmt, go vet, staticcheck
 	go vet ./... && go vet -tags boot ./test/boot && go vet -tags kernels ./test/e2e
 	go run $(STATICCHECK) -tags boot,kernels ./...
 
-# Six tests at a time: most of them wait for what must not come. Those of test/e2e take longest, so they begin first, and
-# the other packages are compiled and tested beside them.
-test: deps build lint ## everything: lint, all tests as root under the race detector, each fuzz target briefly
+# Six tests at a time: most of them wait for what must not come. Those below test/ run the program in processes of its
+# own or compare one answer at a time with the kernel's, so they need no race detector; they run beside all others.
+TESTS := go test -p 1 -parallel 6 -timeout 40m
+test: deps build lint ## everything: lint, all tests as root, the packages' own under the race detector, each fuzz target briefly
 	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo "Asking for sudo: the tests make network namespaces."
-	$(AS_ROOT) go test -race -parallel 6 -timeout 40m ./test/e2e ./...
+	@echo "$(TESTS) ./test/..., and beside it $(TESTS) -race of all other packages"; \
+	$(AS_ROOT) $(TESTS) ./test/e2e ./test/... & below=$$!; others=0; \
+	$(AS_ROOT) $(TESTS) -race $$(go list ./... | grep -v /test/) || others=$$?; \
+	wait $$below || others=$$?; exit $$others
 	@$(MAKE) --no-print-directory vm SAMPLE=1
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZTIME)
 
