@@ -274,6 +274,7 @@ func (k *cursor) next() (int, bool) {
 func markEffects(t *Table, chains map[*Chain]*chain) {
 	into := map[*Chain][]*Chain{} // by chain: the chains that jump to it
 	var todo []*Chain
+	verdicts := verdictLists{}
 	for _, c := range t.Chains {
 		own := false
 		leads := func(v Verdict) {
@@ -294,7 +295,7 @@ func markEffects(t *Table, chains map[*Chain]*chain) {
 					leads(s)
 				case VerdictMap:
 					if s.In != nil {
-						for _, v := range s.In.Verdicts {
+						for _, v := range verdicts.of(s.In) {
 							leads(v)
 						}
 						own = own || s.In.Unknown != "" || s.In.Grows

@@ -346,7 +346,7 @@ func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, f flow) []branch {
 	}
 	number := 2
 	for _, rd := range w.read(&f, m.Key) {
-		for _, h := range joinHits(w.find(rd, l), m.In) {
+		for _, h := range w.findVerdicts(rd, l) {
 			g := f
 			g.sources = h.sources
 			if h.doubtful || rd.doubtful {
