@@ -333,9 +333,11 @@ func devgroup(o iptsave.Option) exposure.Statement {
 
 // addressTypes are RTN_* (include/uapi/linux/rtnetlink.h), whose bits xt_addrtype's mask has.
 var addressTypes = map[string]exposure.RouteType{
-	"UNSPEC": exposure.RouteUnspec, "UNICAST": exposure.RouteUnicast, "LOCAL": exposure.RouteLocal, "BROADCAST": exposure.RouteBroadcast,
-	"ANYCAST": exposure.RouteAnycast, "MULTICAST": exposure.RouteMulticast, "BLACKHOLE": exposure.RouteBlackhole,
-	"UNREACHABLE": exposure.RouteUnreachable, "PROHIBIT": exposure.RouteProhibit, "THROW": exposure.RouteThrow, "NAT": exposure.RouteNAT,
+	"UNSPEC": exposure.RouteUnspec, "UNICAST": exposure.RouteUnicast,
+	"LOCAL": exposure.RouteLocal, "BROADCAST": exposure.RouteBroadcast,
+	"ANYCAST": exposure.RouteAnycast, "MULTICAST": exposure.RouteMulticast,
+	"BLACKHOLE": exposure.RouteBlackhole, "UNREACHABLE": exposure.RouteUnreachable,
+	"PROHIBIT": exposure.RouteProhibit, "THROW": exposure.RouteThrow, "NAT": exposure.RouteNAT,
 }
 
 // addrtype translates --src-type and --dst-type: net/netfilter/xt_addrtype.c.

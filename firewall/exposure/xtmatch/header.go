@@ -35,8 +35,8 @@ func Constant(holds bool) []exposure.Statement {
 }
 
 // Needs is the IPv6 extension header that a match needs in order to hold, with or without "!":
-// ip6t_rt, ip6t_frag, ip6t_ah, ip6t_hbh in net/ipv6/netfilter. Senders may leave the header out. Its
-// number is 0 for hop-by-hop. IPv4's ah comes with "-p ah", which no packet of TCP or UDP is.
+// ip6t_rt, ip6t_frag, ip6t_ah, ip6t_hbh in net/ipv6/netfilter. Senders may leave the header out.
+// Its number is 0 for hop-by-hop. IPv4's ah comes with "-p ah", which no packet of TCP or UDP is.
 func Needs(match string, f address.Family) (header uint8, optional bool) {
 	if match == "ah" && f == address.IPv4 {
 		return 0, false
