@@ -9,10 +9,10 @@ var details = map[string]string{
 		"is new, - is removed, ~ is changed. Networks have the names that the policy gives them. " +
 		"\"3 sources of office\" means that the content of office changes. If the text of the " +
 		"policy in force is lost, prefixes stand in place of names. Lines with ! are about rules " +
-		"that others have changed in the kernel: apply undoes that, whatever the policy says. Leases stay, and " +
-		"are listed. The kernel's rules and sets are shown with --rules, at most 12 for each " +
-		"service; --all shows all of them, and lists the sources of each network, up to 100 000 " +
-		"prefixes. In JSON, services holds what changes for each service, restores what apply " +
+		"that others have changed in the kernel: apply undoes that, whatever the policy says. " +
+		"Leases stay, and are listed. The kernel's rules and sets are shown with --rules, at most 12 " +
+		"for each service; --all shows all of them, and lists the sources of each network, up to " +
+		"100 000 prefixes. In JSON, services holds what changes for each service, restores what apply " +
 		"undoes, and changes the kernel's objects; sources is empty where there are more than 64, " +
 		"and count says how many. --out keeps the plan for apply --plan. It changes nothing.",
 	"apply": "It reads the kernel, writes the difference, and reads back. A second run writes " +

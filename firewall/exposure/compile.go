@@ -54,8 +54,7 @@ type rule struct {
 	*Rule
 	guards []*guard
 	to     *chain // where its first jump or goto leads; nil if that is missing
-	// never is the index of a match that counts as never holding (avoidableMatch), or −1.
-	never int32
+	avoid  avoidable
 	// moves: the rule may change the destination port.
 	moves bool
 }
@@ -92,7 +91,7 @@ func (e *Evaluator) compileChain(t *Table, c *chain) {
 	c.rules = make([]rule, len(c.Rules))
 	shared := sharedGuards{}
 	for i, r := range c.Rules {
-		cr := rule{Rule: r, never: int32(avoidableMatch(r))}
+		cr := rule{Rule: r, avoid: avoidableMatch(r)}
 		jumps := false
 		for _, s := range r.Statements {
 			switch s := s.(type) {
@@ -108,49 +107,6 @@ func (e *Evaluator) compileChain(t *Table, c *chain) {
 		c.rules[i] = cr
 	}
 	c.prepared = e.prepare(c, false)
-}
-
-// avoidableMatch is the index of a match that senders can avoid, in a rule that only stops packets:
-// one on something that senders may leave out of their packets. Such a rule stops no source, so
-// neither bound changes ("rt type 0 drop", which ufw begins with). Rules that let packets in are
-// different: senders can add what they match. It is −1 without such a match.
-func avoidableMatch(r *Rule) int {
-	found := -1
-	for n, s := range r.Statements {
-		switch s := s.(type) {
-		case NoEffect:
-		case Match:
-			if found < 0 && s.needsExtension() {
-				found = n
-			}
-		case Unknown:
-			if s.Effect {
-				return -1
-			}
-			if found < 0 && s.Optional {
-				found = n
-			}
-		case Verdict:
-			if s.Kind == VerdictDrop || s.Kind == VerdictReject {
-				return found
-			}
-			return -1
-		default:
-			return -1
-		}
-	}
-	return -1
-}
-
-// needsExtension reports whether a match needs an IPv6 extension header in order to hold.
-func (m Match) needsExtension() bool {
-	return slices.ContainsFunc(m.Key, func(o Operand) bool {
-		if o.Field != FieldRaw || o.Raw.Base != RawExtension {
-			return false
-		}
-		return !o.Raw.Present || len(m.Key) == 1 && m.In != nil && m.In.Width == 1 &&
-			NewRanges(m.In.Keys...).Contains(o.Apply(Value{})) == m.Not
-	})
 }
 
 // sharedGuards are guards by their matches, as most rules share those with others.
@@ -318,6 +274,7 @@ func (k *cursor) next() (int, bool) {
 func markEffects(t *Table, chains map[*Chain]*chain) {
 	into := map[*Chain][]*Chain{} // by chain: the chains that jump to it
 	var todo []*Chain
+	verdicts := verdictLists{}
 	for _, c := range t.Chains {
 		own := false
 		leads := func(v Verdict) {
@@ -338,7 +295,7 @@ func markEffects(t *Table, chains map[*Chain]*chain) {
 					leads(s)
 				case VerdictMap:
 					if s.In != nil {
-						for _, v := range s.In.Verdicts {
+						for _, v := range verdicts.of(s.In) {
 							leads(v)
 						}
 						own = own || s.In.Unknown != "" || s.In.Grows

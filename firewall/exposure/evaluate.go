@@ -78,8 +78,10 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	e.conntrack = map[address.Family]Tri{}
 	for _, family := range address.Families {
 		e.conntrack[family] = rs.tracksConnections(family)
-		for _, hook := range []Hook{HookIngress, HookPrerouting, HookInput, HookForward, HookOutput, HookPostrouting,
-			HookEgress} {
+		for _, hook := range []Hook{
+			HookIngress, HookPrerouting, HookInput, HookForward, HookOutput, HookPostrouting,
+			HookEgress,
+		} {
 			e.hooks[hookKey{hook, family}] = e.groups(hook, family)
 		}
 	}

@@ -109,7 +109,7 @@ func (w *walk) field(p *packet, o Operand) view {
 		from, to := w.usualLength()
 		return between(Numbers(from, to), width)
 	case FieldHeaders:
-		return only(!four, header(w.headers(width)))
+		return only(!four, header(w.headers(p, width)))
 	case FieldCTState:
 		return w.state(p, width)
 	case FieldCTStatus:
@@ -161,9 +161,9 @@ func (w *walk) field(p *packet, o Operand) view {
 			if v, ok := w.usualHeader(p, o.Raw); ok {
 				return v
 			}
-			return w.networkHeader(o.Raw)
+			return w.networkHeader(p, o.Raw)
 		case o.Raw.Base >= RawExtension:
-			return w.option(o.Raw)
+			return w.option(p, o.Raw)
 		}
 	}
 	return anyValue(width).maybeAbsent() // FieldRaw: the header may be absent too
@@ -171,7 +171,7 @@ func (w *walk) field(p *packet, o Operand) view {
 
 // networkHeader is what is known of bits of the fixed IP header. The sender chooses all but the
 // version and IPv6's next header.
-func (w *walk) networkHeader(r Raw) view {
+func (w *walk) networkHeader(p *packet, r Raw) view {
 	six := w.q.Family == address.IPv6
 	length := 20
 	if six {
@@ -187,10 +187,8 @@ func (w *walk) networkHeader(r Raw) view {
 		}
 		rest := r.Bits - 4
 		return between(Range{version.Shift(rest), version.Shift(rest).Or(Ones(rest))}, r.Bits)
-	case six && r.Offset == 48 && r.Bits == 8 && w.q.NoExtensions:
-		return exactly(Number(w.q.number()), r.Bits)
-	case six && r.Offset == 48 && r.Bits == 8:
-		return amongValues(r.Bits, append([]Value{Number(w.q.number())}, extensionHeaders...)...)
+	case six && r == nextHeader:
+		return w.nextHeaders(p)
 	}
 	return anyValue(r.Bits)
 }

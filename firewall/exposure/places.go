@@ -47,6 +47,7 @@ func placeOfAnswer(b *Base) Place {
 func places(t *Table, of func(*Base) Place) map[*Chain]Place {
 	at := map[*Chain]Place{}
 	var todo []*Chain
+	verdicts := verdictLists{}
 	reach := func(c *Chain, p Place) {
 		if c != nil && at[c]|p != at[c] {
 			at[c] |= p
@@ -67,7 +68,7 @@ func places(t *Table, of func(*Base) Place) map[*Chain]Place {
 				case Verdict:
 					reach(t.Chain(s.Chain), at[c])
 				case VerdictMap:
-					for _, v := range s.In.Verdicts {
+					for _, v := range verdicts.of(s.In) {
 						reach(t.Chain(v.Chain), at[c])
 					}
 				}

@@ -72,22 +72,62 @@ func TestRouting(t *testing.T) {
 		// or both ("maybe").
 		want map[string]string
 	}{
-		"martians": {q: tcp80, want: map[string]string{"0.0.0.0": "dropped", "0.0.0.1": "delivered", "127.0.0.1": "dropped", "224.0.0.1": "dropped", "239.255.255.255": "dropped",
-			"240.0.0.1": "delivered", "255.255.255.255": "dropped", "192.0.2.10": "dropped", "172.17.0.1": "dropped", "8.8.8.8": "delivered"}},
-		"accept_local":   {q: tcp80, host: func(h *Host) { h.All.AcceptLocal = true }, want: map[string]string{"192.0.2.10": "delivered"}},
-		"strict":         {q: tcp80, host: func(h *Host) { h.All.RPFilter = 1 }, want: map[string]string{"172.17.0.9": "dropped", "8.8.8.8": "delivered"}},
-		"loose":          {q: tcp80, host: func(h *Host) { h.All.RPFilter = 2 }, want: map[string]string{"172.17.0.9": "delivered", "8.8.8.8": "delivered"}},
-		"forwarded":      {q: container, want: map[string]string{"8.8.8.8": "forwarded eth1"}},
-		"forwarding off": {q: container, host: func(h *Host) { h.Interfaces[1].Sysctls.Forwarding4 = false }, want: map[string]string{"8.8.8.8": "dropped"}},
-		"127/8":          {q: loopback, want: map[string]string{"8.8.8.8": "dropped"}},
-		"route_localnet": {q: loopback, host: func(h *Host) { h.All.RouteLocalnet = true }, want: map[string]string{"8.8.8.8": "delivered"}},
-		"no interface":   {q: func() Question { q := tcp80; q.Interface = ""; return q }(), host: func(h *Host) { h.All.RPFilter = 1 }, want: map[string]string{"8.8.8.8": "maybe", "224.0.0.1": "dropped"}},
-		"a table by mark": {q: container, host: func(h *Host) { rules(h, 1); route(h, "172.17.0.0/24", 2, 7) }, rs: func(b builder) {
-			b.base(FamilyIPv4, "m", "p", Base{Hook: HookPrerouting, Priority: -150}).does(from("8.0.0.0/8"), markSet(1))
-		}, want: map[string]string{"8.8.8.8": "forwarded eth0", "9.9.9.9": "forwarded eth1"}},
-		"a mark not known": {q: container, host: func(h *Host) { rules(h, 1); route(h, "172.17.0.0/24", 2, 7) }, rs: func(b builder) {
-			b.base(FamilyIPv4, "m", "p", Base{Hook: HookPrerouting, Priority: -150}).does(limit, markSet(1))
-		}, want: map[string]string{"8.8.8.8": "forwarded eth0, forwarded eth1"}},
+		"martians": {q: tcp80, want: map[string]string{
+			"0.0.0.0": "dropped", "0.0.0.1": "delivered", "127.0.0.1": "dropped",
+			"224.0.0.1": "dropped", "239.255.255.255": "dropped", "240.0.0.1": "delivered",
+			"255.255.255.255": "dropped", "192.0.2.10": "dropped", "172.17.0.1": "dropped",
+			"8.8.8.8": "delivered",
+		}},
+		"accept_local": {
+			q:    tcp80,
+			host: func(h *Host) { h.All.AcceptLocal = true },
+			want: map[string]string{"192.0.2.10": "delivered"},
+		},
+		"strict": {
+			q:    tcp80,
+			host: func(h *Host) { h.All.RPFilter = 1 },
+			want: map[string]string{"172.17.0.9": "dropped", "8.8.8.8": "delivered"},
+		},
+		"loose": {
+			q:    tcp80,
+			host: func(h *Host) { h.All.RPFilter = 2 },
+			want: map[string]string{"172.17.0.9": "delivered", "8.8.8.8": "delivered"},
+		},
+		"forwarded": {q: container, want: map[string]string{"8.8.8.8": "forwarded eth1"}},
+		"forwarding off": {
+			q:    container,
+			host: func(h *Host) { h.Interfaces[1].Sysctls.Forwarding4 = false },
+			want: map[string]string{"8.8.8.8": "dropped"},
+		},
+		"127/8": {q: loopback, want: map[string]string{"8.8.8.8": "dropped"}},
+		"route_localnet": {
+			q:    loopback,
+			host: func(h *Host) { h.All.RouteLocalnet = true },
+			want: map[string]string{"8.8.8.8": "delivered"},
+		},
+		"no interface": {
+			q:    func() Question { q := tcp80; q.Interface = ""; return q }(),
+			host: func(h *Host) { h.All.RPFilter = 1 },
+			want: map[string]string{"8.8.8.8": "maybe", "224.0.0.1": "dropped"},
+		},
+		"a table by mark": {
+			q:    container,
+			host: func(h *Host) { rules(h, 1); route(h, "172.17.0.0/24", 2, 7) },
+			rs: func(b builder) {
+				pre := Base{Hook: HookPrerouting, Priority: -150}
+				b.base(FamilyIPv4, "m", "p", pre).does(from("8.0.0.0/8"), markSet(1))
+			},
+			want: map[string]string{"8.8.8.8": "forwarded eth0", "9.9.9.9": "forwarded eth1"},
+		},
+		"a mark not known": {
+			q:    container,
+			host: func(h *Host) { rules(h, 1); route(h, "172.17.0.0/24", 2, 7) },
+			rs: func(b builder) {
+				pre := Base{Hook: HookPrerouting, Priority: -150}
+				b.base(FamilyIPv4, "m", "p", pre).does(limit, markSet(1))
+			},
+			want: map[string]string{"8.8.8.8": "forwarded eth0, forwarded eth1"},
+		},
 		"no carrier": {
 			q: container, host: func(h *Host) { h.Interfaces[2].NoCarrier = true },
 			want: map[string]string{"8.8.8.8": "maybe"},
@@ -100,7 +140,11 @@ func TestRouting(t *testing.T) {
 		"back to its sender, routed": {q: hairpin, rs: toItself,
 			host: func(h *Host) { bridged(h); h.BridgeCallIPTables = false },
 			want: map[string]string{"172.17.0.2": "forwarded eth1"}},
-		"a dead route": {q: container, host: func(h *Host) { h.Routes[6].NextHops = []NextHop{{Index: 3, Dead: true}} }, want: map[string]string{"8.8.8.8": "forwarded eth0"}},
+		"a dead route": {
+			q:    container,
+			host: func(h *Host) { h.Routes[6].NextHops = []NextHop{{Index: 3, Dead: true}} },
+			want: map[string]string{"8.8.8.8": "forwarded eth0"},
+		},
 	} {
 		h, b := smallHost(true), build()
 		if c.host != nil {
@@ -232,9 +276,12 @@ func TestIPv6ChecksFewSources(t *testing.T) {
 			}},
 	}
 	for dest, sources := range map[string]map[string]string{
-		"2001:db8::10": {"2600::1": "delivered", "fe80::1": "delivered", "::1": "dropped", "ff02::1": "dropped", "::ffff:1.2.3.4": "dropped"},
-		"fd00::2":      {"2600::1": "forwarded eth1", "fe80::1": "dropped", "::": "dropped"},
-		"fd01::2":      {"2600::1": "dropped"},
+		"2001:db8::10": {
+			"2600::1": "delivered", "fe80::1": "delivered", "::1": "dropped",
+			"ff02::1": "dropped", "::ffff:1.2.3.4": "dropped",
+		},
+		"fd00::2": {"2600::1": "forwarded eth1", "fe80::1": "dropped", "::": "dropped"},
+		"fd01::2": {"2600::1": "dropped"},
 	} {
 		a, err := Evaluate(
 			&Ruleset{},

@@ -253,11 +253,14 @@ type Unknown struct {
 	Rate Rate
 	// Optional is a match on something that senders may leave out, and that ordinary packets don't
 	// have: an IPv6 routing header. It doesn't hold for these (usual.go), and a rule that only drops
-	// such packets stops no source (avoidableMatch).
+	// such packets stops no source (headers.go).
 	Optional bool
-	// Counts is a match that always holds, unless its object of nfacct has a quota, which the rule
-	// doesn't show (nfacct_mt in net/netfilter/xt_nfacct.c).
-	Counts bool
+	// Header is the extension header that an Optional match needs, by number; 0 if that isn't known.
+	Header uint8
+	// Account is the object of nfacct that the match names; "" for other matches. It always holds,
+	// unless the object has a quota, which the rule doesn't show (nfacct_mt in
+	// net/netfilter/xt_nfacct.c). Package live asks the kernel.
+	Account string
 	// NotStatus are bits of FieldCTStatus: the statement holds unless the packet has a connection
 	// with one of them. 0: it isn't such a statement.
 	NotStatus uint64

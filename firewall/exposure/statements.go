@@ -7,14 +7,13 @@ import (
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
-// neverHolds stands for a match that senders can avoid: see avoidableMatch.
-var neverHolds = In(Const(Value{}))
-
 // statement returns every effect that a statement may have on a flow. Each source has at least one
 // branch.
 func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
-	if at == int(r.never) && w.plainSender() {
-		return w.matches(c, r, neverHolds, f)
+	if at == int(r.avoid.at) {
+		if branches, ok := w.avoided(r, r.Statements[at], f); ok {
+			return branches
+		}
 	}
 	switch s := r.Statements[at].(type) {
 	case Match:
@@ -43,9 +42,9 @@ func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
 			return w.notStatus(c, r, s, f)
 		}
 		switch {
-		case s.Counts:
-			return w.assumedToHold(c, r, f, true, s.Text, AssumedNoQuota)
-		case s.Optional && w.q.NoExtensions:
+		case s.Account != "":
+			return w.assumedToHold(c, r, f, true, s.Text, assumedNoQuota(s.Account))
+		case s.Optional && w.lacks(s.Header, f.packet):
 			return []branch{{flow: f, do: toNextRule}}
 		case s.Optional:
 			return w.assumedToHold(c, r, f, false, s.Text, AssumedNoExtensions)
@@ -140,11 +139,15 @@ func (w *walk) matches(c *chain, r *rule, m Match, f flow) []branch {
 // decide divides sources by whether a match holds in some readings.
 func (w *walk) decide(readings []reading, m Match, l *preparedSet) (d outcomes) {
 	for _, rd := range readings {
+		mayBeAbsent := rd.absent == Maybe
+		if m.Not && mayBeAbsent {
+			rd.absent = No // where the value is in the set, it doesn't hold either way
+		}
 		in, maybe := w.match(rd, l)
 		out := rd.sources.Minus(in).Minus(maybe)
 		if m.Not && rd.absent != Yes {
 			in, out = out, in
-			if rd.absent == Maybe {
+			if mayBeAbsent {
 				maybe, in = maybe.Union(in), Ranges{}
 			}
 		}
@@ -343,7 +346,7 @@ func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, f flow) []branch {
 	}
 	number := 2
 	for _, rd := range w.read(&f, m.Key) {
-		for _, h := range joinHits(w.find(rd, l), m.In) {
+		for _, h := range w.findVerdicts(rd, l) {
 			g := f
 			g.sources = h.sources
 			if h.doubtful || rd.doubtful {

@@ -15,8 +15,9 @@ func (e *Evaluator) MayStopAnswers(f address.Family) bool {
 				continue
 			}
 			at := places(t, placeOfAnswer)
+			verdicts := verdictLists{}
 			for _, c := range t.Chains {
-				if at[c] != 0 && c.mayStop() {
+				if at[c] != 0 && c.mayStop(verdicts) {
 					return true
 				}
 			}
@@ -26,7 +27,7 @@ func (e *Evaluator) MayStopAnswers(f address.Family) bool {
 }
 
 // mayStop reports whether a chain has a verdict or an unknown effect that may stop a packet.
-func (c *Chain) mayStop() bool {
+func (c *Chain) mayStop(verdicts verdictLists) bool {
 	if c.Base != nil && c.Base.Policy != VerdictAccept {
 		return true
 	}
@@ -36,7 +37,9 @@ func (c *Chain) mayStop() bool {
 			case Verdict:
 				return !goesOn(s.Kind)
 			case VerdictMap:
-				return slices.ContainsFunc(s.In.Verdicts, func(v Verdict) bool { return !goesOn(v.Kind) })
+				return slices.ContainsFunc(verdicts.of(s.In), func(v Verdict) bool {
+					return !goesOn(v.Kind)
+				})
 			case Unknown:
 				return s.Effect
 			}

@@ -2,6 +2,7 @@ package exposure
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
@@ -32,13 +33,22 @@ const (
 	// AssumedNoExtensions: stacks add none by themselves, and networks often drop such packets
 	// (RFC 7872, RFC 7126).
 	AssumedNoExtensions = "packets have no IPv6 extension headers and no IPv4 options"
-	// AssumedNoQuota is about the objects that the match nfacct names, which rules don't show.
-	AssumedNoQuota = "objects of nfacct have no quota, and only count"
+	// assumedAccount begins an assumption about an object of nfacct, which rules of a dump only name.
+	assumedAccount = "nfacct's object "
 )
 
-// AssumedOfPackets are the assumptions about ordinary packets.
-var AssumedOfPackets = []string{
-	AssumedHops, AssumedLengthTCP, AssumedLength, AssumedNoExtensions, AssumedNoQuota, assumedPorts,
+// assumedNoQuota is what is assumed of an object of nfacct.
+func assumedNoQuota(name string) string {
+	return assumedAccount + name + " has no quota, and only counts"
+}
+
+// AssumedOfPackets reports whether an assumption is one of those above, and not about the host.
+func AssumedOfPackets(what string) bool {
+	switch what {
+	case AssumedHops, AssumedLengthTCP, AssumedLength, AssumedNoExtensions, assumedPorts:
+		return true
+	}
+	return strings.HasPrefix(what, assumedAccount)
 }
 
 // usualHops are the values in AssumedHops.
@@ -58,10 +68,6 @@ const (
 	headerSizeUDP              = 8 // the smallest header of a transport
 	maxFrame                   = 1500
 )
-
-// headersProto is the bit in FieldHeaders for a protocol behind all headers (MASK_PROTO in
-// include/uapi/linux/netfilter_ipv6/ip6t_ipv6header.h). Ordinary packets have no other.
-const headersProto = 1
 
 // mayAssume reports whether an ordinary packet can be told from others: the packet is the first one
 // or its answer, and no rule has changed it in a way that isn't followed.
@@ -191,8 +197,8 @@ func (w *walk) usualLength() (from, to uint64) {
 }
 
 // option is what is known of bits of an extension header or an option, or whether it is there.
-func (w *walk) option(r Raw) view {
-	absent := r.Base == RawExtension && w.q.NoExtensions && !w.isFour()
+func (w *walk) option(p *packet, r Raw) view {
+	absent := r.Base == RawExtension && !w.isFour() && w.lacks(r.Header, p)
 	var usually bool
 	switch r.Base {
 	case RawIPOption:
@@ -211,22 +217,10 @@ func (w *walk) option(r Raw) view {
 		return absentValue(r.Bits)
 	case r.Present:
 		return between(Numbers(0, 1), r.Bits)
+	case r.Base == RawExtension && r.Header == headerFragment:
+		return fragmentField(r)
 	}
 	return anyValue(r.Bits).maybeAbsent()
-}
-
-// headers is FieldHeaders. A packet of ESP or AH has none but its own, which counts as a header.
-func (w *walk) headers(width int) view {
-	const esp, ah, none = 50, 51, 59
-	switch n := w.q.number(); {
-	case n == esp || n == ah || n == none:
-	case w.q.NoExtensions:
-		return exactly(Number(headersProto), width)
-	case w.ordinary && w.plainSender():
-		w.take(AssumedNoExtensions)
-		return exactly(Number(headersProto), width)
-	}
-	return anyValue(width)
 }
 
 // outcomes is a flow's sources by the outcome of a match.

@@ -22,7 +22,11 @@ func TestOrdinaryPackets(t *testing.T) {
 	fragment := Operand{
 		Field: FieldRaw, Raw: Raw{Base: RawExtension, Bits: 8, Header: 44, Present: true},
 	}
+	offset := Operand{
+		Field: FieldRaw, Raw: Raw{Base: RawExtension, Offset: 16, Bits: 16, Header: 44},
+	}
 	headers := Of(FieldHeaders)
+	ah := Unknown{Text: "-m ah", Optional: true, Header: 51}
 	udp := tcp80
 	udp.Protocol = firewall.UDP
 	six := tcp80
@@ -38,7 +42,8 @@ func TestOrdinaryPackets(t *testing.T) {
 	mobile := fragment
 	mobile.Raw.Header = 135
 	rt := Unknown{Text: "-m rt", Optional: true}
-	counts := Unknown{Text: "-m nfacct", Counts: true}
+	counts := Unknown{Text: "-m nfacct", Account: "http"}
+	noQuota := assumedNoQuota("http")
 	number := func(n uint64) Range { return One(Number(n)) }
 	for name, c := range map[string]struct {
 		q                 Question
@@ -112,7 +117,25 @@ func TestOrdinaryPackets(t *testing.T) {
 			[]Statement{In(fragment, number(1)), jump("x")},
 			everyone, everyone, AssumedNoExtensions},
 		"a fragment's drop": {six, VerdictAccept,
+			[]Statement{In(fragment, number(1)), drop}, everyone, everyone, AssumedNoExtensions},
+		"a fragment's drop over IPv4": {tcp80, VerdictAccept,
 			[]Statement{In(fragment, number(1)), drop}, everyone, everyone, ""},
+		"an authentication header": {six, VerdictDrop, []Statement{ah, accept}, nobody, nobody, ""},
+		"what an authentication header marks": {six, VerdictDrop,
+			[]Statement{ah, jump("x")}, nobody, nobody, AssumedNoExtensions},
+		"an authentication header's drop": {six, VerdictAccept,
+			[]Statement{ah, drop}, everyone, everyone, AssumedNoExtensions},
+		"only a hop-by-hop header": {six, VerdictDrop,
+			[]Statement{In(headers, number(0x80)), accept}, nobody, nobody, ""},
+		"only a hop-by-hop header's drop": {six, VerdictAccept,
+			[]Statement{In(headers, number(0x80)), drop}, everyone, everyone, ""},
+		"a hop-by-hop header's drop": {six, VerdictAccept,
+			[]Statement{In(headers.And(number(0x80).From), number(0x80)), drop},
+			everyone, everyone, AssumedNoExtensions},
+		"nothing behind the headers": {six, VerdictDrop,
+			[]Statement{In(headers.And(number(2).From), number(2)), accept}, nobody, nobody, ""},
+		"later fragments": {six, VerdictDrop,
+			[]Statement{In(offset, Numbers(8, 0xffff)), accept}, nobody, nobody, ""},
 		"only fragments": {six, VerdictDrop,
 			[]Statement{In(fragment, number(1)), accept}, nobody, everyone, AssumedNoExtensions},
 		"no fragment header": {six, VerdictDrop,
@@ -129,9 +152,9 @@ func TestOrdinaryPackets(t *testing.T) {
 		"a routing header": {six, VerdictAccept,
 			[]Statement{rt, jump("x")}, everyone, everyone, AssumedNoExtensions},
 		"accounting": {tcp80, VerdictDrop,
-			[]Statement{counts, accept}, everyone, everyone, AssumedNoQuota},
+			[]Statement{counts, accept}, everyone, everyone, noQuota},
 		"accounting of drops": {tcp80, VerdictAccept,
-			[]Statement{counts, drop}, nobody, everyone, AssumedNoQuota},
+			[]Statement{counts, drop}, nobody, everyone, noQuota},
 	} {
 		b := build()
 		in := b.base(FamilyInet, "a", "in", Base{Hook: HookInput, Policy: c.policy})
@@ -156,7 +179,7 @@ func TestOrdinaryPackets(t *testing.T) {
 			}
 		}
 		for _, s := range []string{AssumedHops, AssumedLengthTCP, AssumedLength, AssumedNoExtensions,
-			AssumedNoQuota, assumedPorts} {
+			noQuota, assumedPorts} {
 			if slices.Contains(a.Assumed, s) != (s == c.assumed) {
 				t.Errorf("%s: assumed %q, want %q", name, a.Assumed, c.assumed)
 			}

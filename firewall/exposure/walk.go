@@ -20,6 +20,7 @@ type walk struct {
 	// the budget.
 	endedBefore int
 	undecided   []undecided
+	found       map[*Set]verdictsFound // in maps of verdicts, by their sources
 
 	// accepted are the flows that the running base chain has accepted.
 	accepted []flow

@@ -250,10 +250,14 @@ func (g *generator) sendersChoiceXT(f address.Family) piece {
 	case n == 1:
 		return match(header(32, 16), "-m length %s--length 60:1500", ex.Numbers(20, 1460))
 	case f == address.IPv6:
-		frag := ex.Unknown{Text: "frag", Optional: true}
+		frag := ex.Unknown{Text: "frag", Optional: true, Header: 44}
 		o := ex.Of(ex.FieldHeaders)
-		return pick(g, p("-m frag --fragmore", frag), p("-m hbh", frag),
+		return pick(g, p("-m frag --fragmore", frag),
+			p("-m hbh", ex.Unknown{Text: "hbh", Optional: true}),
+			p("-m ah", ex.Unknown{Text: "ah", Optional: true, Header: 51}),
 			p("-m ipv6header --header protocol", ex.In(o, number(1))),
+			p("-m ipv6header --header hop,protocol", ex.In(o, number(129))),
+			p("-m ipv6header --header hop --soft", ex.In(o.And(ex.Number(128)), number(128))),
 			p("-m ipv6header --header frag --soft", ex.In(o.And(ex.Number(16)), number(16))))
 	}
 	return match(header(64, 8), "-m ttl %s--ttl-eq 1", number(1))

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -310,7 +311,15 @@ func (j *judge) judge(d *description, g *generator) []string {
 	j.probes += len(all)
 	if strings.Contains(d.String(), "ttl") || strings.Contains(d.String(), "hoplimit") ||
 		strings.Contains(d.String(), "-hl") {
-		problems = append(problems, j.unusual(all, probes)...)
+		const hops = 3 // enough to be forwarded
+		problems = append(problems, j.unusual(all, probes, "TTL 3", lab.Hops(hops))...)
+	}
+	if regexp.MustCompile(`exthdr|nexthdr|-m (hbh|frag|ah|ipv6header)`).MatchString(d.String()) {
+		for name, chain := range map[string]lab.Extension{
+			"a hop-by-hop header": lab.HopByHop(), "a fragment header": lab.Fragment(false),
+		} {
+			problems = append(problems, j.unusual(all, probes, name, lab.Extended(chain))...)
+		}
 	}
 	if len(again) == 0 {
 		return problems
@@ -329,20 +338,19 @@ func (j *judge) judge(d *description, g *generator) []string {
 	return append(out, problems...)
 }
 
-// unusual sends packets with a TTL that no ordinary packet has. If one gets through, its source has
-// to be possible.
-func (j *judge) unusual(all []asked, probes []lab.Question) (wrong []string) {
-	const hops = 3 // enough to be forwarded
-	answers := j.w.ProbeEach(
-		j.w.Internet, probes, lab.Attempts(1), lab.Rate(60000), lab.Hops(hops),
-	)
+// unusual sends packets with something that no ordinary packet has. If one gets through, its source
+// has to be possible.
+func (j *judge) unusual(
+	all []asked, probes []lab.Question, what string, how lab.Option,
+) (wrong []string) {
+	answers := j.w.ProbeEach(j.w.Internet, probes, lab.Attempts(1), lab.Rate(60000), how)
 	for i, a := range all {
 		j.oddProbes++
 		for _, v := range a.views {
 			if answers[i] == lab.Open && !v.possible.Contains(ex.Address(a.source)) {
 				wrong = append(wrong, fmt.Sprintf(
-					"%v %v -> %v:%d with TTL %d gets through; by %s it isn't possible",
-					a.q.Protocol, a.source, a.q.Destination, a.q.Port, hops, v.view,
+					"%v %v -> %v:%d with %s gets through; by %s it isn't possible",
+					a.q.Protocol, a.source, a.q.Destination, a.q.Port, what, v.view,
 				))
 			}
 		}
@@ -446,7 +454,7 @@ func (j *judge) run(n int) {
 		}
 	}
 	t.Logf(
-		"%d rulesets (%d refused by the tools), %d questions (%d exact), %d probes (%d got through, %d undecided) and %d with an odd TTL, %d answers read (less exact: %v), %v",
+		"%d rulesets (%d refused by the tools), %d questions (%d exact), %d probes (%d got through, %d undecided) and %d with an odd TTL or header, %d answers read (less exact: %v), %v",
 		j.rulesets,
 		j.refused,
 		j.questions,

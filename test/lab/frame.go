@@ -36,7 +36,8 @@ type template struct {
 	protocol Protocol
 	to       netip.AddrPort
 	frame    []byte
-	ip, l4   int // offsets of the headers
+	rest     []byte // the second fragment, if the frame is the first
+	ip, l4   int    // offsets of the headers
 	sum      uint32
 	layout   layout
 }
@@ -115,6 +116,9 @@ func (t *template) fill(source netip.Addr, port uint16, tag uint32) {
 		a := source.As16()
 		raw = t.frame[t.ip+8 : t.ip+24]
 		copy(raw, a[:])
+		if t.rest != nil {
+			copy(t.rest[t.ip+8:], a[:])
+		}
 	} else {
 		a := source.As4()
 		ip := t.frame[t.ip:]

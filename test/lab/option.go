@@ -22,6 +22,7 @@ type settings struct {
 	rate       int
 	attempts   int
 	hops       uint8
+	extensions []Extension
 }
 
 // Protocol is a transport protocol, by its number in the IP header.

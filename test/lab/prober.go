@@ -70,7 +70,7 @@ type question struct {
 // newProber opens the sockets and starts to receive.
 func (n *Node) newProber(questions []Question, o settings) (*prober, error) {
 	p := &prober{rate: o.rate, base: rand.Uint32(), tx: -1, rx: -1}
-	link, err := p.prepare(n, questions, o.hops)
+	link, err := p.prepare(n, questions, o)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (n *Node) newProber(questions []Question, o settings) (*prober, error) {
 }
 
 // prepare makes the frames, and returns the link that they all leave by.
-func (p *prober) prepare(n *Node, questions []Question, hops uint8) (*Link, error) {
+func (p *prober) prepare(n *Node, questions []Question, o settings) (*Link, error) {
 	var link *Link
 	templates := map[Question]*template{} // by question, without source
 	for _, q := range questions {
@@ -119,7 +119,8 @@ func (p *prober) prepare(n *Node, questions []Question, hops uint8) (*Link, erro
 			}
 			link = l
 			templates[port] = newTemplate(link, port.Over, q.To)
-			templates[port].setHops(hops)
+			templates[port].setHops(o.hops)
+			templates[port].extend(o.extensions)
 			p.templates = append(p.templates, templates[port])
 		}
 		p.questions = append(p.questions, question{q.Source, templates[port]})
@@ -184,8 +185,17 @@ func (p *prober) send(asked int, port uint16) (bool, error) {
 	p.count.Store(n + 1)
 	q := p.questions[asked]
 	q.template.fill(q.source, port, p.base+n)
+	ok, err := p.write(q.template.frame)
+	if ok && q.template.rest != nil {
+		ok, err = p.write(q.template.rest)
+	}
+	return ok, err
+}
+
+// write sends a frame. It returns false if the prober ends meanwhile.
+func (p *prober) write(frame []byte) (bool, error) {
 	for {
-		_, err := unix.Write(p.tx, q.template.frame)
+		_, err := unix.Write(p.tx, frame)
 		switch err {
 		case nil:
 			return true, nil

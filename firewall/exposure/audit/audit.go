@@ -128,7 +128,8 @@ const maxHeld = 16
 func (a *auditor) collectHost() {
 	a.listeners = a.Sockets.Current()
 	a.namespaces = newNamespaces(a.Input)
-	a.addresses, a.present, a.assumed = map[address.Family][]netip.Addr{}, map[portKey]bool{}, map[string]bool{}
+	a.addresses = map[address.Family][]netip.Addr{}
+	a.present, a.assumed = map[portKey]bool{}, map[string]bool{}
 	a.loopback, a.bound = map[portKey]string{}, map[int]string{}
 	for _, i := range a.Host.Interfaces {
 		if i.Loopback {

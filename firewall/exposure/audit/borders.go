@@ -70,6 +70,27 @@ type borders struct {
 	raw bool
 	// client: no answer runs through the chain at hand, so its source ports are the client's
 	client bool
+	// looked are long columns that an earlier rule has looked up: many rules may share one.
+	looked map[columnOf]bool
+}
+
+// columnOf is a column of a set, read as a protocol or as a port.
+type columnOf struct {
+	set      *exposure.Set
+	column   int
+	protocol bool
+}
+
+// again reports whether a long column was looked up before, and notes that it is now.
+func (b *borders) again(c columnOf) bool {
+	if c.set.Len() <= fewAddresses || b.looked[c] {
+		return b.looked[c]
+	}
+	if b.looked == nil {
+		b.looked = map[columnOf]bool{}
+	}
+	b.looked[c] = true
+	return false
 }
 
 // ofPort reports whether a field may be the port that is asked about; in an answer, the source port
@@ -160,6 +181,9 @@ func (b *borders) lookup(key []exposure.Operand, in *exposure.Set) {
 		if ofProtocol(o) {
 			b.protocolComputed = b.protocolComputed || !plain || in.Grows || in.Unknown != "" ||
 				o.Field == exposure.FieldRaw && o.Raw.Bits != 8
+			if b.again(columnOf{in, i, true}) {
+				continue
+			}
 			for _, box := range in.All() {
 				if i < len(box) {
 					b.protocol(box[i])
@@ -169,6 +193,9 @@ func (b *borders) lookup(key []exposure.Operand, in *exposure.Set) {
 		}
 		if !b.ofPort(o.Field) || !plain {
 			b.operand(o)
+			continue
+		}
+		if b.again(columnOf{in, i, false}) {
 			continue
 		}
 		for _, box := range in.All() {

@@ -202,7 +202,7 @@ func (s *survey) answer(
 	a.number, a.unlimitedNumber = s.pool.number(both), s.pool.number(free)
 	a.withheldNumber, a.endingNumber = s.pool.number(withheld), s.pool.number(ending)
 	for _, what := range answer.Assumed {
-		if slices.Contains(exposure.AssumedOfPackets, what) {
+		if exposure.AssumedOfPackets(what) {
 			s.assumed = appendOnce(s.assumed, what)
 		}
 	}

@@ -121,14 +121,13 @@ func refusesNew(r *exposure.Rule) bool {
 	const stateNew = 8
 	drops := false
 	for _, st := range r.Statements {
+		if exposure.NeedsExtension(st) { // no ordinary packet meets it
+			return false
+		}
 		switch st := st.(type) {
 		case exposure.Match:
 			if len(st.Key) == 1 && st.Key[0].Field == exposure.FieldCTState && st.In != nil &&
 				column(st.In, 0).Contains(st.Key[0].Apply(exposure.Number(stateNew))) == st.Not {
-				return false
-			}
-		case exposure.Unknown:
-			if st.Optional { // no ordinary packet meets it
 				return false
 			}
 		case exposure.Verdict:

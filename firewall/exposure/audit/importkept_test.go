@@ -30,6 +30,10 @@ func TestImportNamesRulesToKeep(t *testing.T) {
 		"owner":          {ssh + "-A OUTPUT -m owner --uid-owner 33 -j REJECT\n", denyAll, leaving},
 		"chain":          {ssh + ":out - [0:0]\n-A OUTPUT -j out\n-A out -p tcp --dport 25 -j DROP\n", denyAll, "this host sends (ip filter chain out"},
 		"routing header": {ssh, denyAll + "-A OUTPUT -m rt --rt-type 0 -j DROP\n", ""},
+		"any routing header": {
+			ssh, denyAll + "-A OUTPUT -m ipv6header --header route --soft -j DROP\n", "",
+		},
+		"authentication": {ssh, denyAll + "-A OUTPUT -m ah -j DROP\n", ""},
 		"invalid":        {ssh + "-A OUTPUT -m conntrack --ctstate INVALID -j DROP\n", denyAll, ""},
 		"accepts":        {ssh + "-A OUTPUT -o lo -j ACCEPT\n", denyAll, ""},
 		"RFC 3964":       {ssh, denyAll + "-A OUTPUT -d ::ffff:0:0/96 -j REJECT\n-A OUTPUT -d 2002:a00::/24 -j REJECT\n", ""},

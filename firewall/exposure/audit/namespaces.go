@@ -246,7 +246,7 @@ func (a *auditor) follow(answer *exposure.Answer) {
 		protocol := answer.Question.Protocol
 		out = append(out, a.followInto(p, at, protocol)...)
 		for _, s := range a.namespaces.inside(at, protocol, p.Target).Assumed {
-			if slices.Contains(exposure.AssumedOfPackets, s) {
+			if exposure.AssumedOfPackets(s) {
 				answer.Assumed = appendOnce(answer.Assumed, s)
 			}
 		}

@@ -23,7 +23,8 @@ func (a *auditor) servicesWithoutListener() {
 	}
 }
 
-// serviceWithoutListener looks at a service whose leases, if it had any, are part of what it allows.
+// serviceWithoutListener looks at a service whose leases, if it had any, are part of what it
+// allows.
 func (a *auditor) serviceWithoutListener(svc firewall.Service) {
 	allowed := svc.AllowedAt(a.Now)
 	if allowed.Len() == 0 {

@@ -143,9 +143,17 @@ func (c concern) empty() bool {
 	return c.protocols.Empty() || c.ports.Empty() || c.dest4.Empty() && c.dest6.Empty()
 }
 
+// tooFar counts a step, and reports whether there were too many.
+func (f *finder) tooFar() bool {
+	if f.steps++; f.steps == maxSteps+1 {
+		f.note(anyConcern())
+	}
+	return f.steps > maxSteps
+}
+
 func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int) {
 	for _, s := range r.Statements {
-		if f.steps++; f.steps > maxSteps {
+		if f.tooFar() {
 			return
 		}
 		switch s := s.(type) {
@@ -161,13 +169,17 @@ func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int
 			}
 		case exposure.VerdictMap:
 			for i, box := range s.In.All() {
+				if i >= len(s.In.Verdicts) || !leadsOn(s.In.Verdicts[i]) {
+					continue
+				}
+				if f.tooFar() {
+					return
+				}
 				to := in
 				for column, o := range s.Key {
 					to = to.narrow(o, func() exposure.Ranges { return exposure.NewRanges(box[column]) })
 				}
-				if i < len(s.In.Verdicts) {
-					f.verdict(c, s.In.Verdicts[i], to, depth)
-				}
+				f.verdict(c, s.In.Verdicts[i], to, depth)
 			}
 			if s.In.Default && len(s.In.Verdicts) > s.In.Len() {
 				f.verdict(c, s.In.Verdicts[s.In.Len()], in, depth)
@@ -194,9 +206,14 @@ func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int
 }
 
 func (f *finder) verdict(c *exposure.Chain, v exposure.Verdict, in concern, depth int) {
-	if (v.Kind == exposure.VerdictJump || v.Kind == exposure.VerdictGoto) && c.Table != nil {
+	if leadsOn(v) && c.Table != nil {
 		f.chain(c.Table.Chain(v.Chain), in, depth+1)
 	}
+}
+
+// leadsOn reports whether a verdict leads to another chain.
+func leadsOn(v exposure.Verdict) bool {
+	return v.Kind == exposure.VerdictJump || v.Kind == exposure.VerdictGoto
 }
 
 func (f *finder) note(in concern) {

@@ -93,7 +93,10 @@ func Statement(s exposure.Statement) string {
 		for _, p := range []struct {
 			name string
 			o    *exposure.Operand
-		}{{"addr", s.Addr}, {"to", s.AddrMax}, {"port", s.Port}, {"to", s.PortMax}, {"base", s.PortBase}} {
+		}{
+			{"addr", s.Addr}, {"to", s.AddrMax},
+			{"port", s.Port}, {"to", s.PortMax}, {"base", s.PortBase},
+		} {
 			if p.o != nil {
 				out += " " + p.name + " " + Operand(*p.o)
 			}
@@ -161,7 +164,10 @@ func Operand(o exposure.Operand) string {
 		for _, x := range []struct {
 			on   bool
 			name string
-		}{{f.ByMark, " mark"}, {f.ByIn, " iif"}, {f.ByOut, " oif"}, {f.Loose, " loose"}, {f.AcceptLocal, " accept-local"}} {
+		}{
+			{f.ByMark, " mark"}, {f.ByIn, " iif"}, {f.ByOut, " oif"},
+			{f.Loose, " loose"}, {f.AcceptLocal, " accept-local"},
+		} {
 			if x.on {
 				flags += x.name
 			}

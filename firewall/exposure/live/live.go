@@ -107,6 +107,7 @@ func Rules(ctx context.Context, host *exposure.Host) (*exposure.Ruleset, error) 
 	if err := xtables.ReadLegacy(ctx, os.DirFS("/proc"), run, sets, rs); err != nil {
 		return nil, fmt.Errorf("reading legacy tables: %w", err)
 	}
+	readAccounts(ctx, conn, rs)
 	rs.MarkDynamic()
 	return rs, nil
 }

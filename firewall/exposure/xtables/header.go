@@ -28,7 +28,8 @@ func (x *translator) header(o iptsave.Option) exposure.Statement {
 		switch {
 		case name == "all" && !o.Not || ok && n == 0 && !o.Not:
 			return nil
-		case !ok || n == 0: // "! -p all" is refused by iptables, and what "hopopt" means to ip6tables is not "all"
+		case !ok || n == 0:
+			// iptables refuses "! -p all", and what "hopopt" means to ip6tables is not "all".
 			return unknown(o)
 		}
 		return is(

@@ -28,19 +28,16 @@ func (x *translator) match(e iptsave.Extension) []exposure.Statement {
 	case "ipv6header":
 		return one(ipv6header(e))
 	case "nfacct":
-		return one(exposure.Unknown{Text: e.String(), Counts: true})
+		return one(nfacct(e))
 	}
 	translate, ok := x.option(e.Name)
 	if !ok {
 		// Known to depend on what can't be known (limit, hashlimit, recent, quota, time, string,
 		// owner, statistic, …), or never heard of: the same.
-		return []exposure.Statement{
-			exposure.Unknown{
-				Text:     e.String(),
-				Optional: xtmatch.Optional(e.Name),
-				Rate:     rateOf(e),
-			},
-		}
+		header, optional := xtmatch.Needs(e.Name, x.version())
+		return one(exposure.Unknown{
+			Text: e.String(), Optional: optional, Header: header, Rate: rateOf(e),
+		})
 	}
 	var out []exposure.Statement
 	for _, o := range e.Options {
@@ -250,6 +247,15 @@ func ipv6header(e iptsave.Extension) exposure.Statement {
 	return xtmatch.Headers(headers, inverted, soft)
 }
 
+// nfacct: net/netfilter/xt_nfacct.c.
+func nfacct(e iptsave.Extension) exposure.Statement {
+	u := exposure.Unknown{Text: e.String()}
+	if len(e.Options) == 1 && e.Options[0].Name == "--nfacct-name" && !e.Options[0].Not {
+		u.Account = e.Options[0].Value()
+	}
+	return u
+}
+
 // mac never holds for packets without an Ethernet header, with "!" or not (net/netfilter/xt_mac.c),
 // as for any absent field.
 func mac(o iptsave.Option) exposure.Statement {
@@ -327,9 +333,11 @@ func devgroup(o iptsave.Option) exposure.Statement {
 
 // addressTypes are RTN_* (include/uapi/linux/rtnetlink.h), whose bits xt_addrtype's mask has.
 var addressTypes = map[string]exposure.RouteType{
-	"UNSPEC": exposure.RouteUnspec, "UNICAST": exposure.RouteUnicast, "LOCAL": exposure.RouteLocal, "BROADCAST": exposure.RouteBroadcast,
-	"ANYCAST": exposure.RouteAnycast, "MULTICAST": exposure.RouteMulticast, "BLACKHOLE": exposure.RouteBlackhole,
-	"UNREACHABLE": exposure.RouteUnreachable, "PROHIBIT": exposure.RouteProhibit, "THROW": exposure.RouteThrow, "NAT": exposure.RouteNAT,
+	"UNSPEC": exposure.RouteUnspec, "UNICAST": exposure.RouteUnicast,
+	"LOCAL": exposure.RouteLocal, "BROADCAST": exposure.RouteBroadcast,
+	"ANYCAST": exposure.RouteAnycast, "MULTICAST": exposure.RouteMulticast,
+	"BLACKHOLE": exposure.RouteBlackhole, "UNREACHABLE": exposure.RouteUnreachable,
+	"PROHIBIT": exposure.RouteProhibit, "THROW": exposure.RouteThrow, "NAT": exposure.RouteNAT,
 }
 
 // addrtype translates --src-type and --dst-type: net/netfilter/xt_addrtype.c.

@@ -95,10 +95,9 @@ func Match(c Context, i Info) (statements []exposure.Statement, comment string) 
 			return s, ""
 		}
 	}
+	header, optional := xtmatch.Needs(i.Name, c.Family)
 	return one(exposure.Unknown{
-		Text:     unknownText("match", i),
-		Optional: xtmatch.Optional(i.Name),
-		Rate:     rateOf(i),
+		Text: unknownText("match", i), Optional: optional, Header: header, Rate: rateOf(i),
 	}), ""
 }
 

@@ -257,7 +257,8 @@ func ipv6header(_ Context, b fields) []exposure.Statement {
 
 // nfacct: struct xt_nfacct_match_info { char name[32]; … }.
 func nfacct(_ Context, b fields) []exposure.Statement {
-	return one(exposure.Unknown{Text: "nfacct " + b.text(0, 32), Counts: true})
+	name := b.text(0, 32)
+	return one(exposure.Unknown{Text: "nfacct " + name, Account: name})
 }
 
 // mac: struct xt_mac_info { unsigned char srcaddr[6]; int invert }.

@@ -34,14 +34,15 @@ func Constant(holds bool) []exposure.Statement {
 	return []exposure.Statement{Never()}
 }
 
-// Optional reports whether a match needs an IPv6 extension header in order to hold, with or without
-// "!": ip6t_rt, ip6t_frag, ip6t_hbh in net/ipv6/netfilter. Senders may leave the header out.
-func Optional(match string) bool {
-	switch match {
-	case "rt", "frag", "hbh", "dst":
-		return true
+// Needs is the IPv6 extension header that a match needs in order to hold, with or without "!":
+// ip6t_rt, ip6t_frag, ip6t_ah, ip6t_hbh in net/ipv6/netfilter. Senders may leave the header out.
+// Its number is 0 for hop-by-hop. IPv4's ah comes with "-p ah", which no packet of TCP or UDP is.
+func Needs(match string, f address.Family) (header uint8, optional bool) {
+	if match == "ah" && f == address.IPv4 {
+		return 0, false
 	}
-	return false
+	header, optional = map[string]uint8{"hbh": 0, "rt": 43, "frag": 44, "ah": 51, "dst": 60}[match]
+	return header, optional
 }
 
 // Side is the end of a packet's way that an option is about.
