@@ -83,13 +83,14 @@ services:
 	}
 	want := []Problem{
 		{
-			"policy.yaml",
-			7,
-			9,
-			"this entry expired on 2026-11-23T00:00:00Z and lets nobody in any more; remove it",
+			File:   "policy.yaml",
+			Line:   7,
+			Column: 9,
+			Message: "this entry expired on 2026-11-23T00:00:00Z and lets nobody in any more; " +
+				"remove it",
 		},
 	}
-	if d := cmp.Diff(want, c.Warnings); d != "" {
+	if d := cmp.Diff(want, c.Warnings, cmp.AllowUnexported(Problem{})); d != "" {
 		t.Error(d)
 	}
 }

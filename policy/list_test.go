@@ -103,6 +103,10 @@ func TestManyBadLines(t *testing.T) {
 		`list:2:1: "10.0.0.1/8" has host bits set; write 10.0.0.0/8 for the network, or 10.0.0.1 for the one address`,
 	)
 	expect(t, "the last", problems[maxProblems].Message, "… and 29800 more")
+	// A policy's own mistakes come before those of its lists, and the number stays.
+	all := append(Problems{{File: "a.yaml", Line: 1, Column: 1, Message: "a mistake"}}, problems...)
+	all = all.sorted(0)
+	expect(t, "the last with another", all[maxProblems].Message, "… and 29801 more")
 }
 
 func TestListsAreCounted(t *testing.T) {

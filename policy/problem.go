@@ -28,6 +28,8 @@ type Problem struct {
 	Line    int    `json:"line"`
 	Column  int    `json:"column"`
 	Message string `json:"message"`
+
+	more int // mistakes that Message counts in place of its own
 }
 
 func (p Problem) Error() string {
@@ -62,7 +64,9 @@ func (r *reporter) at(l Location, format string, args ...any) {
 		r.dropped++
 		return
 	}
-	r.list = append(r.list, Problem{l.File, l.Line, l.Column, fmt.Sprintf(format, args...)})
+	r.list = append(r.list, Problem{
+		File: l.File, Line: l.Line, Column: l.Column, Message: fmt.Sprintf(format, args...),
+	})
 }
 
 // count returns the number of mistakes so far.
@@ -100,10 +104,18 @@ func (p Problems) sorted(dropped int) Problems {
 		)
 	})
 	out = slices.Compact(out)
-	if extra := len(out) - maxProblems + dropped; extra > 0 && len(out) >= maxProblems {
-		last := out[maxProblems-1]
-		more := fmt.Sprintf("… and %d more", extra)
-		out = append(out[:maxProblems], Problem{last.File, last.Line, last.Column, more})
+	if len(out) < maxProblems {
+		return out // what was dropped was there before
+	}
+	more := dropped
+	out = slices.DeleteFunc(out, func(x Problem) bool { more += x.more; return x.more > 0 })
+	if n := len(out) - maxProblems; n > 0 {
+		out, more = out[:maxProblems], more+n
+	}
+	if more > 0 {
+		last := out[len(out)-1]
+		last.Message, last.more = fmt.Sprintf("… and %d more", more), more
+		out = append(out, last)
 	}
 	return out
 }
