@@ -11,9 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host"
-	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -238,51 +236,6 @@ func TestTeardownIsLeftAlone(t *testing.T) {
 			f.eventually("the policy not to wait", func() bool { return !f.status().Policy.Waits })
 			f.expect("10.0.0.0/8 192.0.2.0/24", false, "applied")
 		})
-	}
-}
-
-// What was never confirmed is found out among leases and lists that came after it; once applied for
-// good, it may come again.
-func TestTakenBack(t *testing.T) {
-	parse := func(document string) *policy.Policy {
-		t.Helper()
-		p, err := policy.Parse("policy.yaml", []byte(document))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	first, second := parse(
-		"version: 1\nservices: [{name: a, port: 1}]\n",
-	), parse(
-		"version: 1\nservices: [{name: a, port: 2}]\n",
-	)
-	for name, tt := range map[string]struct {
-		then []history.Record // after the trial of second
-		want bool
-	}{
-		"at once":           {nil, true},
-		"back":              {[]history.Record{{Policy: history.PolicyName(first.Text()), Confirmed: true}}, true},
-		"back, and a lease": {[]history.Record{{Policy: history.PolicyName(first.Text()), Confirmed: true}, {Policy: history.PolicyName(first.Text()), Confirmed: true}}, true},
-		"applied for good":  {[]history.Record{{Policy: history.PolicyName(second.Text()), Confirmed: true}}, false},
-		"applied for good, and rolled back": {[]history.Record{{Policy: history.PolicyName(second.Text()), Confirmed: true},
-			{Policy: history.PolicyName(first.Text()), Confirmed: true}}, false},
-		"another trial": {[]history.Record{{Policy: history.PolicyName(first.Text())}}, false},
-	} {
-		store, err := history.Open(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := &Daemon{Config: Config{Store: store}}
-		for _, r := range append([]history.Record{{Policy: history.PolicyName(second.Text())}}, tt.then...) {
-			if _, err := store.Append(history.Generation{Record: r}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got, err := d.takenBack(second, firewall.State{Unlisted: firewall.UnlistedDeny}); err != nil ||
-			got != tt.want {
-			t.Errorf("%s: taken back is %v, %v", name, got, err)
-		}
 	}
 }
 
