@@ -487,10 +487,13 @@ func BenchmarkDump(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer func() { _ = theirs.Close() }()
+	var wanted Encoder
+	attributes(&wanted)
 	measure("mdlayher", func() error {
 		if _, err := theirs.Send(mdlayher.Message{
-			Header: mdlayher.Header{Type: mdlayher.HeaderType(request.Kind), Flags: mdlayher.Request | mdlayher.Dump},
-			Data:   append(request.Header[:4:4], Encode(attributes)...),
+			Header: mdlayher.Header{Type: mdlayher.HeaderType(request.Kind),
+				Flags: mdlayher.Request | mdlayher.Dump},
+			Data: append(request.Header[:4:4], wanted.Buf...),
 		}); err != nil {
 			return err
 		}

@@ -36,11 +36,12 @@ func TestElementsComeBack(t *testing.T) {
 				}
 				messages := setMessages("create " + name + " hash:net" + header + "\n")
 				err := (fill{name, false, want}).messages(now, func(r netlink.Request) error {
-					b := netlink.Encode(r.Attributes)
-					if len(b) > 60_000 {
-						t.Errorf("a message of %d bytes", len(b))
+					var e netlink.Encoder
+					r.Attributes(&e)
+					if len(e.Buf) > 60_000 {
+						t.Errorf("a message of %d bytes", len(e.Buf))
 					}
-					messages = append(messages, netlink.Message{Attributes: b})
+					messages = append(messages, netlink.Message{Attributes: e.Buf})
 					return nil
 				})
 				r := newRuleset()
