@@ -114,8 +114,8 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// TestEverythingElseStays: a lease changes nothing of its service but Leases, and does not give what
-// ends later anyway.
+// TestEverythingElseStays: a lease changes nothing of its service but Leases, and does not give
+// what ends later anyway.
 func TestEverythingElseStays(t *testing.T) {
 	svc := firewall.Service{
 		Name:       "web",

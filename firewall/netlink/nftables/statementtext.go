@@ -81,9 +81,11 @@ func (w *writer) expr(e Expr) {
 		to := w.target(natKind(e.Family), e.AddrMin, e.AddrMax, e.ProtoMin, e.ProtoMax)
 		w.statement(what + to + natFlags(e.Flags))
 	case Masquerade:
-		w.statement("masquerade" + w.target(kindBytes, 0, 0, e.ProtoMin, e.ProtoMax) + natFlags(e.Flags))
+		to := w.target(kindBytes, 0, 0, e.ProtoMin, e.ProtoMax)
+		w.statement("masquerade" + to + natFlags(e.Flags))
 	case Redirect:
-		w.statement("redirect" + w.target(kindBytes, 0, 0, e.ProtoMin, e.ProtoMax) + natFlags(e.Flags))
+		to := w.target(kindBytes, 0, 0, e.ProtoMin, e.ProtoMax)
+		w.statement("redirect" + to + natFlags(e.Flags))
 	case TProxy:
 		family := ""
 		if e.Addr != 0 {
