@@ -33,7 +33,8 @@ func drawServices(t *rapid.T) []Service {
 				},
 			)
 		}
-		s.Interfaces = rapid.SliceOfN(rapid.SampledFrom([]string{"eth0", "eth1", "eth*", "e*", "eth10", "eth1*", "wlan0"}), 0, 3).
+		s.Interfaces = rapid.SliceOfN(rapid.SampledFrom(
+			[]string{"eth0", "eth1", "eth*", "e*", "eth10", "eth1*", "wlan0"}), 0, 3).
 			Draw(t, "interfaces")
 		s.Addresses = drawSmallSet(t, "addresses", 3)
 		s.Sources = drawSmallSet(t, "sources", 4)
@@ -54,10 +55,16 @@ func drawServices(t *rapid.T) []Service {
 func drawSmall(t *rapid.T) netip.Prefix {
 	low := byte(rapid.IntRange(0, 15).Draw(t, "low"))
 	if rapid.IntRange(0, 3).Draw(t, "v6") == 0 {
-		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 15: low}), rapid.SampledFrom([]int{0, 64, 124, 126, 128}).Draw(t, "bits")).
+		return netip.PrefixFrom(
+			netip.AddrFrom16([16]byte{0x20, 1, 15: low}),
+			rapid.SampledFrom([]int{0, 64, 124, 126, 128}).Draw(t, "bits"),
+		).
 			Masked()
 	}
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, low}), rapid.SampledFrom([]int{0, 28, 30, 31, 32}).Draw(t, "bits")).
+	return netip.PrefixFrom(
+		netip.AddrFrom4([4]byte{10, 0, 0, low}),
+		rapid.SampledFrom([]int{0, 28, 30, 31, 32}).Draw(t, "bits"),
+	).
 		Masked()
 }
 

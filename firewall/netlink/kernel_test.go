@@ -60,7 +60,9 @@ func TestNamespaces(t *testing.T) {
 	if inode(t, here) == inode(t, there) {
 		t.Fatal("still in the same namespace")
 	}
-	for _, family := range []int{unix.NETLINK_SOCK_DIAG, unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER} {
+	for _, family := range []int{
+		unix.NETLINK_SOCK_DIAG, unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER,
+	} {
 		for _, c := range []struct {
 			dial Dialer
 			want *os.File
@@ -226,7 +228,9 @@ func TestBuffers(t *testing.T) {
 	}
 	if err := c.Control(func(fd int) error {
 		for _, option := range []int{unix.SO_SNDBUF, unix.SO_RCVBUF} {
-			if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option); err != nil || n != 2*size {
+			if n, err := unix.GetsockoptInt(
+				fd, unix.SOL_SOCKET, option,
+			); err != nil || n != 2*size {
 				t.Errorf("option %d: %d, %v", option, n, err)
 			}
 		}

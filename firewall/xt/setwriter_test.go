@@ -30,7 +30,10 @@ func TestElementsComeBack(t *testing.T) {
 					want.add(e)
 				}
 				name := setName("web", kind, f, false)
-				header := map[address.Family]string{address.IPv4: " family inet", address.IPv6: " family inet6"}[f]
+				header := map[address.Family]string{
+					address.IPv4: " family inet",
+					address.IPv6: " family inet6",
+				}[f]
 				if kind == kindUntil {
 					header += " timeout 0"
 				}
@@ -94,11 +97,15 @@ func TestFillSetsThatRefuse(t *testing.T) {
 		t.Errorf("a set that isn't there: %v", err)
 	}
 	backendtest.Program(t, "", "ipset", "create", "PORTGRAVE-N4-small", "hash:net", "maxelem", "64")
-	if err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-small", false, some}}, time.Now); err == nil ||
+	if err := fillSets(
+		t.Context(), []fill{{"PORTGRAVE-N4-small", false, some}}, time.Now,
+	); err == nil ||
 		!strings.Contains(err.Error(), "the set is full") {
 		t.Errorf("a set that is full: %v", err)
 	}
-	if err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-small", true, some}}, time.Now); err != nil {
+	if err := fillSets(
+		t.Context(), []fill{{"PORTGRAVE-N4-small", true, some}}, time.Now,
+	); err != nil {
 		t.Errorf("removing what isn't there: %v", err)
 	}
 	ended, stop := context.WithCancel(t.Context())

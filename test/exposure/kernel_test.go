@@ -93,7 +93,10 @@ func (j *judge) load(d *description) error {
 		j.legacyUsed = j.xt == "legacy"
 		// A set can only be removed once no rule uses it.
 		empty := &description{}
-		for name, f := range map[string]ex.Family{"iptables-": ex.FamilyIPv4, "ip6tables-": ex.FamilyIPv6} {
+		for name, f := range map[string]ex.Family{
+			"iptables-":  ex.FamilyIPv4,
+			"ip6tables-": ex.FamilyIPv6,
+		} {
 			if err := run(empty.save(f), name+j.xt+"-restore"); err != nil {
 				return err
 			}
@@ -104,7 +107,10 @@ func (j *judge) load(d *description) error {
 		if err := run(strings.Join(d.ipsets, "\n")+"\n", "ipset", "restore"); err != nil {
 			return err
 		}
-		for name, f := range map[string]ex.Family{"iptables-": ex.FamilyIPv4, "ip6tables-": ex.FamilyIPv6} {
+		for name, f := range map[string]ex.Family{
+			"iptables-":  ex.FamilyIPv4,
+			"ip6tables-": ex.FamilyIPv6,
+		} {
 			if err := run(d.save(f), name+j.xt+"-restore"); err != nil {
 				return err
 			}
@@ -266,7 +272,9 @@ func sources(f address.Family, g *generator, bounds ...ex.Ranges) []netip.Addr {
 			}
 		}
 	}
-	for _, s := range []string{"1.1.1.1", "10.19.255.255", "10.21.0.0", "172.16.0.1", "192.0.2.1", "2600::7", "3000::1"} {
+	for _, s := range []string{
+		"1.1.1.1", "10.19.255.255", "10.21.0.0", "172.16.0.1", "192.0.2.1", "2600::7", "3000::1",
+	} {
 		borders[netip.MustParseAddr(s)] = true
 	}
 	var out []netip.Addr

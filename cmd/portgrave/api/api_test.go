@@ -55,7 +55,9 @@ func newMachine(t *testing.T) *machine {
 		MaxLease:   func() (time.Duration, error) { return 24 * time.Hour, nil },
 		StartGuard: func(int) error { h.guards++; return nil },
 		Clock:      h.clock,
-		Backends:   func(context.Context, string, bool) (*firewall.Reconciler, error) { return r, nil },
+		Backends: func(context.Context, string, bool) (*firewall.Reconciler, error) {
+			return r, nil
+		},
 	}
 	h.ops = h.local
 	return h
@@ -147,15 +149,21 @@ func script(t *testing.T, h *machine) (lines []string) {
 		func() (any, error) { return h.ops.Drift(ctx, host.FirewallRequest{}) },
 		func() (any, error) { return h.ops.Confirm(ctx, host.ConfirmRequest{Caller: caller}) },
 		func() (any, error) {
-			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"})
+			return h.ops.Open(ctx, host.OpenRequest{
+				Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h",
+			})
 		},
 		func() (any, error) { return h.ops.Rollback(ctx, host.RollbackRequest{Caller: caller}) },
 		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{Policy: compile(t, own)}) },
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Reason: "one", Policy: compile(t, own)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Reason: "one", Policy: compile(t, own),
+			})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Reason: "again", Policy: compile(t, own)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Reason: "again", Policy: compile(t, own),
+			})
 		},
 		func() (any, error) {
 			p := compile(t, wider)
@@ -165,49 +173,81 @@ func script(t *testing.T, h *machine) (lines []string) {
 			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Policy: p})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "1s", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Confirm: "1s", Policy: compile(t, wider),
+			})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "soon", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Confirm: "soon", Policy: compile(t, wider),
+			})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "60s", Reason: "two", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Confirm: "60s", Reason: "two", Policy: compile(t, wider),
+			})
 		},
 		func() (any, error) {
-			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"})
+			return h.ops.Open(ctx, host.OpenRequest{
+				Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h",
+			})
 		},
 		func() (any, error) { return h.ops.TakeBack(ctx) },
 		func() (any, error) { h.now = h.now.Add(2 * time.Minute); return h.ops.TakeBack(ctx) },
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "60s", Reason: "three", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Confirm: "60s", Reason: "three", Policy: compile(t, wider),
+			})
 		},
 		func() (any, error) { return h.ops.Confirm(ctx, host.ConfirmRequest{Caller: caller}) },
 		func() (any, error) { return h.ops.Confirm(ctx, host.ConfirmRequest{Caller: caller}) },
-		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{From: number(1), To: number(4)}) },
+		func() (any, error) {
+			return h.ops.Plan(ctx, host.PlanRequest{From: number(1), To: number(4)})
+		},
 		func() (any, error) {
 			return h.ops.Plan(ctx, host.PlanRequest{From: number(0), Policy: compile(t, own)})
 		},
-		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{From: number(1), To: number(99)}) },
-		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{To: number(1), Policy: compile(t, own)}) },
 		func() (any, error) {
-			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090/tcp", Sources: []string{"203.0.113.7/24"}, For: "2"})
+			return h.ops.Plan(ctx, host.PlanRequest{From: number(1), To: number(99)})
 		},
 		func() (any, error) {
-			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "25h"})
+			return h.ops.Plan(ctx, host.PlanRequest{To: number(1), Policy: compile(t, own)})
 		},
 		func() (any, error) {
-			o, err := h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h", Reason: "INC-42"})
+			return h.ops.Open(ctx, host.OpenRequest{
+				Caller: caller, Port: "9090/tcp", Sources: []string{"203.0.113.7/24"}, For: "2",
+			})
+		},
+		func() (any, error) {
+			return h.ops.Open(ctx, host.OpenRequest{
+				Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "25h",
+			})
+		},
+		func() (any, error) {
+			o, err := h.ops.Open(ctx, host.OpenRequest{
+				Caller:  caller,
+				Port:    "9090",
+				Sources: []string{"203.0.113.7"},
+				For:     "2h",
+				Reason:  "INC-42",
+			})
 			leaseID = o.Lease.ID
 			return o, err
 		},
 		func() (any, error) { return h.ops.Leases(ctx) },
 		func() (any, error) { return h.ops.Firewall(ctx, host.FirewallRequest{}) },
 		func() (any, error) { h.kernel.Set(nil); return h.ops.Drift(ctx, host.FirewallRequest{}) },
-		func() (any, error) { return h.ops.Close(ctx, host.CloseRequest{Caller: caller, Lease: "nobody"}) },
 		func() (any, error) {
-			return h.ops.Close(ctx, host.CloseRequest{Caller: caller, Lease: "9090", Reason: "done"})
+			return h.ops.Close(ctx, host.CloseRequest{Caller: caller, Lease: "nobody"})
 		},
-		func() (any, error) { return h.ops.Rollback(ctx, host.RollbackRequest{Caller: caller, Generation: 77}) },
+		func() (any, error) {
+			return h.ops.Close(ctx, host.CloseRequest{
+				Caller: caller, Lease: "9090", Reason: "done",
+			})
+		},
+		func() (any, error) {
+			return h.ops.Rollback(ctx, host.RollbackRequest{Caller: caller, Generation: 77})
+		},
 		func() (any, error) { return h.ops.Rollback(ctx, host.RollbackRequest{Caller: caller}) },
 		func() (any, error) {
 			h.kernel.Fail(firewall.ErrPermission)
@@ -284,7 +324,9 @@ func TestOperationsReachTheKernel(t *testing.T) {
 	if g, err := h.ops.History(ctx); err != nil || g.Generations[0].User != "root" {
 		t.Errorf("the user is %+v, %v", g, err)
 	}
-	if d, err := ask[host.Difference](ctx, h.ops.(*Remote), http.MethodPost, "/v1/plan", none{}); err != nil ||
+	if d, err := ask[host.Difference](
+		ctx, h.ops.(*Remote), http.MethodPost, "/v1/plan", none{},
+	); err != nil ||
 		!d.InSync {
 		t.Errorf("an empty plan: %+v, %v", d, err)
 	}
@@ -434,7 +476,11 @@ func TestBadRequests(t *testing.T) {
 
 // FuzzRequest: whatever is sent is refused or understood, and never ends the daemon.
 func FuzzRequest(f *testing.F) {
-	for _, q := range []any{host.ApplyRequest{Caller: caller, Confirm: "60s"}, host.OpenRequest{Port: "9090", Sources: []string{"10.0.0.0/8"}, For: "2h"}, host.PlanRequest{}} {
+	for _, q := range []any{
+		host.ApplyRequest{Caller: caller, Confirm: "60s"},
+		host.OpenRequest{Port: "9090", Sources: []string{"10.0.0.0/8"}, For: "2h"},
+		host.PlanRequest{},
+	} {
 		b, err := json.Marshal(q)
 		if err != nil {
 			f.Fatal(err)
@@ -451,7 +497,9 @@ func FuzzRequest(f *testing.F) {
 			},
 		},
 	}
-	if b, _, err := encodeRequest(host.PlanRequest{Policy: &host.Policy{State: policy}}); err != nil {
+	if b, _, err := encodeRequest(host.PlanRequest{
+		Policy: &host.Policy{State: policy},
+	}); err != nil {
 		f.Fatal(err)
 	} else {
 		f.Add(b)
@@ -467,7 +515,9 @@ func FuzzRequest(f *testing.F) {
 				t.Errorf("what was read is no State: %v", err)
 			}
 		}
-		for _, q := range []any{&host.ApplyRequest{}, &host.OpenRequest{}, &host.PlanRequest{}, &host.CloseRequest{}} {
+		for _, q := range []any{
+			&host.ApplyRequest{}, &host.OpenRequest{}, &host.PlanRequest{}, &host.CloseRequest{},
+		} {
 			if err := decode(b, q); err != nil {
 				if f, status := failureOf(err); f.Kind != "usage" ||
 					status != http.StatusBadRequest {

@@ -141,7 +141,9 @@ func (r *running) run(connections firewall.Connections) {
 			c, err := p.Compile(ctx, networks)
 			return p, c, err
 		},
-		Virtual: func() ([]firewall.VirtualService, bool, error) { return *r.served.Load(), true, nil },
+		Virtual: func() ([]firewall.VirtualService, bool, error) {
+			return *r.served.Load(), true, nil
+		},
 		Folders: func(*policy.Policy) []string { return []string{r.watched} },
 		Local: &host.Local{
 			StateDir:   r.dir,
@@ -156,7 +158,9 @@ func (r *running) run(connections firewall.Connections) {
 			},
 		},
 	}
-	c.Local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) { return c.Reconciler, nil }
+	c.Local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) {
+		return c.Reconciler, nil
+	}
 	go func() { ended <- Run(ctx, c) }()
 	r.end = sync.OnceFunc(func() {
 		stop()
@@ -223,7 +227,10 @@ func TestDriftIsRepairedAndHasAnAuthor(t *testing.T) {
 	var body string
 	r.eventually(
 		"the event",
-		func() bool { _, body = r.get("/v1/events"); return strings.Contains(body, `"command":"nft"`) },
+		func() bool {
+			_, body = r.get("/v1/events")
+			return strings.Contains(body, `"command":"nft"`)
+		},
 	)
 	for _, want := range []string{`"kind":"repaired"`, `"summary":"ruleset flushed"`, `"count":1`} {
 		if !strings.Contains(body, want) {
@@ -277,7 +284,10 @@ func TestPollNamesTheAuthor(t *testing.T) {
 // Clients that connect and say nothing, ask and never read, or follow and never read, delay nobody.
 func TestStuckClientsDelayNobody(t *testing.T) {
 	r := start(t)
-	for _, says := range []string{"", "GET /v1/status HTTP/1.1\r\n", "GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"} {
+	for _, says := range []string{
+		"", "GET /v1/status HTTP/1.1\r\n", "GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
 		for range 20 {
 			c, err := net.Dial("unix", filepath.Join(r.dir, api.Socket))
 			if err != nil {
@@ -322,7 +332,12 @@ func TestAStormIsAnsweredTogether(t *testing.T) {
 	r.kernel.Set(nil)
 	before := r.kernel.Looks()
 	for range 50 {
-		r.commits <- Commit{At: time.Now(), Ours: true, Summary: "more", Author: &firewall.Author{Command: "puppet", PID: 100}}
+		r.commits <- Commit{
+			At:      time.Now(),
+			Ours:    true,
+			Summary: "more",
+			Author:  &firewall.Author{Command: "puppet", PID: 100},
+		}
 	}
 	r.eventually("the repair", func() bool { return r.kernel.Held() != nil })
 	if looks := r.kernel.Looks() - before; looks > 20 {
@@ -334,7 +349,11 @@ func TestAStormIsAnsweredTogether(t *testing.T) {
 func TestCommitsTogether(t *testing.T) {
 	queue := make(chan Commit, 8)
 	for n := range 5 {
-		queue <- Commit{Summary: "more", Ours: n == 3, Author: &firewall.Author{Command: "puppet", PID: 100 + n%2}}
+		queue <- Commit{
+			Summary: "more",
+			Ours:    n == 3,
+			Author:  &firewall.Author{Command: "puppet", PID: 100 + n%2},
+		}
 	}
 	list := append(
 		[]Commit{
@@ -413,7 +432,10 @@ func TestBadPolicyIsRefused(t *testing.T) {
 	reload()
 	r.eventually(
 		"the failed test",
-		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "fails its own test") },
+		func() bool {
+			_, s := r.get("/v1/status")
+			return strings.Contains(s, "fails its own test")
+		},
 	)
 	r.says(func() (string, error) { return "", errors.New("the disk is gone") })
 	reload()
@@ -425,7 +447,9 @@ func TestBadPolicyIsRefused(t *testing.T) {
 		t.Error("the rules changed")
 	}
 	r.says(
-		func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil },
+		func() (string, error) {
+			return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil
+		},
 	)
 	reload()
 	r.eventually("the good policy", func() bool { return !r.kernel.Held().Equal(*held) })
@@ -457,7 +481,9 @@ func TestPolicyThatLocksOutIsRefused(t *testing.T) {
 	)
 	held := r.kernel.Held()
 	r.says(
-		func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "172.16.0.0/12", 1), nil },
+		func() (string, error) {
+			return strings.Replace(somePolicy, "10.0.0.0/8", "172.16.0.0/12", 1), nil
+		},
 	)
 	response, err := r.client().Post("http://portgrave/v1/reload", "", nil)
 	if err != nil {
@@ -466,7 +492,10 @@ func TestPolicyThatLocksOutIsRefused(t *testing.T) {
 	_ = response.Body.Close()
 	r.eventually(
 		"the refusal",
-		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "lock out 1 SSH session") },
+		func() bool {
+			_, s := r.get("/v1/status")
+			return strings.Contains(s, "lock out 1 SSH session")
+		},
 	)
 	if !r.kernel.Held().Equal(*held) {
 		t.Error("the rules changed")
@@ -495,7 +524,9 @@ func TestSlowNetworkDelaysNoRepair(t *testing.T) {
 		func() bool { return r.kernel.Held() != nil },
 	)
 	r.says(
-		func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil },
+		func() (string, error) {
+			return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil
+		},
 	)
 	close(answer)
 	r.eventually("the second reading", func() bool {
@@ -587,7 +618,10 @@ func TestMetricsOverTCP(t *testing.T) {
 	reload("daemon: {metrics: \"" + address + "\"}\n")
 	r.eventually(
 		"the complaint",
-		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "address already in use") },
+		func() bool {
+			_, s := r.get("/v1/status")
+			return strings.Contains(s, "address already in use")
+		},
 	)
 	if err := taken.Close(); err != nil {
 		t.Fatal(err)
@@ -619,7 +653,10 @@ func TestFailureIsReportedAndTriedAgain(t *testing.T) {
 	}
 	r.eventually(
 		"the report",
-		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "netlink is broken") },
+		func() bool {
+			_, s := r.get("/v1/status")
+			return strings.Contains(s, "netlink is broken")
+		},
 	)
 	if n := strings.Count(r.log.String(), "netlink is broken"); n != 1 {
 		t.Errorf("reported %d times in the log", n)

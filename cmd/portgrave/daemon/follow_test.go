@@ -246,7 +246,9 @@ func TestClockSetDuringATrial(t *testing.T) {
 			t.Parallel()
 			f := follow(t, policy.FollowNetworks)
 			f.says(
-				func() (string, error) { return f.document(", 192.0.2.0/24", policy.FollowNetworks), nil },
+				func() (string, error) {
+					return f.document(", 192.0.2.0/24", policy.FollowNetworks), nil
+				},
 			)
 			begin := time.Now()
 			f.post("/v1/apply", host.ApplyRequest{Confirm: "5s"}, http.StatusOK)

@@ -33,11 +33,15 @@ func TestNeverConfirmed(t *testing.T) {
 		if got, err := s.NeverConfirmed("second", tried); err != nil || got != tt.want {
 			t.Errorf("%s: never confirmed is %v, %v", name, got, err)
 		}
-		if _, err := s.Append(Generation{Record: Record{Policy: "third"}, State: tried}); err != nil {
+		if _, err := s.Append(Generation{
+			Record: Record{Policy: "third"}, State: tried,
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := s.NeverConfirmed("second", tried); err != nil || !got {
-			t.Errorf("%s, and a trial of the same meaning: never confirmed is %v, %v", name, got, err)
+			t.Errorf(
+				"%s, and a trial of the same meaning: never confirmed is %v, %v", name, got, err,
+			)
 		}
 	}
 }
