@@ -174,12 +174,10 @@ func printApplied(inv *invocation, a host.Applied) {
 
 // named are the services that change, with what becomes of each: "+grafana".
 func named(changes []policydiff.Change) (names []string) {
-	sign := map[policydiff.Action]string{
-		policydiff.Add: "+", policydiff.Remove: "-", policydiff.Modify: "~",
-	}
 	for _, c := range changes {
 		if c.Service != "" {
-			names = append(names, sign[c.Action]+c.Service)
+			sign, _ := signOf(c.Action)
+			names = append(names, sign+c.Service)
 		}
 	}
 	return names

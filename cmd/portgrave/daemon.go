@@ -106,17 +106,14 @@ func runDaemon(inv *invocation) error {
 			return policy.Folders(policy.Options{Path: inv.config}, p)
 		},
 		Local: &host.Local{
-			StateDir: inv.stateDir,
-			Backends: host.BackendsBeside(r, log),
-			Now:      time.Now,
-			LockWait: daemon.LockWait,
-			Written:  api.Written,
-			StartGuard: func(generation int) error {
-				_, err := startGuard(inv, generation, 0)
-				return err
-			},
-			Tracking:  connections.ReadTracking,
-			Untracked: host.Untracked,
+			StateDir:   inv.stateDir,
+			Backends:   host.BackendsBeside(r, log),
+			Now:        time.Now,
+			LockWait:   daemon.LockWait,
+			Written:    api.Written,
+			StartGuard: inv.guardTrial,
+			Tracking:   connections.ReadTracking,
+			Untracked:  host.Untracked,
 		},
 	})
 }
