@@ -146,7 +146,8 @@ func (s State) Equal(o State) bool {
 
 // Equal reports whether two canonical services enforce the same.
 func (svc Service) Equal(o Service) bool {
-	return svc.Name == o.Name && slices.Equal(svc.Ports, o.Ports) && slices.Equal(svc.Interfaces, o.Interfaces) &&
+	return svc.Name == o.Name && slices.Equal(svc.Ports, o.Ports) &&
+		slices.Equal(svc.Interfaces, o.Interfaces) &&
 		svc.Addresses.Equal(o.Addresses) && svc.Sources.Equal(o.Sources) &&
 		svc.Log == o.Log &&
 		reflect.DeepEqual(svc.Rate, o.Rate) &&

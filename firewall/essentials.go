@@ -19,34 +19,31 @@ var essentialMessages = []struct {
 	messages  []ICMPMessage
 }{
 	{EssentialICMPErrors, []ICMPMessage{
-		{
-			address.IPv4,
-			"destination-unreachable",
-			3,
-		}, {address.IPv4, "time-exceeded", 11}, {address.IPv4, "parameter-problem", 12},
-		{
-			address.IPv6,
-			"destination-unreachable",
-			1,
-		}, {address.IPv6, "packet-too-big", 2}, {address.IPv6, "time-exceeded", 3}, {address.IPv6, "parameter-problem", 4}}},
-	{
-		EssentialEcho,
-		[]ICMPMessage{{address.IPv4, "echo-request", 8}, {address.IPv6, "echo-request", 128}},
-	},
+		{address.IPv4, "destination-unreachable", 3},
+		{address.IPv4, "time-exceeded", 11},
+		{address.IPv4, "parameter-problem", 12},
+		{address.IPv6, "destination-unreachable", 1},
+		{address.IPv6, "packet-too-big", 2},
+		{address.IPv6, "time-exceeded", 3},
+		{address.IPv6, "parameter-problem", 4},
+	}},
+	{EssentialEcho, []ICMPMessage{
+		{address.IPv4, "echo-request", 8},
+		{address.IPv6, "echo-request", 128},
+	}},
 	{EssentialNeighbourDiscovery, []ICMPMessage{
-		{
-			address.IPv6,
-			"nd-router-solicit",
-			133,
-		}, {address.IPv6, "nd-router-advert", 134}, {address.IPv6, "nd-neighbor-solicit", 135},
-		{address.IPv6, "nd-neighbor-advert", 136}, {address.IPv6, "nd-redirect", 137}}},
+		{address.IPv6, "nd-router-solicit", 133},
+		{address.IPv6, "nd-router-advert", 134},
+		{address.IPv6, "nd-neighbor-solicit", 135},
+		{address.IPv6, "nd-neighbor-advert", 136},
+		{address.IPv6, "nd-redirect", 137},
+	}},
 	{EssentialMulticastMembership, []ICMPMessage{
-		{
-			address.IPv6,
-			"mld-listener-query",
-			130,
-		}, {address.IPv6, "mld-listener-report", 131}, {address.IPv6, "mld-listener-done", 132},
-		{address.IPv6, "mld2-listener-report", 143}}},
+		{address.IPv6, "mld-listener-query", 130},
+		{address.IPv6, "mld-listener-report", 131},
+		{address.IPv6, "mld-listener-done", 132},
+		{address.IPv6, "mld2-listener-report", 143},
+	}},
 }
 
 // Messages lists the ICMP messages that the set keeps open. IGMP and DHCP are no ICMP: see DHCP's

@@ -11,7 +11,17 @@ import (
 func TestInsideHasWhatThePolicyNamesAndTheWellKnown(t *testing.T) {
 	s := State{Direct: []string{"lxcbr0", "pods1"}}
 	inside := s.Inside()
-	for name, want := range map[string]bool{"docker0": true, "br-1a2b": false, "br-ex": false, "vethab12": true, "pods1": true, "lxcbr0": true, "eth0": false, "br0": false, "wg0": false} {
+	for name, want := range map[string]bool{
+		"docker0":  true,
+		"br-1a2b":  false,
+		"br-ex":    false,
+		"vethab12": true,
+		"pods1":    true,
+		"lxcbr0":   true,
+		"eth0":     false,
+		"br0":      false,
+		"wg0":      false,
+	} {
 		got := slices.ContainsFunc(inside, func(p string) bool { return MatchInterface(p, name) })
 		if got != want {
 			t.Errorf("%s is inside: %v, want %v", name, got, want)

@@ -120,7 +120,9 @@ func TestLeasesInOneForm(t *testing.T) {
 		}
 		index := c.Index()
 		for port := uint16(0); port < 11; port++ {
-			for _, source := range []string{"10.0.0.1", "10.200.0.1", "192.0.2.200", "2001:db8::1"} {
+			for _, source := range []string{
+				"10.0.0.1", "10.200.0.1", "192.0.2.200", "2001:db8::1",
+			} {
 				a := netip.MustParseAddr(source)
 				for _, now := range []time.Time{leaseNoon, leaseNoon.Add(90 * time.Minute)} {
 					end := want[fmt.Sprint(a, port)]

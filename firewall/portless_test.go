@@ -49,7 +49,9 @@ func TestPortlessRangesAreWholeProtocols(t *testing.T) {
 		got[2].String() != "vrrp" {
 		t.Errorf("the ports are %v", got)
 	}
-	for _, r := range []PortRange{{VRRP, 1, 1}, {VRRP, 0, 1}, {TCP, 0, 0}, {ICMP, 0, 0}, {44, 0, 0}, {0, 0, 0}} {
+	for _, r := range []PortRange{
+		{VRRP, 1, 1}, {VRRP, 0, 1}, {TCP, 0, 0}, {ICMP, 0, 0}, {44, 0, 0}, {0, 0, 0},
+	} {
 		if _, err := stateOf(Service{Name: "a", Ports: []PortRange{r}}).Canonical(); err == nil {
 			t.Errorf("%#v counts as a range", r)
 		}

@@ -71,7 +71,9 @@ func TestSmall(t *testing.T) {
 		{"10.0.2.10", 22, false}, {"10.0.4.9", 22, false}, {"172.16.0.1", 22, false},
 		{"10.0.6.9", 443, false}, {"10.0.2.9", 443, false},
 	} {
-		if got := small.Decide(Flow{Protocol: TCP, Source: netip.MustParseAddr(c.source), Port: c.port}, now).Verdict; (got == Allowed) != c.in ||
+		if got := small.Decide(
+			Flow{Protocol: TCP, Source: netip.MustParseAddr(c.source), Port: c.port}, now,
+		).Verdict; (got == Allowed) != c.in ||
 			!c.in && got != Refused {
 			t.Errorf("%s to %d is %s", c.source, c.port, got)
 		}
@@ -84,8 +86,17 @@ func TestSmall(t *testing.T) {
 
 // TestRestores: sources alone are no rules.
 func TestRestores(t *testing.T) {
-	for object, want := range map[Object]bool{ObjectElement: false, ObjectSet: false, ObjectRule: true, ObjectChain: true, ObjectTable: true, ObjectHook: true} {
-		if got := (Plan{Changes: []Change{{Object: ObjectElement}, {Object: object}}}).Restores(); got != want {
+	for object, want := range map[Object]bool{
+		ObjectElement: false,
+		ObjectSet:     false,
+		ObjectRule:    true,
+		ObjectChain:   true,
+		ObjectTable:   true,
+		ObjectHook:    true,
+	} {
+		if got := (Plan{
+			Changes: []Change{{Object: ObjectElement}, {Object: object}},
+		}).Restores(); got != want {
 			t.Errorf("%s: %v", object, got)
 		}
 	}

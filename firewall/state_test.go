@@ -335,7 +335,9 @@ func TestCutAndLockedOut(t *testing.T) {
 	)
 	running := []Connection{good, bad, unlisted, elsewhere, unsure}
 	opts := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
-	if diff := cmp.Diff([]Connection{bad, elsewhere}, s.Cut(running, false, noon), opts); diff != "" {
+	if diff := cmp.Diff(
+		[]Connection{bad, elsewhere}, s.Cut(running, false, noon), opts,
+	); diff != "" {
 		t.Errorf("Cut: %s", diff)
 	}
 	forged, own := bad, good // or so it may be
@@ -343,7 +345,9 @@ func TestCutAndLockedOut(t *testing.T) {
 	if got := s.Cut([]Connection{forged, own}, false, noon); got != nil {
 		t.Errorf("where rules stood, what the host has begun is cut: %v", got)
 	}
-	if diff := cmp.Diff([]Connection{forged}, s.Cut([]Connection{forged, own}, true, noon), opts); diff != "" {
+	if diff := cmp.Diff(
+		[]Connection{forged}, s.Cut([]Connection{forged, own}, true, noon), opts,
+	); diff != "" {
 		t.Errorf("Cut by the first rules: %s", diff)
 	}
 	if got := LockedOut(s, []Connection{forged}, Connection{}, noon, func([]Connection) {}); got != nil {
@@ -357,7 +361,9 @@ func TestCutAndLockedOut(t *testing.T) {
 		}
 	}
 	named := func(c Connection) Connection { c.Owner = owners[c.Client.String()]; return c }
-	if diff := cmp.Diff([]Connection{named(bad)}, LockedOut(s, running, Connection{}, noon, name), opts); diff != "" {
+	if diff := cmp.Diff(
+		[]Connection{named(bad)}, LockedOut(s, running, Connection{}, noon, name), opts,
+	); diff != "" {
 		t.Errorf("LockedOut: %s", diff)
 	}
 	if want := []string{bad.Client.String(), elsewhere.Client.String()}; !slices.Equal(

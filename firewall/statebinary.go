@@ -14,8 +14,9 @@ import (
 // The binary form of a State, for what has a million sources: requests to the daemon, the history,
 // digests.
 //
-//	JSON of the State without addresses and sources, its length before it · number of distinct sets · each set as AppendBinary
-//	writes it · for each service the numbers of its addresses and of its sources
+//	JSON of the State without addresses and sources, its length before it ·
+//	number of distinct sets · each set as AppendBinary writes it ·
+//	for each service the numbers of its addresses and of its sources
 //
 // All numbers are uvarints. A set that a thousand services have stands there once, and they share
 // it again when it is read. Equal canonical States have the same form, wherever their sets came
@@ -34,7 +35,8 @@ func (t *setTable) number(p address.Set) int {
 		return i
 	}
 	i, shape := len(t.sets), p.Outline()
-	if same := slices.IndexFunc(t.alike[shape], func(i int) bool { return t.sets[i].Equal(p) }); same >= 0 {
+	equal := func(i int) bool { return t.sets[i].Equal(p) }
+	if same := slices.IndexFunc(t.alike[shape], equal); same >= 0 {
 		i = t.alike[shape][same]
 	} else {
 		t.alike[shape] = append(t.alike[shape], i)

@@ -178,7 +178,11 @@ func isExplained(point, text string) bool {
 // TestSettings checks that drop-ins add values, and that an empty assignment removes them.
 func TestSettings(t *testing.T) {
 	unit := []byte("# A=no\n[Unit]\nA=other\n[Service]\nA=b c\nA=d\n")
-	for want, more := range map[string]string{"b c d": "", "b c d e": "[Service]\nA=e\n", "f": "[Service]\nA=\nA=f\n"} {
+	for want, more := range map[string]string{
+		"b c d":   "",
+		"b c d e": "[Service]\nA=e\n",
+		"f":       "[Service]\nA=\nA=f\n",
+	} {
 		if got := strings.Join(Settings("Service", "A", unit, []byte(more)), " "); got != want {
 			t.Errorf("%q: %q, want %q", more, got, want)
 		}
@@ -189,13 +193,22 @@ func TestSettings(t *testing.T) {
 // equal.
 func TestOrder(t *testing.T) {
 	boot := File("portgrave-boot.service")
-	for key, want := range map[string]string{"Before": "network-pre.target", "Wants": "network-pre.target", "DefaultDependencies": "no", "After": "nftables.service", "Conflicts": "shutdown.target"} {
+	for key, want := range map[string]string{
+		"Before":              "network-pre.target",
+		"Wants":               "network-pre.target",
+		"DefaultDependencies": "no",
+		"After":               "nftables.service",
+		"Conflicts":           "shutdown.target",
+	} {
 		if got := Settings("Unit", key, boot); !slices.Contains(got, want) {
 			t.Errorf("%s=%v lacks %s", key, got, want)
 		}
 	}
 	// A unit required to succeed first could keep the boot unit from running.
-	for _, key := range []string{"Requires", "Requisite", "BindsTo", "RequiresMountsFor", "AssertPathExists", "ConditionPathExists"} {
+	for _, key := range []string{
+		"Requires", "Requisite", "BindsTo", "RequiresMountsFor", "AssertPathExists",
+		"ConditionPathExists",
+	} {
 		if got := Settings("Unit", key, boot); got != nil {
 			t.Errorf("%s=%v", key, got)
 		}

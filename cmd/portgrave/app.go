@@ -131,15 +131,22 @@ func globalFlags() []cli.Flag {
 }
 
 func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.App {
-	verb := func(name, usage, arguments string, action func(*invocation) error, flags ...cli.Flag) *cli.Command {
+	verb := func(
+		name, usage, arguments string, action func(*invocation) error, flags ...cli.Flag,
+	) *cli.Command {
 		for _, f := range flags { // off is the default of all, and needs no words
 			if b, ok := f.(*cli.BoolFlag); ok {
 				b.DisableDefaultText = true
 			}
 		}
 		return &cli.Command{
-			Name: name, Usage: usage, Description: details[name], ArgsUsage: arguments, Flags: append(flags, globalFlags()...), HideHelpCommand: true,
-			OnUsageError: usageError,
+			Name:            name,
+			Usage:           usage,
+			Description:     details[name],
+			ArgsUsage:       arguments,
+			Flags:           append(flags, globalFlags()...),
+			HideHelpCommand: true,
+			OnUsageError:    usageError,
 			Action: func(c *cli.Context) error {
 				inv, err := newInvocation(c, stdout, stderr, getenv)
 				if err == nil && !strings.Contains(arguments, "…") &&
@@ -163,12 +170,23 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 	forceApply := *force
 	forceApply.Usage += ", or if a list has lost most of its entries"
 	reason := &cli.StringFlag{Name: "reason", Usage: "why you do it, as `TEXT` for the history"}
-	all := &cli.BoolFlag{Name: "all", Usage: "list everything: rules, and every source of long lists"}
+	all := &cli.BoolFlag{
+		Name:  "all",
+		Usage: "list everything: rules, and every source of long lists",
+	}
 	everyChange := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
-	rules := &cli.BoolFlag{Name: "rules", Usage: "also show the kernel's rules and sets that change"}
+	rules := &cli.BoolFlag{
+		Name:  "rules",
+		Usage: "also show the kernel's rules and sets that change",
+	}
 	app := &cli.App{
-		Name: "portgrave", Usage: "which ports of this host are open to whom: declared, enforced, compared", Version: version,
-		Description: helpDescription(), Flags: globalFlags(), Writer: stdout, ErrWriter: stderr,
+		Name:           "portgrave",
+		Usage:          "which ports of this host are open to whom: declared, enforced, compared",
+		Version:        version,
+		Description:    helpDescription(),
+		Flags:          globalFlags(),
+		Writer:         stdout,
+		ErrWriter:      stderr,
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
 		OnUsageError:   usageError,
 		Commands: []*cli.Command{

@@ -129,7 +129,8 @@ func reportApply(inv *invocation, a host.Applied) error {
 		printApplied(inv, a)
 	}
 	if by := a.ConfirmBy; by != nil {
-		text := "It is taken back at " + by.Local().Format(time.TimeOnly) + " unless it is confirmed"
+		at := by.Local().Format(time.TimeOnly)
+		text := "It is taken back at " + at + " unless it is confirmed"
 		newPlanPrinter(s, false).wrap(s.paint(yellow, text) +
 			". Try that you can still log in, then run: portgrave confirm")
 	}
@@ -173,12 +174,10 @@ func printApplied(inv *invocation, a host.Applied) {
 
 // named are the services that change, with what becomes of each: "+grafana".
 func named(changes []policydiff.Change) (names []string) {
-	sign := map[policydiff.Action]string{
-		policydiff.Add: "+", policydiff.Remove: "-", policydiff.Modify: "~",
-	}
 	for _, c := range changes {
 		if c.Service != "" {
-			names = append(names, sign[c.Action]+c.Service)
+			sign, _ := signOf(c.Action)
+			names = append(names, sign+c.Service)
 		}
 	}
 	return names

@@ -11,7 +11,9 @@ import (
 // A report that is written row by row is the same as one written at once.
 func TestWriteReport(t *testing.T) {
 	list := address.Must("10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32")
-	row := audit.Exposure{Port: 22, Process: "\"allowed\": [", Reachable: audit.Bounds{Certain: list}}
+	row := audit.Exposure{
+		Port: 22, Process: "\"allowed\": [", Reachable: audit.Bounds{Certain: list},
+	}
 	full := audit.Exposure{
 		Reachable: audit.Bounds{Certain: list, Possible: list},
 		Allowed:   list,

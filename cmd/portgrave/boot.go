@@ -50,7 +50,9 @@ func boot(inv *invocation) error {
 			}
 			return api.PolicyOf(p, c, time.Now())
 		},
-		Outline: func() firewall.Outline { return policy.ReadOutline(policy.Options{Path: inv.config}) },
+		Outline: func() firewall.Outline {
+			return policy.ReadOutline(policy.Options{Path: inv.config})
+		},
 	})
 	if err != nil {
 		return err

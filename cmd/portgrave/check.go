@@ -61,7 +61,9 @@ func check(inv *invocation) error {
 		}
 	} else {
 		printTests(inv.screen, failed)
-		inv.screen.printf("%s: valid, %s, %s passed", p.Origin, plural(len(c.State.Services), "service"), plural(len(result.Tests)-len(failed), "test"))
+		inv.screen.printf("%s: valid, %s, %s passed", p.Origin,
+			plural(len(c.State.Services), "service"),
+			plural(len(result.Tests)-len(failed), "test"))
 		if len(failed) > 0 {
 			inv.screen.printf(", %d failed", len(failed))
 		}

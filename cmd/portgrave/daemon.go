@@ -68,25 +68,33 @@ func runDaemon(inv *invocation) error {
 		denials = reports
 	}
 	return daemon.Run(ctx, daemon.Config{
-		Reports:    denials,
-		Reconciler: r, Store: store, Commits: heard.Commits, Polled: heard.Polled, Protect: heard.Protect, CannotPrint: coexist.HostNFT().CannotPrint, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
-		Read: func(_ context.Context, how daemon.ReadOptions) (*policy.Policy, *policy.Compiled, error) {
-			return inv.compiledSo(
-				inv.config,
-				howToRead{
-					parsed: how.Parsed,
-					files:  policy.Files{Patience: how.Patience, Unfinished: how.Unfinished},
-				},
-			)
+		Reports:     denials,
+		Reconciler:  r,
+		Store:       store,
+		Commits:     heard.Commits,
+		Polled:      heard.Polled,
+		Protect:     heard.Protect,
+		CannotPrint: coexist.HostNFT().CannotPrint,
+		EventDir:    inv.stateDir,
+		RunDir:      inv.runDir,
+		Version:     version,
+		Log:         log,
+		Read: func(_ context.Context, how daemon.ReadOptions) (
+			*policy.Policy, *policy.Compiled, error,
+		) {
+			return inv.compiledSo(inv.config, howToRead{
+				parsed: how.Parsed,
+				files:  policy.Files{Patience: how.Patience, Unfinished: how.Unfinished},
+			})
 		},
-		ReadText: func(_ context.Context, text []byte, how daemon.ReadOptions) (*policy.Policy, *policy.Compiled, error) {
-			return inv.compiledSo(
-				"",
-				howToRead{
-					text: text, offline: how.Offline,
-					files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished},
-				},
-			)
+		ReadText: func(_ context.Context, text []byte, how daemon.ReadOptions) (
+			*policy.Policy, *policy.Compiled, error,
+		) {
+			return inv.compiledSo("", howToRead{
+				text:    text,
+				offline: how.Offline,
+				files:   policy.Files{Patience: how.Patience, Unfinished: how.Unfinished},
+			})
 		},
 		Compile: inv.compileFor,
 		Memory:  inv.memory,
@@ -94,19 +102,18 @@ func runDaemon(inv *invocation) error {
 			return auditNow(ctx, inv, nil, 1)
 		},
 		Virtual: ipvs.Virtual,
-		Folders: func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
+		Folders: func(p *policy.Policy) []string {
+			return policy.Folders(policy.Options{Path: inv.config}, p)
+		},
 		Local: &host.Local{
-			StateDir: inv.stateDir,
-			Backends: host.BackendsBeside(r, log),
-			Now:      time.Now,
-			LockWait: daemon.LockWait,
-			Written:  api.Written,
-			StartGuard: func(generation int) error {
-				_, err := startGuard(inv, generation, 0)
-				return err
-			},
-			Tracking:  connections.ReadTracking,
-			Untracked: host.Untracked,
+			StateDir:   inv.stateDir,
+			Backends:   host.BackendsBeside(r, log),
+			Now:        time.Now,
+			LockWait:   daemon.LockWait,
+			Written:    api.Written,
+			StartGuard: inv.guardTrial,
+			Tracking:   connections.ReadTracking,
+			Untracked:  host.Untracked,
 		},
 	})
 }

@@ -9,7 +9,9 @@ import (
 
 // TestNoInternet: networks that can't be asked for name the drop-in, and do not become empty.
 func TestNoInternet(t *testing.T) {
-	for _, source := range []string{"{url: https://example.com/x.txt, refresh: 1h}", "{dns: vpn.example.net, refresh: 1h}"} {
+	for _, source := range []string{
+		"{url: https://example.com/x.txt, refresh: 1h}", "{dns: vpn.example.net, refresh: 1h}",
+	} {
 		p, err := policy.Parse(
 			"policy.yaml",
 			[]byte(

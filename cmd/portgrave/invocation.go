@@ -171,12 +171,14 @@ func (inv *invocation) read(
 		how.parsed(p)
 	}
 	networks := &policy.Networks{
-		Dir: filepath.Join(
-			inv.stateDir,
-			"networks",
-		), Offline: how.offline, Files: how.files, AcceptShrunk: inv.acceptShrunk, Memory: inv.memory,
-		OnEntries: reading.counted,
-		Connected: hostview.Connected, Virtual: ipvs.VirtualServices,
+		Dir:          filepath.Join(inv.stateDir, "networks"),
+		Offline:      how.offline,
+		Files:        how.files,
+		AcceptShrunk: inv.acceptShrunk,
+		Memory:       inv.memory,
+		OnEntries:    reading.counted,
+		Connected:    hostview.Connected,
+		Virtual:      ipvs.VirtualServices,
 		Warn: func(err error) {
 			if mayChangeRules() { // others may not keep content, and need not
 				inv.screen.warnf("%v", err)

@@ -65,8 +65,12 @@ func manualPage(name string, app *cli.App, date time.Time) ([]byte, error) {
 		return manual.Program(app, reference(), date), nil
 	}
 	return manual.Language{
-		Name: name, Summary: "which ports may open to which networks", Source: "portgrave " + version, Schema: policy.Schema(), Example: string(policy.ExampleYAML()),
-		Lists: publishedLists(),
+		Name:    name,
+		Summary: "which ports may open to which networks",
+		Source:  "portgrave " + version,
+		Schema:  policy.Schema(),
+		Example: string(policy.ExampleYAML()),
+		Lists:   publishedLists(),
 		Files: []manual.Entry{
 			{Term: policy.DefaultPath + "/policy.yaml", Text: "the policy of the host"},
 			{

@@ -64,7 +64,9 @@ func TestExampleOfTheManual(t *testing.T) {
 	if err := os.WriteFile(path, policy.ExampleYAML(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code := run([]string{"portgrave", "check", path}, io.Discard, os.Stderr, os.Getenv); code != exitFine {
+	if code := run(
+		[]string{"portgrave", "check", path}, io.Discard, os.Stderr, os.Getenv,
+	); code != exitFine {
 		t.Errorf("check ends with %d", code)
 	}
 }

@@ -73,15 +73,18 @@ func (inv *invocation) local() (l *host.Local, done func()) {
 			}
 			return p.Daemon.MaxLease, nil
 		},
-		Lists:   inv.listsNow,
-		Written: api.Written,
-		StartGuard: func(generation int) error {
-			_, err := startGuard(inv, generation, 0)
-			return err
-		},
-		Tracking:  connections.ReadTracking,
-		Untracked: host.Untracked,
+		Lists:      inv.listsNow,
+		Written:    api.Written,
+		StartGuard: inv.guardTrial,
+		Tracking:   connections.ReadTracking,
+		Untracked:  host.Untracked,
 	}, inv.opened.Close
+}
+
+// guardTrial is a host.Local's StartGuard.
+func (inv *invocation) guardTrial(generation int) error {
+	_, err := startGuard(inv, generation, 0)
+	return err
 }
 
 // listsNow is a host.Local's Lists.

@@ -112,10 +112,11 @@ func planAnswer(d host.Difference, generations bool) string {
 	objects := host.Difference{Changes: d.Changes}.Count()
 	switch why := unknownWhy(d.Unknown, d.Services); {
 	case why != "":
-		return fmt.Sprintf("Apply changes %s of the kernel (--rules shows them). For which service "+
-			"can't be told, since %s.", plural(objects, "object"), why)
+		return fmt.Sprintf("Apply changes %s of the kernel (--rules shows them). For which "+
+			"service can't be told, since %s.", plural(objects, "object"), why)
 	case n > 0 && generations:
-		return fmt.Sprintf("%s %s: %s.", plural(n, "service"), verbFor(n, "differs", "differ"), kinds)
+		return fmt.Sprintf("%s %s: %s.",
+			plural(n, "service"), verbFor(n, "differs", "differ"), kinds)
 	case n > 0:
 		return fmt.Sprintf("Apply changes %s: %s.", plural(n, "service"), kinds)
 	case len(d.Services) > 0 && generations:

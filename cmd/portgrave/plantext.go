@@ -62,16 +62,21 @@ func (p *planPrinter) some(words []string, most int) string {
 // services prints a line for each service: "+ grafana tcp/3000  open to office, vpn".
 func (p *planPrinter) services(changes []policydiff.Change) {
 	for _, c := range changes {
-		sign, colour := "~", yellow
-		switch c.Action {
-		case policydiff.Add:
-			sign, colour = "+", green
-		case policydiff.Remove:
-			sign, colour = "-", red
-		}
+		sign, colour := signOf(c.Action)
 		p.line(sign, colour, p.head(c), p.parts(c))
 		p.sources(c)
 	}
+}
+
+// signOf marks what becomes of a service.
+func signOf(a policydiff.Action) (sign, colour string) {
+	switch a {
+	case policydiff.Add:
+		return "+", green
+	case policydiff.Remove:
+		return "-", red
+	}
+	return "~", yellow
 }
 
 // restored prints a line for each service whose rules others have changed.

@@ -29,7 +29,8 @@ func reference() manual.Reference {
 		},
 		Files: []manual.Entry{
 			{
-				Term: policy.DefaultPath + "/policy.yaml, " + policy.DefaultPath + "/policy.d/*.yaml",
+				Term: policy.DefaultPath + "/policy.yaml, " +
+					policy.DefaultPath + "/policy.d/*.yaml",
 				Text: "the policy; see portgrave-policy(5)",
 			},
 			{
@@ -94,7 +95,8 @@ var exitMeanings = [][2]string{
 
 // about is the description of the program. The help adds exit codes and environment to it, for
 // which the manual has sections.
-const about = "A policy file declares which ports may open to which networks; portgrave makes the kernel agree."
+const about = "A policy file declares which ports may open to which networks; " +
+	"portgrave makes the kernel agree."
 
 func helpDescription() string {
 	var codes, variables []string
@@ -104,19 +106,18 @@ func helpDescription() string {
 	for _, e := range reference().Environment {
 		variables = append(variables, e.Term)
 	}
-	return about + "\nExit codes: " + strings.Join(
-		codes,
-		", ",
-	) + ".\nEnvironment: " + strings.Join(
-		variables,
-		", ",
-	) + "; see portgrave(8)."
+	return about + "\nExit codes: " + strings.Join(codes, ", ") +
+		".\nEnvironment: " + strings.Join(variables, ", ") + "; see portgrave(8)."
 }
 
 // manualDescription is what the manual says of the program before the verbs.
-const manualDescription = about + " It compares the policy with the live kernel and writes only the difference; it tells what others changed, and who can really " +
-	"reach each port through everybody's rules.\n\n" +
-	"The rules live in the nftables table inet portgrave, at the hooks input and forward, where they look at the port that the client dialled, or in iptables chains and ipsets named PORTGRAVE*. Nothing else on the host is changed, and teardown " +
-	"leaves no trace. The rules stay when a command or the daemon ends.\n\n" +
-	"Without a policy file a built-in policy holds: tcp/9090 is open to private networks, and no other port is touched. " +
-	"The verbs go through the daemon if one runs. With -o json, standard output is exactly one JSON object."
+const manualDescription = about + " It compares the policy with the live kernel and writes only " +
+	"the difference; it tells what others changed, and who can really reach each port through " +
+	"everybody's rules.\n\n" +
+	"The rules live in the nftables table inet portgrave, at the hooks input and forward, where " +
+	"they look at the port that the client dialled, or in iptables chains and ipsets named " +
+	"PORTGRAVE*. Nothing else on the host is changed, and teardown leaves no trace. The rules " +
+	"stay when a command or the daemon ends.\n\n" +
+	"Without a policy file a built-in policy holds: tcp/9090 is open to private networks, and no " +
+	"other port is touched. The verbs go through the daemon if one runs. With -o json, standard " +
+	"output is exactly one JSON object."

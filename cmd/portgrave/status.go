@@ -189,7 +189,8 @@ func printStatus(s *screen, r statusResult) {
 	}
 	drift := s.paint(green, "none")
 	switch {
-	case r.Generation == nil && r.TornDown == nil && !r.Drift.InSync && r.Drift.Changes == 0: // the history is damaged, as a warning says
+	case r.Generation == nil && r.TornDown == nil && !r.Drift.InSync && r.Drift.Changes == 0:
+		// The history is damaged, as a warning says.
 		generation, drift = s.paint(red, "unknown"), s.paint(red, "unknown")
 	case !r.Drift.InSync:
 		drift = s.paint(
@@ -238,7 +239,8 @@ func printStatus(s *screen, r statusResult) {
 	if b := r.Boot; b != nil {
 		printBooted(s, *b)
 	} else if r.bootMissed {
-		s.printf("At boot:     %s\n", s.paint(red, "portgrave-boot.service put nothing in force: it has failed, or was not started; see systemctl status portgrave-boot.service"))
+		s.printf("At boot:     %s\n", s.paint(red, "portgrave-boot.service put nothing in force: "+
+			"it has failed, or was not started; see systemctl status portgrave-boot.service"))
 	}
 	if d := r.Daemon; d != nil {
 		s.printf(
@@ -318,8 +320,11 @@ func printStatus(s *screen, r statusResult) {
 	for _, other := range []struct {
 		name, ports, where string
 		counted            *host.Traffic
-	}{{"(unlisted)", "the others", "everywhere", r.UnlistedPorts}, {"(direct)", "all", "to containers", r.DirectWays},
-		{"(spoofed)", "all", "from our own address", r.Spoofed}} {
+	}{
+		{"(unlisted)", "the others", "everywhere", r.UnlistedPorts},
+		{"(direct)", "all", "to containers", r.DirectWays},
+		{"(spoofed)", "all", "from our own address", r.Spoofed},
+	} {
 		if t := other.counted; t != nil {
 			rows = append(
 				rows,

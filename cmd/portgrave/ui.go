@@ -2,11 +2,14 @@ package main
 
 // Rules of the user interface:
 //
-//   - Results go to standard output, everything else (errors, warnings, progress) to standard error.
+//   - Results go to standard output, everything else (errors, warnings, progress) to standard
+//     error.
 //   - A result that can't be written is a failure, whatever was done.
 //   - With -o json standard output holds exactly one JSON object, also for failures ("error").
-//   - Exit codes: 0 fine, 1 failed, 2 something to report, 3 invalid policy or usage, 4 not allowed.
-//   - Text is for people: aligned, colour only on a terminal and without NO_COLOR. JSON is the contract.
+//   - Exit codes: 0 fine, 1 failed, 2 something to report, 3 invalid policy or usage, 4 not
+//     allowed.
+//   - Text is for people: aligned, colour only on a terminal and without NO_COLOR. JSON is the
+//     contract.
 //   - An error says what failed, where, and what to do.
 //   - Nothing is asked; --force says yes beforehand.
 

@@ -56,12 +56,6 @@ func (b *Builder) AddV4(r Range[V4]) { b.v4.Add(r) }
 // AddV6 adds a range whose First is no greater than its Last.
 func (b *Builder) AddV6(r Range[V6]) { b.v6.Add(r) }
 
-// AddSet adds every address of a set.
-func (b *Builder) AddSet(s Set) {
-	b.v4.AddAll(s.v4)
-	b.v6.AddAll(s.v6)
-}
-
 // Set is all that was added, and leaves the builder empty.
 func (b *Builder) Set() Set { return SetOf(b.v4.Ranges(), b.v6.Ranges()) }
 

@@ -208,7 +208,9 @@ func TestBuilderIsBounded(t *testing.T) {
 func TestLateRanges(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for _, late := range []int{1, 100, 3 * minMerged} {
-		for _, beginning := range []int{minOrdered, minOrdered + 1, minOrdered + 2, 5 * minOrdered} {
+		for _, beginning := range []int{
+			minOrdered, minOrdered + 1, minOrdered + 2, 5 * minOrdered,
+		} {
 			var b RangesBuilder[V6]
 			var list []Range[V6]
 			put := func(first uint64, length int) {

@@ -39,8 +39,11 @@ func Everything(t testing.TB) firewall.State {
 		t.Fatal(err)
 	}
 	return Canonical(t, firewall.State{
-		Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseReject, Established: firewall.EstablishedKeep, Essentials: firewall.DefaultEssentials,
-		Virtual: virtual("10.96.0.1:443", "10.96.0.10:53", "[fd00:96::1]:443"),
+		Unlisted:    firewall.UnlistedDeny,
+		Refuse:      firewall.RefuseReject,
+		Established: firewall.EstablishedKeep,
+		Essentials:  firewall.DefaultEssentials,
+		Virtual:     virtual("10.96.0.1:443", "10.96.0.10:53", "[fd00:96::1]:443"),
 		Services: []firewall.Service{
 			{
 				Name:    "prometheus",
@@ -161,10 +164,9 @@ func virtual(at ...string) (out []firewall.VirtualService) {
 
 // drawVirtual picks services of IPVS, some of them at the addresses of Probes.
 func drawVirtual(t *rapid.T) []firewall.VirtualService {
-	return virtual(
-		rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"192.0.2.1:1", "192.0.2.1:3", "192.0.2.1:5",
-			"10.96.0.1:2", "[2001:db8:f::1]:2", "[2001:db8:f::1]:3"}), 0, 3, rapid.ID).
-			Draw(t, "virtual")...)
+	all := rapid.SampledFrom([]string{"192.0.2.1:1", "192.0.2.1:3", "192.0.2.1:5",
+		"10.96.0.1:2", "[2001:db8:f::1]:2", "[2001:db8:f::1]:3"})
+	return virtual(rapid.SliceOfNDistinct(all, 0, 3, rapid.ID).Draw(t, "virtual")...)
 }
 
 // Simple is one service with one source of each family.
@@ -218,10 +220,9 @@ func Many(t testing.TB, n int) address.Set {
 
 // drawSources picks a few prefixes that nest and touch.
 func drawSources(t *rapid.T, label string) address.Set {
-	return address.Must(
-		rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.0.0.1/32", "10.0.0.2/31", "192.0.2.0/24",
-			"0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128"}), 0, 4).
-			Draw(t, label)...)
+	all := rapid.SampledFrom([]string{"10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.0.0.1/32",
+		"10.0.0.2/31", "192.0.2.0/24", "0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128"})
+	return address.Must(rapid.SliceOfN(all, 0, 4).Draw(t, label)...)
 }
 
 // drawMore picks so many sources, or none, that a backend may hold them in another way: prefixes,
@@ -244,7 +245,9 @@ func drawMore(t *rapid.T, label string) address.Set {
 
 func drawLease(t *rapid.T) []firewall.ExpiringSource {
 	var out []firewall.ExpiringSource
-	for _, cidr := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"10.0.0.1/32", "192.0.2.0/24", "10.0.0.0/9", "198.51.100.0/24"}), 1, 2, rapid.ID).Draw(t, "leases") {
+	all := rapid.SampledFrom(
+		[]string{"10.0.0.1/32", "192.0.2.0/24", "10.0.0.0/9", "198.51.100.0/24"})
+	for _, cidr := range rapid.SliceOfNDistinct(all, 1, 2, rapid.ID).Draw(t, "leases") {
 		out = append(
 			out,
 			firewall.ExpiringSource{
@@ -283,7 +286,8 @@ func DrawNext(t *rapid.T, s firewall.State) firewall.State {
 		if many := svc.Sources.Intersect(address.Must("10.77.0.0/16")); many.Len() > 16 {
 			svc.Sources = many.Union(drawSources(t, "next sources "+svc.Name))
 		} else {
-			svc.Sources = drawSources(t, "next sources "+svc.Name).Union(drawMore(t, "next "+svc.Name))
+			few, more := drawSources(t, "next sources "+svc.Name), drawMore(t, "next "+svc.Name)
+			svc.Sources = few.Union(more)
 		}
 		if len(svc.Expiring) > 0 {
 			svc.Expiring = drawLease(t)
@@ -300,21 +304,23 @@ func DrawNext(t *rapid.T, s firewall.State) firewall.State {
 
 // Draw makes a random State over few ports, sources and interfaces, so that two of them often meet.
 func Draw(t *rapid.T) firewall.State {
+	unlisted := []firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}
+	refuse := []firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject}
+	logs := []firewall.Log{firewall.LogNone, firewall.LogDenied, firewall.LogAll}
 	state := firewall.State{
-		Unlisted: rapid.SampledFrom([]firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}).
-			Draw(t, "unlisted"),
-		Refuse: rapid.SampledFrom([]firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject}).
-			Draw(t, "refuse"),
-		Established: firewall.EstablishedCut, Essentials: firewall.DefaultEssentials, Virtual: drawVirtual(t),
+		Unlisted:    rapid.SampledFrom(unlisted).Draw(t, "unlisted"),
+		Refuse:      rapid.SampledFrom(refuse).Draw(t, "refuse"),
+		Established: firewall.EstablishedCut,
+		Essentials:  firewall.DefaultEssentials,
+		Virtual:     drawVirtual(t),
 	}
 	for i, name := range []string{"a", "b", "c"} {
 		if !rapid.Bool().Draw(t, "has "+name) {
 			continue
 		}
 		svc := firewall.Service{
-			Name: name,
-			Log: rapid.SampledFrom([]firewall.Log{firewall.LogNone, firewall.LogDenied, firewall.LogAll}).
-				Draw(t, "log"),
+			Name:    name,
+			Log:     rapid.SampledFrom(logs).Draw(t, "log"),
 			Sources: drawSources(t, "sources "+name).Union(drawMore(t, name)),
 		}
 		first := uint16(rapid.IntRange(1, 3).Draw(t, "port"))
@@ -341,7 +347,11 @@ func Draw(t *rapid.T) firewall.State {
 // Probes are packets from every region that the States of Draw tell apart.
 func Probes() []firewall.Flow {
 	var out []firewall.Flow
-	for _, source := range []string{"10.0.0.1", "10.0.0.2", "10.77.2.0", "10.77.2.1", "10.77.2.128", "10.77.60.0", "10.200.0.1", "192.0.2.9", "198.51.100.1", "8.8.8.8", "2001:db8::1", "2001:db8::2", "2001:db8::9", "2a00::1"} {
+	for _, source := range []string{
+		"10.0.0.1", "10.0.0.2", "10.77.2.0", "10.77.2.1", "10.77.2.128", "10.77.60.0", "10.200.0.1",
+		"192.0.2.9", "198.51.100.1", "8.8.8.8",
+		"2001:db8::1", "2001:db8::2", "2001:db8::9", "2a00::1",
+	} {
 		for _, iface := range []string{"eth0", "eth1", "eth2", "eth9", "docker0"} {
 			for port := uint16(1); port <= 6; port++ {
 				f := firewall.Flow{

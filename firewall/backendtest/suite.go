@@ -82,7 +82,8 @@ func Suite(t *testing.T, s Subject) {
 
 func idempotent(t *testing.T, s Subject) {
 	b := s.Open(t)
-	for name, state := range map[string]firewall.State{"simple": Simple(t), "everything": Everything(t)} {
+	states := map[string]firewall.State{"simple": Simple(t), "everything": Everything(t)}
+	for name, state := range states {
 		if out := Apply(t, b, &state); out.Plan.InSync() {
 			t.Errorf("%s: the first apply changed nothing", name)
 		}
@@ -149,7 +150,8 @@ func oneElement(t *testing.T, s Subject) {
 // plan names are the sources that come and go.
 func growth(t *testing.T, s Subject) {
 	b := s.Open(t)
-	for _, svc := range []firewall.Service{{}, {Rate: &firewall.Rate{Count: 20, Per: time.Second, Burst: 40}}} {
+	rate := &firewall.Rate{Count: 20, Per: time.Second, Burst: 40}
+	for _, svc := range []firewall.Service{{}, {Rate: rate}} {
 		state := func(n int) firewall.State {
 			return with(
 				Simple(t),

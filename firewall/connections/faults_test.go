@@ -38,7 +38,11 @@ func subsystem(q netlinktest.Question) string {
 	case q.Family == unix.NETLINK_SOCK_DIAG:
 		return map[byte]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp"}[q.Data[1]] + map[byte]string{unix.AF_INET: "4", unix.AF_INET6: "6"}[q.Data[0]]
 	case q.Family == unix.NETLINK_NETFILTER:
-		return map[uint16]string{ctNew: "tombstone", ctGet: "conntrack", ctDelete: "delete"}[q.Kind&0xff]
+		return map[uint16]string{
+			ctNew:    "tombstone",
+			ctGet:    "conntrack",
+			ctDelete: "delete",
+		}[q.Kind&0xff]
 	case q.Dumps():
 		return "addresses"
 	}
@@ -226,7 +230,9 @@ func TestEndFaults(t *testing.T) {
 	} {
 		k := &Kernel{
 			dial: answers(
-				func(what string) ([]netlink.Message, error, bool) { return nil, c.answer, what == "destroy" },
+				func(what string) ([]netlink.Message, error, bool) {
+					return nil, c.answer, what == "destroy"
+				},
 			).dial,
 			proc: proc,
 		}

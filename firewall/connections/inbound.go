@@ -70,12 +70,13 @@ func inbound(
 		at := peers{s.Protocol, s.Remote, s.Local}
 		c := firewall.Connection{Protocol: s.Protocol, Client: s.Remote, Dialled: s.Local}
 		entry, byClient := toHere[at]
+		accepts := func(l inetdiag.Socket) bool { return acceptsFor(l, *s) }
 		opened := fromHere[at]
 		switch {
 		case byClient && !entry.pickedUp:
 		case !byClient && opened != nil && !opened.pickedUp:
 			continue
-		case !slices.ContainsFunc(waiting[s.Local.Port()], func(l inetdiag.Socket) bool { return acceptsFor(l, *s) }):
+		case !slices.ContainsFunc(waiting[s.Local.Port()], accepts):
 			continue
 		}
 		if byClient {
@@ -90,7 +91,9 @@ func inbound(
 			own := inetdiag.Socket{Protocol: at.protocol, Family: l.Family, Local: at.local}
 			return acceptsFor(l, own) && (l.Family == unix.AF_INET6 || at.local.Addr().Is4())
 		}
-		connected := func(s inetdiag.Socket) bool { return at == peers{s.Protocol, s.Remote, s.Local} }
+		connected := func(s inetdiag.Socket) bool {
+			return at == peers{s.Protocol, s.Remote, s.Local}
+		}
 		if slices.ContainsFunc(waiting[at.local.Port()], waits) &&
 			!slices.ContainsFunc(connectedTo, connected) {
 			out = append(out, found{flow: f, Connection: firewall.Connection{
@@ -110,8 +113,9 @@ func inbound(
 // acceptsFor reports whether a connected socket may have come out of a waiting one: same
 // protocol, port and family, and an address that it waits on.
 func acceptsFor(s, connected inetdiag.Socket) bool {
+	own, theirs := s.Local.Addr(), connected.Local.Addr()
+	onlyIPv6 := s.Family == unix.AF_INET6 && s.V6Only
 	return s.Protocol == connected.Protocol && s.Family == connected.Family &&
 		s.Local.Port() == connected.Local.Port() &&
-		(s.Local.Addr() == connected.Local.Addr() ||
-			s.Local.Addr().IsUnspecified() && !(s.Family == unix.AF_INET6 && s.V6Only && connected.Local.Addr().Is4()))
+		(own == theirs || own.IsUnspecified() && !(onlyIPv6 && theirs.Is4()))
 }

@@ -11,7 +11,9 @@ import (
 
 func TestInbound(t *testing.T) {
 	const host, client, box = "192.0.2.1", "198.51.100.7", "10.88.0.2"
-	local := func(a netip.Addr) bool { return a.IsLoopback() || a.String() == host || a.String() == "2001:db8::1" }
+	local := func(a netip.Addr) bool {
+		return a.IsLoopback() || a.String() == host || a.String() == "2001:db8::1"
+	}
 	ap := netip.MustParseAddrPort
 	tcp := func(local, remote string) inetdiag.Socket {
 		s := inetdiag.Socket{Protocol: firewall.TCP, Family: unix.AF_INET, Local: ap(local)}

@@ -11,9 +11,10 @@ import (
 
 // tcpStates are the states asked for: neither over (TIME_WAIT, CLOSE) nor only just opened by this
 // host (SYN_SENT). The numbers are those of include/net/tcp_states.h, which BPF exports.
-const tcpStates uint32 = 1<<unix.BPF_TCP_ESTABLISHED | 1<<unix.BPF_TCP_SYN_RECV | 1<<unix.BPF_TCP_NEW_SYN_RECV |
-	1<<unix.BPF_TCP_FIN_WAIT1 | 1<<unix.BPF_TCP_FIN_WAIT2 | 1<<unix.BPF_TCP_CLOSE_WAIT | 1<<unix.BPF_TCP_LAST_ACK |
-	1<<unix.BPF_TCP_CLOSING | 1<<unix.BPF_TCP_LISTEN
+const tcpStates uint32 = 1<<unix.BPF_TCP_ESTABLISHED | 1<<unix.BPF_TCP_SYN_RECV |
+	1<<unix.BPF_TCP_NEW_SYN_RECV | 1<<unix.BPF_TCP_FIN_WAIT1 | 1<<unix.BPF_TCP_FIN_WAIT2 |
+	1<<unix.BPF_TCP_CLOSE_WAIT | 1<<unix.BPF_TCP_LAST_ACK | 1<<unix.BPF_TCP_CLOSING |
+	1<<unix.BPF_TCP_LISTEN
 
 // udpStates: a UDP socket is ESTABLISHED when it is connected, and CLOSE otherwise.
 const udpStates uint32 = 1<<unix.BPF_TCP_ESTABLISHED | 1<<unix.BPF_TCP_CLOSE

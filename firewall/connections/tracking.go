@@ -91,7 +91,10 @@ func trackingState(ctx context.Context) (TrackingState, error) {
 		return TrackingUnknown, err
 	}
 	defer func() { _ = conn.Close() }()
-	for family, function := range map[uint8]string{unix.NFPROTO_IPV4: "ipv4_conntrack_in", unix.NFPROTO_IPV6: "ipv6_conntrack_in"} {
+	for family, function := range map[uint8]string{
+		unix.NFPROTO_IPV4: "ipv4_conntrack_in",
+		unix.NFPROTO_IPV6: "ipv6_conntrack_in",
+	} {
 		request := netlink.Netfilter(
 			subsystemHook,
 			hookGet,

@@ -159,7 +159,11 @@ func TestAllBackendsGiveTheSameEvents(t *testing.T) {
 			}
 			for _, six := range []bool{false, true} {
 				for _, protocol := range []lab.Protocol{lab.TCP, lab.UDP, lab.SCTP} {
-					for port, service := range map[uint16]string{9090: "metrics", 9443: long, 7: firewall.LogLabelUnlisted} {
+					for port, service := range map[uint16]string{
+						9090: "metrics",
+						9443: long,
+						7:    firewall.LogLabelUnlisted,
+					} {
 						sourcePort++
 						to, source := w.Host.At(port, six), foreigner(six)
 						if answer := w.Internet.Connect(to, lab.Over(protocol), lab.From(source),
@@ -203,7 +207,9 @@ func TestAllBackendsGiveTheSameEvents(t *testing.T) {
 						},
 					)
 					// log: denied says nothing of it
-					if answer := w.Office.Connect(w.Host.At(9090, six), lab.Over(protocol)); answer != lab.Open {
+					if answer := w.Office.Connect(
+						w.Host.At(9090, six), lab.Over(protocol),
+					); answer != lab.Open {
 						t.Errorf("from the office to metrics: %s", answer)
 					}
 				}

@@ -77,7 +77,9 @@ func TestBoot(t *testing.T) {
 	const office, stranger = "10.1.2.3", "198.51.100.1"
 	apply := func(t *testing.T, h *host, document string) {
 		t.Helper()
-		if _, err := h.ops.Apply(t.Context(), ApplyRequest{Policy: compile(t, document)}); err != nil {
+		if _, err := h.ops.Apply(t.Context(), ApplyRequest{
+			Policy: compile(t, document),
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -125,11 +127,19 @@ func TestBoot(t *testing.T) {
 		"the first one on trial": {before: func(t *testing.T, h *host) { unconfirmed(t, h, wider) }, policy: wider,
 			want: loaded(unguarded, LoadedNothing), says: []string{"generation 1 was not confirmed, and nothing was in force before"}},
 		"on trial, and what was before is damaged": {before: func(t *testing.T, h *host) { apply(t, h, own); unconfirmed(t, h, wider); damage(t, h, "000001") }, policy: wider,
-			outline: firewall.Outline{Complete: true, Unlisted: firewall.UnlistedIgnore, Ports: compile(t, own).State.Services[0].Ports},
-			want:    closed, says: []string{"damaged", "the policy is generation 2, which was not confirmed"}},
+			outline: firewall.Outline{
+				Complete: true,
+				Unlisted: firewall.UnlistedIgnore,
+				Ports:    compile(t, own).State.Services[0].Ports,
+			},
+			want: closed, says: []string{"damaged", "the policy is generation 2, which was not confirmed"}},
 		"damaged, and a bad policy": {before: func(t *testing.T, h *host) { apply(t, h, own); damage(t, h, "000001") },
-			outline: firewall.Outline{Complete: true, Unlisted: firewall.UnlistedIgnore, Ports: compile(t, own).State.Services[0].Ports},
-			want:    closed, says: []string{"damaged", "the policy can't be used: line 3"}},
+			outline: firewall.Outline{
+				Complete: true,
+				Unlisted: firewall.UnlistedIgnore,
+				Ports:    compile(t, own).State.Services[0].Ports,
+			},
+			want: closed, says: []string{"damaged", "the policy can't be used: line 3"}},
 		"boot: open": {before: func(t *testing.T, h *host) { apply(t, h, own); damage(t, h, "000001") }, outline: firewall.Outline{Open: true},
 			want: loaded(unguarded, LoadedOpen), says: []string{"damaged", "the policy can't be used", "the policy says boot: open"}},
 		"ports that only an older generation tells": {before: func(t *testing.T, h *host) { apply(t, h, own); apply(t, h, wider); damage(t, h, "000002") },
@@ -256,7 +266,9 @@ func TestBootWithLeases(t *testing.T) {
 		t.Fatal(err)
 	}
 	for source, length := range map[string]string{"198.51.100.7": "5m", "198.51.100.8": "3h"} {
-		if _, err := h.ops.Open(t.Context(), OpenRequest{Port: "9090", Sources: []string{source}, For: length, Reason: "x"}); err != nil {
+		if _, err := h.ops.Open(t.Context(), OpenRequest{
+			Port: "9090", Sources: []string{source}, For: length, Reason: "x",
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -290,14 +302,17 @@ func TestBootWithLeases(t *testing.T) {
 	// A clock without a battery starts in the past. The history knows of a later time.
 	later, past := h.now.Add(2*time.Hour), h.now.Add(-24*time.Hour)
 	h.now = later
-	if _, err := h.ops.Apply(t.Context(), ApplyRequest{Policy: compile(t, expiring+"refuse: reject\n")}); err != nil {
+	if _, err := h.ops.Apply(t.Context(), ApplyRequest{
+		Policy: compile(t, expiring+"refuse: reject\n"),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	h.now = past
 	startAnew(h)
 	b := h.boot(t, BootRequest{})
 	h.now = later
-	if got := verdict(h, "203.0.113.1", 9090) + " " + verdict(h, "198.51.100.8", 9090); got != "refused refused" ||
+	got := verdict(h, "203.0.113.1", 9090) + " " + verdict(h, "198.51.100.8", 9090)
+	if got != "refused refused" ||
 		!b.Well() {
 		t.Errorf("by a clock in the past: %s, %+v", got, b)
 	}
@@ -342,12 +357,16 @@ func TestBootByOtherMeans(t *testing.T) {
 		!strings.Contains(b.Fallbacks[0], "through nftables: the kernel does not support") {
 		t.Errorf("%+v", b)
 	}
-	h.local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) { return nil, firewall.ErrUnsupported }
+	h.local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) {
+		return nil, firewall.ErrUnsupported
+	}
 	b := h.boot(
 		t,
 		BootRequest{
-			Outline: func() firewall.Outline { return firewall.Outline{Unlisted: firewall.UnlistedIgnore} },
-			Policy:  func(context.Context) (*Policy, error) { return compile(t, own), nil },
+			Outline: func() firewall.Outline {
+				return firewall.Outline{Unlisted: firewall.UnlistedIgnore}
+			},
+			Policy: func(context.Context) (*Policy, error) { return compile(t, own), nil },
 		},
 	)
 	if b.Loaded != LoadedNothing || b.Error == "" || len(b.Fallbacks) != 7 {

@@ -48,8 +48,8 @@ func (g Guard) Run(generation, partner int) error {
 				g.Say("generation %d was not confirmed in time and has been taken back", generation)
 			}
 			if err != nil {
-				const late = "generation %d was not confirmed in time and can't be taken back yet: %v"
-				g.Say(late, generation, err)
+				g.Say("generation %d was not confirmed in time and can't be taken back yet: %v",
+					generation, err)
 			}
 		}
 		partner = awaitPartner(partner)

@@ -42,7 +42,9 @@ func newHost(t *testing.T) *host {
 		MaxLease:   func() (time.Duration, error) { return 24 * time.Hour, nil },
 		StartGuard: func(int) error { h.guards++; return nil },
 		Clock:      h.clock,
-		Backends:   func(context.Context, string, bool) (*firewall.Reconciler, error) { return r, nil },
+		Backends: func(context.Context, string, bool) (*firewall.Reconciler, error) {
+			return r, nil
+		},
 	}
 	h.ops = h.local
 	return h
@@ -90,7 +92,9 @@ func TestUnconfirmedEndsWithTheBoot(t *testing.T) {
 	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, own)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.ops.Apply(ctx, ApplyRequest{Confirm: "1h", Policy: compile(t, wider)}); err != nil {
+	if _, err := h.ops.Apply(ctx, ApplyRequest{
+		Confirm: "1h", Policy: compile(t, wider),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if x, err := h.ops.TakeBack(ctx); err != nil || x.Done {
@@ -127,7 +131,9 @@ func TestUnconfirmedEndsWithTheBoot(t *testing.T) {
 func TestEndOfLeases(t *testing.T) {
 	h := newHost(t)
 	ctx := context.Background()
-	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, strings.Replace(wider, "any", "10.0.0.0/8", 1))}); err != nil {
+	if _, err := h.ops.Apply(ctx, ApplyRequest{
+		Policy: compile(t, strings.Replace(wider, "any", "10.0.0.0/8", 1)),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	before := h.kernel.Held()

@@ -51,8 +51,8 @@ type Local struct {
 	// Mend writes anew what is damaged in the history and in the memory of who keeps it; nil where
 	// nobody does.
 	Mend func(*history.Store)
-	// Recorded receives the generation that is in force from now on, so that it need not be read; nil
-	// where nobody keeps it.
+	// Recorded receives the generation that is in force from now on, so that it need not be read;
+	// nil where nobody keeps it.
 	Recorded func(history.Generation)
 	// Tracking looks at the kernel's connection tracking, and Untracked names the rules that end
 	// it; nil where nobody asks.

@@ -149,7 +149,8 @@ type Difference struct {
 	// Services are what changes for whom: for plan between the policy in force and the other one,
 	// for drift between the kernel and what was applied.
 	Services []policydiff.Change `json:"services"`
-	// Restores is what a plan undoes of what others changed in the kernel, whatever the policy says.
+	// Restores is what a plan undoes of what others changed in the kernel, whatever the policy
+	// says.
 	Restores []policydiff.Change `json:"restores,omitempty"`
 	// Unknown says why Services can't be told; "" if they can.
 	Unknown  string            `json:"unknown,omitempty"`

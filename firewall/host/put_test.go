@@ -50,11 +50,15 @@ func writing(t *testing.T, h *host) map[string]func() error {
 func prepare(t *testing.T, h *host) {
 	ctx := context.Background()
 	for _, document := range []string{own, wider} {
-		if _, err := h.local.Apply(ctx, ApplyRequest{Caller: caller, Policy: compile(t, document)}); err != nil {
+		if _, err := h.local.Apply(ctx, ApplyRequest{
+			Caller: caller, Policy: compile(t, document),
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := h.local.Open(ctx, OpenRequest{Caller: caller, Port: "9090", Sources: []string{"198.51.100.7"}, For: "1h", Reason: "x"}); err != nil {
+	if _, err := h.local.Open(ctx, OpenRequest{
+		Caller: caller, Port: "9090", Sources: []string{"198.51.100.7"}, For: "1h", Reason: "x",
+	}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -303,10 +303,8 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 		return Difference{}, err
 	}
 	if what := seen.Foreign(); what != "" && !p.InSync() {
-		warnings = append(
-			warnings,
-			what+" exists but was not written by portgrave; apply would refuse to replace it without --force",
-		)
+		warnings = append(warnings, what+" exists but was not written by portgrave; "+
+			"apply would refuse to replace it without --force")
 	}
 	warnings = append(warnings, l.trackingBegins(ctx, p, seen)...)
 	d := difference(p, warnings)

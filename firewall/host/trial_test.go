@@ -76,7 +76,11 @@ func (h *host) takeBack(want bool, when string) {
 // Whatever somebody does to the wall clock, a trial lasts as long as it was meant to, and status
 // says when it ends by that clock.
 func TestClockSetDuringATrial(t *testing.T) {
-	for name, set := range map[string]time.Duration{"not set": 0, "set back": -time.Hour, "set forward": time.Hour} {
+	for name, set := range map[string]time.Duration{
+		"not set":     0,
+		"set back":    -time.Hour,
+		"set forward": time.Hour,
+	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t)
 			h.apply(ApplyRequest{}, own)
@@ -115,7 +119,9 @@ func TestBackToTheBackendOfThen(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.holds(kernels, "iptables", own, "rolled back")
-	if _, err := h.ops.Rollback(t.Context(), RollbackRequest{Backend: "nftables", Generation: 4}); err != nil {
+	if _, err := h.ops.Rollback(t.Context(), RollbackRequest{
+		Backend: "nftables", Generation: 4,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	h.holds(kernels, "nftables", wider, "rolled back to the backend asked for")
@@ -198,7 +204,9 @@ func TestTeardownOutlivesABoot(t *testing.T) {
 				return h.boot(
 					t,
 					BootRequest{
-						Policy: func(context.Context) (*Policy, error) { return compile(t, own), nil },
+						Policy: func(context.Context) (*Policy, error) {
+							return compile(t, own), nil
+						},
 					},
 				)
 			}
@@ -289,7 +297,9 @@ func TestGenerationsKnowTheirPolicy(t *testing.T) {
 	policy("one", "applied")
 	apply(own, "the same in other words", "")
 	policy("the same in other words", "applied again")
-	if _, err := h.ops.Open(ctx, OpenRequest{Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"}); err != nil {
+	if _, err := h.ops.Open(ctx, OpenRequest{
+		Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h",
+	}); err != nil {
 		t.Fatal(err)
 	}
 	policy("the same in other words", "with a lease")

@@ -21,7 +21,7 @@ func SplitSet(text string) ([]Word, error) { return (&lexer{line: text, plain: t
 // ReadSets passes what `ipset save` printed to a function, line by line: a create line for each
 // set, an add line for each of its elements. The line is only valid during the call.
 //
-//	create NAME hash:ip,port family inet hashsize 1024 maxelem 65536 timeout 0 bucketsize 12 initval 0x…
+//	create NAME hash:ip,port family inet hashsize 1024 maxelem 65536 timeout 0 bucketsize 12 …
 //	add NAME 10.0.0.1,tcp:80 timeout 3599
 //
 // It ends at the first error, as Read does.

@@ -89,7 +89,10 @@ func TestVirtualOfTheHost(t *testing.T) {
 	if list, held, err := Virtual(); len(list) > 0 || held || err != nil {
 		t.Errorf("a bare host: %v, %v, %v", list, held, err)
 	}
-	for _, args := range []string{"link add kube-ipvs0 type bridge", "link set kube-ipvs0 up", "address add 10.96.0.1/32 dev kube-ipvs0"} {
+	for _, args := range []string{
+		"link add kube-ipvs0 type bridge", "link set kube-ipvs0 up",
+		"address add 10.96.0.1/32 dev kube-ipvs0",
+	} {
 		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
 			t.Fatalf("ip %s: %v: %s", args, err, out)
 		}
@@ -142,7 +145,9 @@ func TestWatch(t *testing.T) {
 	}
 	next("at first", nil)
 	now.Store(&answer{one, true, nil})
-	if out, err := exec.Command("ip", "address", "add", "10.96.0.1/32", "dev", "lo").CombinedOutput(); err != nil {
+	if out, err := exec.Command(
+		"ip", "address", "add", "10.96.0.1/32", "dev", "lo",
+	).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	next("an address has come", one)

@@ -46,7 +46,14 @@ func TestMalformedAttributes(t *testing.T) {
 }
 
 func TestNative(t *testing.T) {
-	for n, want := range map[int]uint64{0: 0, 1: 1, 2: 0x101, 3: 0, 4: 0x1010101, 8: 0x101010101010101} {
+	for n, want := range map[int]uint64{
+		0: 0,
+		1: 1,
+		2: 0x101,
+		3: 0,
+		4: 0x1010101,
+		8: 0x101010101010101,
+	} {
 		if got := Native(slices.Repeat([]byte{1}, n)); got != want {
 			t.Errorf("%d bytes: %#x", n, got)
 		}
@@ -114,7 +121,9 @@ func TestAttributeThatOverflows(t *testing.T) {
 
 // The end of a dump and a refusal carry an error, and the kernel's own words.
 func TestErrorOf(t *testing.T) {
-	number := func(e unix.Errno) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(-int32(e))) }
+	number := func(e unix.Errno) []byte {
+		return binary.NativeEndian.AppendUint32(nil, uint32(-int32(e)))
+	}
 	words := AppendString(nil, unix.NLMSGERR_ATTR_MSG, "no such table")
 	for name, c := range map[string]struct {
 		h    header

@@ -103,14 +103,7 @@ func (e *Encoder) pad() {
 	}
 }
 
-// Encode writes attributes alone.
-func Encode(f func(*Encoder)) []byte {
-	var e Encoder
-	f(&e)
-	return e.Buf
-}
-
-// AppendBytes appends an attribute, and AppendString one that is a C string.
+// AppendBytes appends an attribute.
 func AppendBytes(b []byte, kind uint16, data []byte) []byte {
 	e := Encoder{Buf: b}
 	e.Bytes(kind, data)

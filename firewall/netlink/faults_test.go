@@ -208,7 +208,9 @@ func TestGivenUpDump(t *testing.T) {
 			}
 			// What the next request is answered stands behind, so what is left must not be waited
 			// for.
-			p.OnSend = func([]byte) { p.Deliver(netlinktest.Datagram(2, answer('d', 0), end(0, 0)), 0, nil) }
+			p.OnSend = func([]byte) {
+				p.Deliver(netlinktest.Datagram(2, answer('d', 0), end(0, 0)), 0, nil)
+			}
 			if got, err := letters(t.Context(), c); err != nil || got != "d" {
 				t.Errorf("%s: afterwards %q, %v", name, got, err)
 			}

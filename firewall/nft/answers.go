@@ -54,8 +54,8 @@ func (b *builder) udpKey(f address.Family, destination bool, own, peer uint32) *
 	if f == address.IPv6 { // the address takes all of reg1: go on in the second
 		first, second = unix.NFT_REG_2, unix.NFT_REG32_05
 	}
-	return b.l4proto(unix.IPPROTO_UDP).
-		add(loadAddress(f, destination), loadTransport(first, own, 2), loadTransport(second, peer, 2))
+	return b.l4proto(unix.IPPROTO_UDP).add(
+		loadAddress(f, destination), loadTransport(first, own, 2), loadTransport(second, peer, 2))
 }
 
 // remember notes a question, under its own address or under the group's.

@@ -107,18 +107,28 @@ func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
 
 // Counters implements firewall.Counting.
 func (b *Backend) Counters(ctx context.Context) (func(string) (firewall.Traffic, bool), error) {
+	r, err := b.settled(ctx, b.kernel.counters)
+	if err != nil {
+		return nil, err
+	}
+	return observation{r}.Traffic, nil
+}
+
+// settled is what read returns of one generation.
+func (b *Backend) settled(
+	ctx context.Context, read func() (*ruleset, error),
+) (r *ruleset, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	var r *ruleset
-	_, err := netlink.OneGeneration(b.kernel, readAttempts, func(uint32) (err error) {
-		r, err = b.kernel.counters()
+	_, err = netlink.OneGeneration(b.kernel, readAttempts, func(uint32) (err error) {
+		r, err = read()
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("table inet %s: %w", tableName, err)
 	}
-	return observation{r}.Traffic, nil
+	return r, nil
 }
 
 // PortID is the netlink port of the backend's commits, which tells them from those of others.

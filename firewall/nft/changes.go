@@ -158,7 +158,8 @@ func portChanges(c setContent, want, have *ruleset) []firewall.Change {
 	word := func(a firewall.Action, list []portVerdict, in *ruleset) {
 		for i := 0; i < len(list); {
 			j := i + 1
-			for j < len(list) && list[j].key == list[j-1].key+1 && list[j].verdict == list[i].verdict {
+			for j < len(list) && list[j].key == list[j-1].key+1 &&
+				list[j].verdict == list[i].verdict {
 				j++
 			}
 			first, n := list[i], j-i

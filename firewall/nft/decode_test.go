@@ -16,7 +16,10 @@ import (
 // What we encode is decoded as what it was, whatever the range.
 func TestElementsSurviveTheWire(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	for _, cidr := range []string{"0.0.0.0/0", "10.0.0.0/8", "255.255.255.255/32", "128.0.0.0/1", "::/0", "2001:db8::/32", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"} {
+	for _, cidr := range []string{
+		"0.0.0.0/0", "10.0.0.0/8", "255.255.255.255/32", "128.0.0.0/1", "::/0", "2001:db8::/32",
+		"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",
+	} {
 		p := netip.MustParsePrefix(cidr)
 		want := spanOf(p, time.Time{})
 		e, err := encodeBatch(
@@ -118,7 +121,9 @@ func FuzzDecode(f *testing.F) {
 				_, _ = nftables.DecodeSet(data)
 				_, _ = nftables.DecodeObject(data)
 				_, _ = nftables.DecodeFlowtable(data)
-				for _, k := range []setKind{kindNets, kindHosts, kindExpiring, kindPorts, kindForeign} {
+				for _, k := range []setKind{
+					kindNets, kindHosts, kindExpiring, kindPorts, kindForeign,
+				} {
 					d := elementDecoder{set: &set{kind: k}}
 					_ = d.message(data)
 					d.finish()

@@ -46,7 +46,8 @@ func (k *netlinkKernel) readElements(sets []*set, known *ruleset) error {
 	for _, s := range sets {
 		all += s.expected()
 	}
-	for all >= parallelThreshold && len(readers) < min(maxReaders, len(sets), runtime.GOMAXPROCS(0)) {
+	most := min(maxReaders, len(sets), runtime.GOMAXPROCS(0))
+	for all >= parallelThreshold && len(readers) < most {
 		another, err := k.socket.Another()
 		if err != nil {
 			break // then it takes longer

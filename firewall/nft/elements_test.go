@@ -20,7 +20,9 @@ func TestReadTogetherWhileOthersWrite(t *testing.T) {
 	go func() { // on another thread, in the machine's own namespace: the socket is what counts
 		var failed error
 		for i := range 8 {
-			if _, err := reconciler(writer).Apply(context.Background(), &states[(i+1)%2], false); err != nil {
+			if _, err := reconciler(writer).Apply(
+				context.Background(), &states[(i+1)%2], false,
+			); err != nil {
 				failed = err
 			}
 		}

@@ -186,7 +186,9 @@ func (r *ruleset) execute(o op) error {
 			return unix.EEXIST
 		} else if s == nil {
 			k, f := kindOf(o.spec)
-			r.sets[o.name] = &set{name: o.name, kind: k, family: f, spec: o.spec, is: parseName(o.name)}
+			r.sets[o.name] = &set{
+				name: o.name, kind: k, family: f, spec: o.spec, is: parseName(o.name),
+			}
 		}
 	case delSet:
 		if r.sets[o.name] == nil {

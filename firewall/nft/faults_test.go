@@ -191,7 +191,8 @@ func TestFaultAtAnyCommitOfAnyChange(t *testing.T) {
 			switch {
 			case err == nil && got != is:
 				t.Fatalf("no error, but %+v is %v, the State says %v", f, got, is)
-			case err != nil && strings.Contains(err.Error(), "previous rules are in force") && got != was:
+			case err != nil && got != was &&
+				strings.Contains(err.Error(), "previous rules are in force"):
 				t.Fatalf("%v; but %+v is %v; it was %v", err, f, got, was)
 			case got != was && got != is:
 				t.Fatalf(

@@ -2,11 +2,9 @@ package nft
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
-	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 var _ firewall.Filling = (*Backend)(nil)
@@ -14,16 +12,9 @@ var _ firewall.Filling = (*Backend)(nil)
 // Fill implements firewall.Filling. Linux 6.16 and newer count the elements of a set. Before,
 // nobody does, and listing a million of them takes a minute: the sources are unknown then.
 func (b *Backend) Fill(ctx context.Context, services []string) ([]firewall.TableFill, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	var r *ruleset
-	_, err := netlink.OneGeneration(b.kernel, readAttempts, func(uint32) (err error) {
-		r, err = b.kernel.dynamic()
-		return err
-	})
+	r, err := b.settled(ctx, b.kernel.dynamic)
 	if err != nil {
-		return nil, fmt.Errorf("table inet %s: %w", tableName, err)
+		return nil, err
 	}
 	return r.fill(services), nil
 }

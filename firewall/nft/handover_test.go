@@ -32,7 +32,10 @@ func switchProtection(t *testing.T, b *Backend, on bool, state *firewall.State) 
 // A table gets its flags, and loses them, by being made anew; nothing of it differs afterwards,
 // what it counted stays, and the second table is gone.
 func TestHandOver(t *testing.T) {
-	for name, state := range map[string]firewall.State{"simple": simple(t), "everything": everything(t)} {
+	for name, state := range map[string]firewall.State{
+		"simple":     simple(t),
+		"everything": everything(t),
+	} {
 		t.Run(name, func(t *testing.T) {
 			inNamespace(t)
 			b := open(t)
@@ -212,7 +215,9 @@ func TestHandOverAtEveryCommit(t *testing.T) {
 			last = next
 		}
 		n := rapid.IntRange(1, 12).Draw(t, "commit")
-		how := rapid.SampledFrom([]string{"nothing fails", "it fails", "its answer is lost", "the process ends"}).
+		how := rapid.SampledFrom([]string{
+			"nothing fails", "it fails", "its answer is lost", "the process ends",
+		}).
 			Draw(t, "how")
 		k.commits = 0
 		failure := errors.New("injected")

@@ -83,7 +83,8 @@ func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error
 	if err := k.read(&snapshot, tableName, nftables.Requests...); err != nil {
 		return nil, err
 	}
-	if err := k.read(&snapshot, secondTable, unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_GETOBJ); err != nil {
+	err := k.read(&snapshot, secondTable, unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_GETOBJ)
+	if err != nil {
 		return nil, err
 	}
 	r := rulesetOf(snapshot, tableName)

@@ -116,7 +116,10 @@ func TestChangesOfLargeParts(t *testing.T) {
 		)
 	}
 	for _, service := range []string{"lengths", "split"} {
-		for _, cidr := range []string{"20.0.0.0/12", "20.0.0.0/7", "7.7.7.7/32", "7.7.0.0/16", "2000:aaaa::/32", "2000:aaaa::1/128", "3000::/4"} {
+		for _, cidr := range []string{
+			"20.0.0.0/12", "20.0.0.0/7", "7.7.7.7/32", "7.7.0.0/16", "2000:aaaa::/32",
+			"2000:aaaa::1/128", "3000::/4",
+		} {
 			for _, action := range []firewall.Action{firewall.Add, firewall.Remove} {
 				next := state
 				next.Services = slices.Clone(state.Services)

@@ -171,8 +171,8 @@ func (b *builder) saddrInNone(f address.Family, sets []lookedUp) *builder {
 
 // saddrBelow matches a source that is less than an address.
 func (b *builder) saddrBelow(f address.Family, bound netip.Addr) *builder {
-	return b.family(f).
-		add(loadAddress(f, false), &expr.Cmp{Op: expr.CmpOpLt, Register: reg1, Data: bound.AsSlice()})
+	below := &expr.Cmp{Op: expr.CmpOpLt, Register: reg1, Data: bound.AsSlice()}
+	return b.family(f).add(loadAddress(f, false), below)
 }
 
 // read makes pieces of what the kernel holds of a part, where it stands; false if its objects are

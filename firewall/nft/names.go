@@ -86,26 +86,27 @@ func portsMap(p firewall.Protocol) string { return portsPrefix + p.String() }
 // chainName spells the name of a chain.
 func chainName(n pipeline.Name) string {
 	switch n.Role {
-	case pipeline.Service, pipeline.Where, pipeline.Allow, pipeline.Refuse:
-		name := serviceChain(n.Service)
-		if n.OfLease() {
-			name += "/lease-" + portName(n.Ports)
-		}
-		return name + chainNames[n.Role]
-	case pipeline.Shared:
-		return "shared/" + n.Ports.String()
 	case pipeline.Other:
 		return n.Text
+	case pipeline.Shared:
+		return "shared/" + n.Ports.String()
 	}
-	return chainNames[n.Role]
+	if name, ok := chainNames[n.Role]; ok {
+		return name
+	}
+	suffix, ok := serviceSuffixes[n.Role]
+	if !ok {
+		panic(fmt.Sprintf("nft: no chain name for role %d", n.Role))
+	}
+	name := serviceChain(n.Service)
+	if n.OfLease() {
+		name += "/lease-" + portName(n.Ports)
+	}
+	return name + suffix
 }
 
-// chainNames are the names, or those of a service's chains behind its own.
+// chainNames are the names of the chains that serve all services.
 var chainNames = map[pipeline.Role]string{
-	pipeline.Service:        "",
-	pipeline.Where:          "/where",
-	pipeline.Allow:          "/allow",
-	pipeline.Refuse:         "/refuse",
 	pipeline.Remember:       rememberChain,
 	pipeline.VRF:            "vrf",
 	pipeline.Elsewhere:      "elsewhere",
@@ -115,6 +116,14 @@ var chainNames = map[pipeline.Role]string{
 	pipeline.DirectRefuse:   directChain + "/refuse",
 	pipeline.Unlisted:       unlistedChain,
 	pipeline.UnlistedRefuse: unlistedChain + "/refuse",
+}
+
+// serviceSuffixes end the names of a service's chains, and of a lease's.
+var serviceSuffixes = map[pipeline.Role]string{
+	pipeline.Service: "",
+	pipeline.Where:   "/where",
+	pipeline.Allow:   "/allow",
+	pipeline.Refuse:  "/refuse",
 }
 
 // Names of a service's objects.

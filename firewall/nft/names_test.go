@@ -8,6 +8,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/netlink/nftables"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 	"pgregory.net/rapid"
 )
 
@@ -50,6 +51,28 @@ func TestParseName(t *testing.T) {
 		if got := parseName(name); got != want {
 			t.Errorf("%q: %+v, want %+v", name, got, want)
 		}
+	}
+}
+
+// Each chain has a name of its own: one with another's name would replace it.
+func TestChainNamesDiffer(t *testing.T) {
+	port := firewall.PortRange{Protocol: firewall.TCP, First: 80, Last: 80}
+	names := []pipeline.Name{{Role: pipeline.Service, Service: "web", Ports: port},
+		{Role: pipeline.Where, Service: "web", Ports: port}}
+	for r := pipeline.Remember; r <= pipeline.Refuse; r++ {
+		n := pipeline.Of(r, "web")
+		if r == pipeline.Shared {
+			n.Ports = port
+		}
+		names = append(names, n)
+	}
+	of := map[string]pipeline.Name{}
+	for _, n := range names {
+		name := chainName(n)
+		if other, taken := of[name]; taken {
+			t.Errorf("%q names both %+v and %+v", name, n, other)
+		}
+		of[name] = n
 	}
 }
 

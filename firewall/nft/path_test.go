@@ -42,7 +42,9 @@ func TestEveryKindOfStateIsTaken(t *testing.T) {
 		"nothing": nil, "a port": {service("a", tcp)}, "a protocol": {service("a", vrrp)}, "ping": {service("a", ping)},
 		"all": {service("a", tcp), service("b", vrrp), service("c", ping)}, "an address and an interface": {named, other},
 	} {
-		for _, unlisted := range []firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny} {
+		for _, unlisted := range []firewall.Unlisted{
+			firewall.UnlistedIgnore, firewall.UnlistedDeny,
+		} {
 			for _, direct := range [][]string{nil, {"docker0", "br-*"}} {
 				t.Run(fmt.Sprintf("%s, %s, direct %v", name, unlisted, direct), func(t *testing.T) {
 					s, err := firewall.State{

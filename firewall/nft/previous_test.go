@@ -16,8 +16,13 @@ func TestPreviousVersionIsReplaced(t *testing.T) {
 	tcp := func(port uint16) firewall.PortRange {
 		return firewall.PortRange{Protocol: firewall.TCP, First: port, Last: port}
 	}
-	for file, unlisted := range map[string]firewall.Unlisted{"deny": firewall.UnlistedDeny, "ignore": firewall.UnlistedIgnore} {
-		for _, then := range []firewall.Unlisted{unlisted, firewall.UnlistedIgnore, firewall.UnlistedDeny} {
+	for file, unlisted := range map[string]firewall.Unlisted{
+		"deny":   firewall.UnlistedDeny,
+		"ignore": firewall.UnlistedIgnore,
+	} {
+		for _, then := range []firewall.Unlisted{
+			unlisted, firewall.UnlistedIgnore, firewall.UnlistedDeny,
+		} {
 			t.Run(file+" to "+string(then), func(t *testing.T) {
 				inNamespace(t)
 				script, err := os.ReadFile("testdata/previous/" + file + ".nft")

@@ -92,7 +92,8 @@ func (c *compiler) condition(when pipeline.Condition) (out forms) {
 	case pipeline.OverRate:
 		for _, f := range address.Families {
 			full := counterName(serviceChain(x.Name), "full", f)
-			over, unknown := c.limit(f, rateSet(x.Name, f), full, *x.Rate, firewall.RateMemorySize, true)
+			over, unknown := c.limit(f, rateSet(x.Name, f), full, *x.Rate,
+				firewall.RateMemorySize, true)
 			out = append(out, formsOf(over, unknown)...)
 		}
 		return out

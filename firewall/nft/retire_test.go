@@ -19,7 +19,9 @@ func TestWhatGoesShowsOldOrNew(t *testing.T) {
 		r := reconciler(withKernel(k))
 		first := backendtest.Draw(t)
 		second := first
-		second.Unlisted = rapid.SampledFrom([]firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}).
+		second.Unlisted = rapid.SampledFrom([]firewall.Unlisted{
+			firewall.UnlistedIgnore, firewall.UnlistedDeny,
+		}).
 			Draw(t, "unlisted then")
 		second.Services = slices.DeleteFunc(
 			slices.Clone(first.Services),

@@ -16,7 +16,9 @@ import (
 
 func drawPrefix(t *rapid.T) (address.Family, netip.Prefix) {
 	f := rapid.SampledFrom(address.Families).Draw(t, "family")
-	raw := rapid.SliceOfN(rapid.Byte(), int(loadAddress(f, false).Len), int(loadAddress(f, false).Len)).
+	raw := rapid.SliceOfN(
+		rapid.Byte(), int(loadAddress(f, false).Len), int(loadAddress(f, false).Len),
+	).
 		Draw(t, "address")
 	a, _ := netip.AddrFromSlice(raw)
 	p, err := a.Prefix(rapid.IntRange(0, a.BitLen()).Draw(t, "length"))
@@ -64,7 +66,9 @@ func ofService(name string) *chain {
 // FuzzSourceOf: whatever stands in a rule, what it is said to let in makes that very rule.
 func FuzzSourceOf(f *testing.F) {
 	family := func(p netip.Prefix) address.Family { return partOfSource("web", p).family }
-	for _, s := range []string{"10.0.0.0/8", "10.0.0.0/9", "0.0.0.0/0", "192.0.2.1/32", "2001:db8::/33", "::/0"} {
+	for _, s := range []string{
+		"10.0.0.0/8", "10.0.0.0/9", "0.0.0.0/0", "192.0.2.1/32", "2001:db8::/33", "::/0",
+	} {
 		p := netip.MustParsePrefix(s)
 		f.Add(letIn(newRule().saddr(family(p), p), "web", family(p), true).AppendExprs(nil))
 	}

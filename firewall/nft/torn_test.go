@@ -103,7 +103,10 @@ func coloursOf(r *ruleset) map[string]int {
 
 // What is read is what the kernel held in one generation, or an error, never a mixture of two.
 func TestOneGeneration(t *testing.T) {
-	for name, fresh := range map[string]bool{"by a command that begins": true, "by who remembers": false} {
+	for name, fresh := range map[string]bool{
+		"by a command that begins": true,
+		"by who remembers":         false,
+	} {
 		t.Run(name, func(t *testing.T) { oneGeneration(t, fresh) })
 	}
 }

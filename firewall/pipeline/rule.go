@@ -215,26 +215,21 @@ func VersionOf(p firewall.Protocol) (address.Family, bool) {
 // the rule's end, so an action of a rule that ends has forms of which a packet meets one.
 func Forms[W any](r Rule, condition func(Condition) [][]W, action func(Action) [][]W) [][]W {
 	all := [][]W{nil}
-	add := func(forms [][]W) {
-		if len(forms) == 1 { // nearly always: no need to copy
-			for i := range all {
-				all[i] = append(all[i], forms[0]...)
-			}
-			return
-		}
-		var longer [][]W
-		for _, a := range all {
-			for _, b := range forms {
-				longer = append(longer, slices.Concat(a, b))
-			}
-		}
-		all = longer
-	}
 	for _, when := range r.When {
-		add(condition(when))
+		all = combine(all, condition(when))
 	}
 	if r.Do != nil {
-		add(action(r.Do))
+		all = combine(all, action(r.Do))
 	}
 	return all
+}
+
+// combine puts each form behind each beginning.
+func combine[W any](beginnings, forms [][]W) (out [][]W) {
+	for _, b := range beginnings {
+		for _, f := range forms {
+			out = append(out, slices.Concat(b, f))
+		}
+	}
+	return out
 }

@@ -101,7 +101,10 @@ func of(words ...string) []string { return words }
 
 func TestBetween(t *testing.T) {
 	none := Side{}
-	grown := map[string]address.Set{"office": address.Must("203.0.113.0/24"), "vpn": networks["vpn"]}
+	grown := map[string]address.Set{
+		"office": address.Must("203.0.113.0/24"),
+		"vpn":    networks["vpn"],
+	}
 	for name, tt := range map[string]struct {
 		from, to Side
 		want     string

@@ -12,7 +12,9 @@ import (
 
 func TestAuthor(t *testing.T) {
 	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
-	link := func(to string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(to), Mode: fs.ModeSymlink} }
+	link := func(to string) *fstest.MapFile {
+		return &fstest.MapFile{Data: []byte(to), Mode: fs.ModeSymlink}
+	}
 	const login = "4294967295"
 	type author = firewall.Author
 	tests := map[string]struct {

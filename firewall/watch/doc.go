@@ -8,9 +8,9 @@
 //     between commits.
 //   - The author is known. A program that writes rules often lives for a few milliseconds, so the
 //     same thread reads /proc as soon as the kernel names the author, even if the consumer is busy.
-//   - Own commits are recognised by the netlink socket that sent them, or by their parent process if
-//     we run a program (iptables-restore). If that program ended before its parent could be read,
-//     the commit is reported; the consumer then compares the rules and finds no difference.
+//   - Own commits are recognised by the netlink socket that sent them, or by their parent process
+//     if we run a program (iptables-restore). If that program ended before its parent could be
+//     read, the commit is reported; the consumer then compares the rules and finds no difference.
 //
 // How it works: a socket in the multicast group NFNLGRP_NFTABLES receives a message for each object
 // that a transaction added or removed, and finally NFT_MSG_NEWGEN with the new generation, the

@@ -103,7 +103,11 @@ func BenchmarkWriteSet(b *testing.B) {
 	eachSize(b, func(b *testing.B, s *set) {
 		for b.Loop() {
 			var e netlink.Encoder
-			send := func(r netlink.Request) error { e.Buf = e.Buf[:0]; r.Attributes(&e); return nil }
+			send := func(r netlink.Request) error {
+				e.Buf = e.Buf[:0]
+				r.Attributes(&e)
+				return nil
+			}
 			if err := (fill{s.name, false, s.elements}).messages(time.Time{}, send); err != nil {
 				b.Fatal(err)
 			}

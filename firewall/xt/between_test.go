@@ -39,7 +39,11 @@ func TestBetween(t *testing.T) {
 	many.Services = append([]firewall.Service{}, one.Services...)
 	many.Services[0].Sources = backendtest.Many(t, 200)
 
-	for name, s := range map[string]firewall.State{"one": one, "many": many, "everything": backendtest.Everything(t)} {
+	for name, s := range map[string]firewall.State{
+		"one":        one,
+		"many":       many,
+		"everything": backendtest.Everything(t),
+	} {
 		if got := words(&s, &s); got != "" {
 			t.Errorf("%s and itself differ:\n%s", name, got)
 		}

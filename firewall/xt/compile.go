@@ -92,8 +92,9 @@ type compiler struct {
 	// Of the table being made:
 	chains map[string]*chain
 	manner manner
-	// vrfs are the VRFs that its rules can tell; original: a chain asks for the destination that
-	// the connection's client dialled, and not for the packet's own.
+	// vrfs are the VRFs that its rules can tell: none but in remember.
+	// original: a chain asks for the destination that the connection's client dialled, and not for
+	// the packet's own.
 	vrfs     []string
 	original bool
 }
@@ -125,7 +126,7 @@ func (c *compiler) setOf(holder, service string, k setKind, elements elements) (
 
 // decide makes a table's chains, and the hooks that lead to them.
 func (c *compiler) decide(t *table, m manner) {
-	c.chains, c.manner = t.chains, m
+	c.chains, c.manner, c.vrfs = t.chains, m, nil
 	for _, svc := range c.state.Services {
 		c.service(svc)
 	}

@@ -90,7 +90,8 @@ func (c *compiler) node(t tree, p firewall.Protocol, start, size int, targets []
 			var within []target
 			for _, x := range targets {
 				if x.last >= at && x.first < at+step {
-					within = append(within, target{max(x.first, at), min(x.last, at+step-1), x.chain})
+					part := target{max(x.first, at), min(x.last, at+step-1), x.chain}
+					within = append(within, part)
 				}
 			}
 			switch {

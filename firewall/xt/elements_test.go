@@ -22,7 +22,10 @@ func drawElements(
 	now time.Time,
 	label string,
 ) map[netip.Prefix]time.Time {
-	base := map[address.Family]string{address.IPv4: "10.0.0.%d/%d", address.IPv6: "2001:db8::%x/%d"}[f]
+	base := map[address.Family]string{
+		address.IPv4: "10.0.0.%d/%d",
+		address.IPv6: "2001:db8::%x/%d",
+	}[f]
 	full := map[address.Family]int{address.IPv4: 32, address.IPv6: 128}[f]
 	out := map[netip.Prefix]time.Time{}
 	for range rapid.IntRange(0, 12).Draw(t, label) {
@@ -73,7 +76,10 @@ func TestDiffElements(t *testing.T) {
 			}
 		}
 		add, remove := diffElements(w, h, now)
-		for got, expected := range map[*edits]map[netip.Prefix]time.Time{&add: lacking, &remove: surplus} {
+		for got, expected := range map[*edits]map[netip.Prefix]time.Time{
+			&add:    lacking,
+			&remove: surplus,
+		} {
 			all := map[netip.Prefix]time.Time{}
 			for e := range got.kept.all() {
 				all[e.prefix] = e.until
@@ -109,7 +115,9 @@ func TestManyEdits(t *testing.T) {
 // Loading never makes a bucket likely to overflow: two elements on average at most; and memory is
 // not wasted.
 func TestHashSize(t *testing.T) {
-	for _, n := range []int{0, 1, 17, 128, 129, 1_000, 65_536, 65_537, 100_000, 1_000_000, 5_000_000} {
+	for _, n := range []int{
+		0, 1, 17, 128, 129, 1_000, 65_536, 65_537, 100_000, 1_000_000, 5_000_000,
+	} {
 		size := hashSize(n)
 		if size&(size-1) != 0 || n > 2*size || size > 64 && n <= size/2 {
 			t.Errorf("%d elements in %d buckets", n, size)

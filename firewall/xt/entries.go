@@ -7,12 +7,19 @@ import (
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
+// asking is the compiler for chains that ask for that destination: see compiler.original.
+func (c *compiler) asking(original bool) *compiler {
+	asking := *c
+	asking.original = original
+	return &asking
+}
+
 // entry is the chain that a piece's packets go to; it makes the chain if conditions need one. Those
 // of DNATed connections are judged by the original destination: xtables can't ask for both in one
 // rule. Where no address counts, one chain serves both.
-func (c compiler) entry(p firewall.PortPiece, original bool) string {
+func (c *compiler) entry(p firewall.PortPiece, original bool) string {
 	hasAddresses := func(s firewall.Service) bool { return s.Addresses.Len() > 0 }
-	c.original = original && slices.ContainsFunc(p.Services, hasAddresses)
+	c = c.asking(original && slices.ContainsFunc(p.Services, hasAddresses))
 	name, first := pipeline.Entry(p), p.Services[0].Name
 	if name.Role != pipeline.Service {
 		var rules []pipeline.Rule
@@ -28,8 +35,8 @@ func (c compiler) entry(p firewall.PortPiece, original bool) string {
 
 // named is the chain that a piece's packets to virtual IPs go to when they come from the host's own
 // workloads: the services decide only if one of them names the address. "" if none names any.
-func (c compiler) named(p firewall.PortPiece, original bool) string {
-	c.original = original
+func (c *compiler) named(p firewall.PortPiece, original bool) string {
+	c = c.asking(original)
 	var rules []rule
 	for _, svc := range p.Services {
 		dialled := pipeline.If(pipeline.DialledAt(svc))

@@ -58,12 +58,16 @@ func setMessages(save string) []netlink.Message {
 			if p.Addr().Is6() {
 				version = 2
 			}
-			data = netlink.AppendBytes(data, ipsetIP, netlink.AppendBytes(nil, version, p.Addr().AsSlice()))
+			data = netlink.AppendBytes(
+				data, ipsetIP, netlink.AppendBytes(nil, version, p.Addr().AsSlice()),
+			)
 			if isService {
 				name, number, _ := strings.Cut(port, ":")
 				protocol, _ := firewall.ParseProtocol(name)
 				n, _ := strconv.Atoi(number)
-				data = netlink.AppendBytes(data, ipsetPort, binary.BigEndian.AppendUint16(nil, uint16(n)))
+				data = netlink.AppendBytes(
+					data, ipsetPort, binary.BigEndian.AppendUint16(nil, uint16(n)),
+				)
 				data = netlink.AppendBytes(data, ipsetProto, []byte{byte(protocol)})
 			} else {
 				data = netlink.AppendBytes(data, ipsetCIDR, []byte{byte(p.Bits())})
@@ -76,7 +80,9 @@ func setMessages(save string) []netlink.Message {
 					i++
 				}
 			}
-			message = netlink.AppendBytes(message, ipsetADT, netlink.AppendBytes(nil, ipsetData, data))
+			message = netlink.AppendBytes(
+				message, ipsetADT, netlink.AppendBytes(nil, ipsetData, data),
+			)
 		}
 		out = append(out, netlink.Message{Attributes: message})
 	}

@@ -356,7 +356,9 @@ func (k *fakeKernel) passes(f firewall.Flow) bool {
 	}
 	for _, v := range variants {
 		marked := false
-		for _, at := range []struct{ table, chain string }{{mangle, "PREROUTING"}, {mangle, "INPUT"}, {filter, "INPUT"}, {security, "INPUT"}} {
+		for _, at := range []struct{ table, chain string }{
+			{mangle, "PREROUTING"}, {mangle, "INPUT"}, {filter, "INPUT"}, {security, "INPUT"},
+		} {
 			if k.walk(k.tables[tableKey{v, family, at.table}], at.chain, f, &marked) == "DROP" {
 				return false
 			}
@@ -458,7 +460,9 @@ func (k *fakeKernel) matches(o iptsave.Option, f firewall.Flow, marked bool) boo
 		yes = low <= int(f.Port) && int(f.Port) <= high
 	case "--match-set":
 		if o.Values[1] == "dst,dst" {
-			_, yes = k.sets[o.Values[0]].elements[fmt.Sprintf("%s,%s:%d", f.Destination, f.Protocol, f.Port)]
+			_, yes = k.sets[o.Values[0]].elements[fmt.Sprintf(
+				"%s,%s:%d", f.Destination, f.Protocol, f.Port,
+			)]
 		} else {
 			yes = k.contains(o.Values[0], f.Source)
 		}

@@ -68,7 +68,9 @@ func (d difference) kept() keptSources {
 
 // of tells which elements of a set are kept.
 func (k keptSources) of(s *set) func(netip.Prefix) bool {
-	return func(p netip.Prefix) bool { return s.kind != kindUntil && k[sourceKey{id(s.service), p}] }
+	return func(p netip.Prefix) bool {
+		return s.kind != kindUntil && k[sourceKey{id(s.service), p}]
+	}
 }
 
 // everything is what a rule without a condition lets in.

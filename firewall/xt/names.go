@@ -43,26 +43,55 @@ func id(service string) string { return firewall.Shorten(service, maxID) }
 // chainName spells the name of a chain; original: the chain asks for a connection's original
 // destination.
 func chainName(n pipeline.Name, original bool) string {
-	letter, holder := chainLetters[n.Role], n.Service
-	if n.OfLease() {
-		letter, holder = "G", leaseHolder(n.Service, n.Ports)
-	}
 	switch n.Role {
 	case pipeline.Other:
 		return n.Text
 	case pipeline.Shared:
 		return portsChainName(pick(original, "K", "H"), n.Ports)
-	case pipeline.Where:
-		letter = pick(original, "O", "W")
-		if n.OfLease() {
-			letter = pick(original, "Z", "Y")
-		}
-		fallthrough
-	case pipeline.Service, pipeline.Allow, pipeline.Refuse:
-		letter += "-" + id(holder)
 	}
-	return baseChain + "-" + letter
+	if letters, ok := chainLetters[n.Role]; ok {
+		return baseChain + "-" + letters
+	}
+	holder, letter := n.Service, serviceLetters[n.Role]
+	if n.OfLease() {
+		holder, letter = leaseHolder(n.Service, n.Ports), leaseLetters[n.Role]
+	}
+	if letter == (letterPair{}) {
+		panic(fmt.Sprintf("xt: no chain name for role %d", n.Role))
+	}
+	return baseChain + "-" + pick(original, letter.original, letter.own) + "-" + id(holder)
 }
+
+// chainLetters name the chains that serve all services.
+var chainLetters = map[pipeline.Role]string{
+	pipeline.Remember:       "L",
+	pipeline.VRF:            "LV",
+	pipeline.Elsewhere:      "LE",
+	pipeline.OwnSource:      "N",
+	pipeline.Spoofed:        "X",
+	pipeline.Direct:         "B",
+	pipeline.DirectRefuse:   "BR",
+	pipeline.Unlisted:       "U",
+	pipeline.UnlistedRefuse: "UR",
+}
+
+// letterPair names a chain that asks for a packet's own destination, and one that asks for its
+// connection's original one. They are the same where the chain asks for neither.
+type letterPair struct{ own, original string }
+
+// serviceLetters name a service's chains, and leaseLetters a lease's.
+var (
+	serviceLetters = map[pipeline.Role]letterPair{
+		pipeline.Service: {"S", "S"},
+		pipeline.Where:   {"W", "O"},
+		pipeline.Allow:   {"A", "A"},
+		pipeline.Refuse:  {"R", "R"},
+	}
+	leaseLetters = map[pipeline.Role]letterPair{
+		pipeline.Service: {"G", "G"},
+		pipeline.Where:   {"Y", "Z"},
+	}
+)
 
 // leaseHolder is what the names of a lease's chain and sets say of whom they are for: the service,
 // and the first of the ports that are open. No service name contains "~", so that none is taken for
@@ -79,14 +108,6 @@ var leaseChains = pattern.New(`^` + baseChain + `-[GYZ]-`)
 // portsChainName is the name of a chain that is for some ports, whatever service they belong to.
 func portsChainName(letter string, p firewall.PortRange) string {
 	return fmt.Sprintf("%s-%s-%s-%d", baseChain, letter, p.Protocol, p.First)
-}
-
-var chainLetters = map[pipeline.Role]string{
-	pipeline.Remember: "L", pipeline.VRF: "LV", pipeline.Elsewhere: "LE",
-	pipeline.OwnSource: "N", pipeline.Spoofed: "X",
-	pipeline.Direct: "B", pipeline.DirectRefuse: "BR",
-	pipeline.Unlisted: "U", pipeline.UnlistedRefuse: "UR",
-	pipeline.Service: "S", pipeline.Allow: "A", pipeline.Refuse: "R",
 }
 
 func (c *compiler) name(n pipeline.Name) string { return chainName(n, c.original) }

@@ -40,7 +40,7 @@ func (c *compiler) hooked(t *table, builtIn, name string, only pipeline.Rule, ru
 // remember makes the chains that label connections. No match of xtables tells a VRF: those that
 // there are have a rule each. Past routing xtables finds no address of ours in one, so nothing
 // there has to except them.
-func (c compiler) remember(t *table, vrfs []string) {
+func (c *compiler) remember(t *table, vrfs []string) {
 	c.chains, c.vrfs = t.chains, vrfs
 	first := pipeline.If(pipeline.FirstPacket)
 	for _, ch := range pipeline.Labels(c.state) {

@@ -134,12 +134,16 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 		if err != nil {
 			return err
 		}
-		if p, seen, err := backendtest.Reconciler(b).Plan(context.Background(), &state); err != nil ||
+		if p, seen, err := backendtest.Reconciler(b).Plan(
+			context.Background(), &state,
+		); err != nil ||
 			p.InSync() ||
 			seen.Foreign() != "" {
 			return fmt.Errorf("in sync: %v, foreign: %q: %w", p.InSync(), seen.Foreign(), err)
 		}
-		if _, err := backendtest.Reconciler(b).Apply(context.Background(), &state, false); err != nil {
+		if _, err := backendtest.Reconciler(b).Apply(
+			context.Background(), &state, false,
+		); err != nil {
 			return err
 		}
 		p, _, err := backendtest.Reconciler(b).Plan(context.Background(), &state)
@@ -164,7 +168,8 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 	for _, f := range address.Families {
 		for _, line := range strings.Split(w.Host.Run(program{v, f}.String()+"-save"), "\n") {
 			if strings.Contains(line, "mark 0x") ||
-				strings.HasPrefix(line, "-A PREROUTING") && !strings.HasSuffix(line, "-j "+labelChain) &&
+				strings.HasPrefix(line, "-A PREROUTING") &&
+					!strings.HasSuffix(line, "-j "+labelChain) &&
 					strings.Contains(line, baseChain) {
 				t.Errorf("%s is left", line)
 			}

@@ -85,8 +85,8 @@ func (f fill) failed(err error) error {
 	return ipsetError(f.String(), err)
 }
 
-// messages makes the requests of a fill at a moment, because each message states the remaining time. Each is only
-// valid during the call.
+// messages makes the requests of a fill at a moment, because each message states the remaining
+// time. Each is only valid during the call.
 func (f fill) messages(now time.Time, send func(netlink.Request) error) error {
 	kind := uint8(ipsetAdd)
 	if f.remove {

@@ -30,17 +30,21 @@ func TestElementsComeBack(t *testing.T) {
 					want.add(e)
 				}
 				name := setName("web", kind, f, false)
-				header := map[address.Family]string{address.IPv4: " family inet", address.IPv6: " family inet6"}[f]
+				header := map[address.Family]string{
+					address.IPv4: " family inet",
+					address.IPv6: " family inet6",
+				}[f]
 				if kind == kindUntil {
 					header += " timeout 0"
 				}
 				messages := setMessages("create " + name + " hash:net" + header + "\n")
 				err := (fill{name, false, want}).messages(now, func(r netlink.Request) error {
-					b := netlink.Encode(r.Attributes)
-					if len(b) > 60_000 {
-						t.Errorf("a message of %d bytes", len(b))
+					var e netlink.Encoder
+					r.Attributes(&e)
+					if len(e.Buf) > 60_000 {
+						t.Errorf("a message of %d bytes", len(e.Buf))
 					}
-					messages = append(messages, netlink.Message{Attributes: b})
+					messages = append(messages, netlink.Message{Attributes: e.Buf})
 					return nil
 				})
 				r := newRuleset()
@@ -93,11 +97,15 @@ func TestFillSetsThatRefuse(t *testing.T) {
 		t.Errorf("a set that isn't there: %v", err)
 	}
 	backendtest.Program(t, "", "ipset", "create", "PORTGRAVE-N4-small", "hash:net", "maxelem", "64")
-	if err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-small", false, some}}, time.Now); err == nil ||
+	if err := fillSets(
+		t.Context(), []fill{{"PORTGRAVE-N4-small", false, some}}, time.Now,
+	); err == nil ||
 		!strings.Contains(err.Error(), "the set is full") {
 		t.Errorf("a set that is full: %v", err)
 	}
-	if err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-small", true, some}}, time.Now); err != nil {
+	if err := fillSets(
+		t.Context(), []fill{{"PORTGRAVE-N4-small", true, some}}, time.Now,
+	); err != nil {
 		t.Errorf("removing what isn't there: %v", err)
 	}
 	ended, stop := context.WithCancel(t.Context())

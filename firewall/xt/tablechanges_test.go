@@ -16,7 +16,10 @@ import (
 func TestTreeMovesWithItsCounters(t *testing.T) {
 	for _, v := range variants {
 		for _, from := range []firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject} {
-			to := map[firewall.Refuse]firewall.Refuse{firewall.RefuseDrop: firewall.RefuseReject, firewall.RefuseReject: firewall.RefuseDrop}[from]
+			to := map[firewall.Refuse]firewall.Refuse{
+				firewall.RefuseDrop:   firewall.RefuseReject,
+				firewall.RefuseReject: firewall.RefuseDrop,
+			}[from]
 			k := newFakeKernel(v)
 			before, after := stateOf(t, from, service(t, 0)), stateOf(t, to, service(t, 0))
 			backendtest.Apply(t, withKernel(k), &before)
@@ -26,9 +29,15 @@ func TestTreeMovesWithItsCounters(t *testing.T) {
 					t.Errorf("%s to %s: %s", from, to, c)
 				}
 			}
-			moved := map[firewall.Refuse]string{firewall.RefuseDrop: mangle, firewall.RefuseReject: filter}[to]
+			moved := map[firewall.Refuse]string{
+				firewall.RefuseDrop:   mangle,
+				firewall.RefuseReject: filter,
+			}[to]
 			for _, s := range plan.Program.(work).steps {
-				for _, counted := range []string{"[1:40] -A PORTGRAVE-A-guarded -j RETURN\n", "[1:40] -A PORTGRAVE-R-guarded -m comment --comment refused\n"} {
+				for _, counted := range []string{
+					"[1:40] -A PORTGRAVE-A-guarded -j RETURN\n",
+					"[1:40] -A PORTGRAVE-R-guarded -m comment --comment refused\n",
+				} {
 					if s.table == moved && !strings.Contains(string(s.input), counted) {
 						t.Errorf("%s to %s, %s: no %q in\n%s", from, to, s.what, counted, s.input)
 					}

@@ -41,7 +41,9 @@ func TestOneGeneration(t *testing.T) {
 				)
 			}
 			b.WriteString(end)
-			if err := os.WriteFile(filepath.Join(dir, colour), []byte(b.String()), 0o600); err != nil {
+			if err := os.WriteFile(
+				filepath.Join(dir, colour), []byte(b.String()), 0o600,
+			); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -180,7 +180,9 @@ func TestChangedFiles(t *testing.T) {
 	i.write(UnitDir+"/portgrave-audit.service", "changed\n")
 	i.write(ConfigDir+"/networks/cdn.txt", "10.0.0.0/8\n")
 	i.must(false, Wish{Remove: true})
-	for _, path := range []string{Policy, UnitDir + "/portgrave-audit.service", ConfigDir + "/networks/cdn.txt"} {
+	for _, path := range []string{
+		Policy, UnitDir + "/portgrave-audit.service", ConfigDir + "/networks/cdn.txt",
+	} {
 		if !i.has(path) {
 			t.Errorf("%s is gone", path)
 		}

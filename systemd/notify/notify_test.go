@@ -96,7 +96,11 @@ func TestJournal(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	for level, want := range map[slog.Level]journal.Priority{slog.LevelInfo: journal.PriInfo, slog.LevelError: journal.PriErr, slog.LevelError + 4: journal.PriErr} {
+	for level, want := range map[slog.Level]journal.Priority{
+		slog.LevelInfo:      journal.PriInfo,
+		slog.LevelError:     journal.PriErr,
+		slog.LevelError + 4: journal.PriErr,
+	} {
 		log.Log(t.Context(), level, "x", "event", "y")
 		if got.priority != want || got.fields["PORTGRAVE_EVENT"] != "x" ||
 			got.fields["PORTGRAVE_EVENT_"] != "y" {
@@ -138,7 +142,12 @@ func TestJournalStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := info.Sys().(*syscall.Stat_t)
-	for value, want := range map[string]bool{fmt.Sprintf("%d:%d", s.Dev, s.Ino): true, fmt.Sprintf("%d:%d", s.Dev, s.Ino+1): false, "": false, "nonsense": false} {
+	for value, want := range map[string]bool{
+		fmt.Sprintf("%d:%d", s.Dev, s.Ino):   true,
+		fmt.Sprintf("%d:%d", s.Dev, s.Ino+1): false,
+		"":                                   false,
+		"nonsense":                           false,
+	} {
 		if got := JournalStream(f, func(string) string { return value }); got != want {
 			t.Errorf("%q: %v", value, got)
 		}

@@ -246,7 +246,9 @@ func TestLife(t *testing.T) {
 	place("testdata", "common.sh", "common.sh", 0o644)
 	command(t, nil, "dpkg-deb", "-x", filepath.Join(folder, "first.deb"), unpacked)
 	place(unpacked, "usr/bin/portgrave", "portgrave", 0o755)
-	for _, c := range [][]string{{"deb.sh", "nftables"}, {"deb.sh", "iptables"}, {"rpm.sh", "nftables"}} {
+	for _, c := range [][]string{
+		{"deb.sh", "nftables"}, {"deb.sh", "iptables"}, {"rpm.sh", "nftables"},
+	} {
 		t.Run(strings.Join(c, " "), func(t *testing.T) {
 			t.Parallel()
 			t.Log(onMachine(t, folder, c[0], c[1]))

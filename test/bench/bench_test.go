@@ -17,7 +17,9 @@ func TestSmallestRun(t *testing.T) {
 	lab.RequireRoot(t)
 	dir := t.TempDir()
 	program := filepath.Join(dir, "portgrave")
-	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/portgrave").CombinedOutput(); err != nil {
+	if out, err := exec.Command(
+		"go", "build", "-o", program, "../../cmd/portgrave",
+	).CombinedOutput(); err != nil {
 		t.Fatalf("building portgrave: %v\n%s", err, out)
 	}
 	readme := filepath.Join(dir, "README.md")

@@ -26,7 +26,9 @@ func isolated(f func() error) error {
 			}
 			after, err := os.Readlink(own)
 			if err != nil || after == before {
-				return fmt.Errorf("the thread is still in %s (%w); nothing was done there", before, err)
+				return fmt.Errorf(
+					"the thread is still in %s (%w); nothing was done there", before, err,
+				)
 			}
 			return f()
 		}()

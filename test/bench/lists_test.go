@@ -10,7 +10,12 @@ func TestListsAreSortedDisjointAndOfTheSize(t *testing.T) {
 	for _, family := range []Family{IPv4, IPv6} {
 		for _, n := range []int{1, 10, 1000, 50_000} {
 			l := NewLists(family, n)
-			for name, list := range map[string][]netip.Prefix{"initial": l.Initial, "with one": l.WithOne, "changed": l.Changed, "other": l.Other} {
+			for name, list := range map[string][]netip.Prefix{
+				"initial":  l.Initial,
+				"with one": l.WithOne,
+				"changed":  l.Changed,
+				"other":    l.Other,
+			} {
 				want := n
 				if name == "with one" || name == "changed" {
 					want++

@@ -72,7 +72,9 @@ func longListsOf(x longList) func(*job) error {
 				return []string{"explain", "--from", from, "--port", "9090"}
 			}},
 			{"import", func(round int) []string {
-				return []string{"import", "--folder", filepath.Join(j.dir, fmt.Sprint("import", round))}
+				return []string{
+					"import", "--folder", filepath.Join(j.dir, fmt.Sprint("import", round)),
+				}
 			}},
 		} {
 			if err := j.besideDump(verb.what+" of "+what, x.dump, verb.args); err != nil {

@@ -105,7 +105,10 @@ func write(r Report, o options) error {
 		if err := os.MkdirAll(o.out, 0o755); err != nil {
 			return err
 		}
-		for name, content := range map[string][]byte{"table.md": []byte(r.Markdown("plot.svg")), "plot.svg": r.SVG()} {
+		for name, content := range map[string][]byte{
+			"table.md": []byte(r.Markdown("plot.svg")),
+			"plot.svg": r.SVG(),
+		} {
 			if err := os.WriteFile(filepath.Join(o.out, name), content, 0o644); err != nil {
 				return err
 			}

@@ -42,7 +42,9 @@ func (b *bench) packets(ctx context.Context) error {
 				return fmt.Errorf("%s, %s: %w", r.by, what, err)
 			} else if err != nil {
 				line, _, _ := strings.Cut(err.Error(), "\n")
-				b.leaveOut(fmt.Sprintf("packets through %s (%s), since it failed: %s", r.by, what, line))
+				b.leaveOut(fmt.Sprintf(
+					"packets through %s (%s), since it failed: %s", r.by, what, line,
+				))
 			}
 			b.report.Packets = append(b.report.Packets, rows...)
 			if err := ctx.Err(); err != nil {

@@ -27,11 +27,15 @@ func TestMeasure(t *testing.T) {
 	if err != nil || string(r.Stdout) != "done\n" || r.Took < 100*time.Millisecond || r.Peak == 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	if r, err := timeProgram(ctx, RunOptions{Limit: time.Minute, Fine: []int{2}}, "sh", "-c", "exit 2"); err != nil ||
+	if r, err := timeProgram(
+		ctx, RunOptions{Limit: time.Minute, Fine: []int{2}}, "sh", "-c", "exit 2",
+	); err != nil ||
 		r.Exit != 2 {
 		t.Errorf("exit 2: %+v, %v", r, err)
 	}
-	if _, err := timeProgram(ctx, RunOptions{Limit: time.Minute}, "sh", "-c", "echo why >&2; exit 3"); err == nil ||
+	if _, err := timeProgram(
+		ctx, RunOptions{Limit: time.Minute}, "sh", "-c", "echo why >&2; exit 3",
+	); err == nil ||
 		!strings.Contains(err.Error(), "why") {
 		t.Errorf("exit 3: %v", err)
 	}

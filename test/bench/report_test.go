@@ -96,7 +96,9 @@ func TestSVG(t *testing.T)      { golden(t, "report.svg", string(example().SVG()
 
 func TestReadme(t *testing.T) {
 	const before, after = "# A README\n\n", "\nmore\n"
-	got, err := example().Readme(before+sectionBegin+"\nold\n"+sectionEnd+"\n"+after, "test/bench/results")
+	got, err := example().Readme(
+		before+sectionBegin+"\nold\n"+sectionEnd+"\n"+after, "test/bench/results",
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +146,9 @@ func TestJSON(t *testing.T) {
 	if diff := cmp.Diff(example(), back); diff != "" {
 		t.Errorf("JSON loses something:\n%s", diff)
 	}
-	for _, key := range []string{`"over_kernel"`, `"peak_bytes"`, `"bare_udp"`, `"limit_seconds"`, `"memory_mib"`} {
+	for _, key := range []string{
+		`"over_kernel"`, `"peak_bytes"`, `"bare_udp"`, `"limit_seconds"`, `"memory_mib"`,
+	} {
 		if !strings.Contains(string(b), key) {
 			t.Errorf("JSON has no %s", key)
 		}

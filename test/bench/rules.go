@@ -194,7 +194,9 @@ func allRules(sizes []int) []rules {
 				size:    most,
 				traffic: guarded("a set of %s", shortCount(most)),
 				load: func(s *site) error {
-					if err := s.run(ipsetScript(IPv4, s.withClient()), "ipset", "restore"); err != nil {
+					if err := s.run(
+						ipsetScript(IPv4, s.withClient()), "ipset", "restore",
+					); err != nil {
 						return err
 					}
 					return s.run([]byte(ipsetRules), variant+"-restore")
@@ -205,7 +207,9 @@ func allRules(sizes []int) []rules {
 				needs:   []string{variant},
 				size:    1000,
 				traffic: guarded("1 000 rules"),
-				load:    func(s *site) error { return s.run(iptablesRules(s.withClient()), variant+"-restore") },
+				load: func(s *site) error {
+					return s.run(iptablesRules(s.withClient()), variant+"-restore")
+				},
 			},
 		)
 	}

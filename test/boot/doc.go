@@ -7,8 +7,8 @@
 // (lab.Wire). In the machine
 //
 //   - early.socket listens on port 9090 as soon as systemd can open a socket, before any network;
-//   - nic.service brings up the network card as soon as network-pre.target lets it, like any network
-//     configuration, and waits for nothing else;
+//   - nic.service brings up the network card as soon as network-pre.target lets it, like any
+//     network configuration, and waits for nothing else;
 //   - up.service reports when multi-user.target is reached, and prints portgrave's own report.
 //
 // Outside, SYNs from refused and from allowed sources are sent continuously, and every packet from

@@ -80,7 +80,10 @@ func toAllowed(s lab.Segment) bool { return s.From.Port() == port && !toRefused(
 // connectAllowed makes a full connection over each family, and reads the service's answer.
 func (w *watcher) connectAllowed() {
 	w.Helper()
-	for source, to := range map[netip.Addr]netip.AddrPort{client4: at(machine4), client6: at(machine6)} {
+	for source, to := range map[netip.Addr]netip.AddrPort{
+		client4: at(machine4),
+		client6: at(machine6),
+	} {
 		c, err := w.wire.Dial(w.Context(), "tcp",
 			to.String(), lab.From(source), lab.Timeout(machineTimeout))
 		if err != nil {

@@ -147,11 +147,17 @@ func (g *generator) prefix(f address.Family) netip.Prefix {
 			"21.0.0.0",
 			"100.64.0.1",
 		)
-		out = netip.PrefixFrom(netip.MustParseAddr(base), pick(g, 1, 8, 9, 15, 16, 23, 24, 25, 31, 32)).
+		out = netip.PrefixFrom(
+			netip.MustParseAddr(base), pick(g, 1, 8, 9, 15, 16, 23, 24, 25, 31, 32),
+		).
 			Masked()
 	} else {
-		base := pick(g, "2600::", "2600::1", "2600:0:1::", "2600:8000::", "2601::", "2600::8000:0:0:1")
-		out = netip.PrefixFrom(netip.MustParseAddr(base), pick(g, 1, 16, 17, 47, 48, 64, 65, 127, 128)).Masked()
+		base := pick(
+			g, "2600::", "2600::1", "2600:0:1::", "2600:8000::", "2601::", "2600::8000:0:0:1",
+		)
+		out = netip.PrefixFrom(
+			netip.MustParseAddr(base), pick(g, 1, 16, 17, 47, 48, 64, 65, 127, 128),
+		).Masked()
 	}
 	g.border(ex.Prefix(out), f)
 	return out
@@ -322,11 +328,16 @@ func (g *generator) table(n int) *table {
 			if c.rules = append(c.rules, leave(leaveNFT)); g.answers {
 				c.rules = nil
 			}
-			c.rules = append(c.rules, &rule{[]ex.Statement{ex.NAT{Kind: ex.NATMasquerade, Family: ex.FamilyInet}}, "masquerade"})
+			c.rules = append(c.rules, &rule{
+				[]ex.Statement{ex.NAT{Kind: ex.NATMasquerade, Family: ex.FamilyInet}}, "masquerade",
+			})
 			t.chains = append(t.chains, c)
 			continue
 		} else {
-			b.Hook = pick(g, ex.HookPrerouting, ex.HookPrerouting, ex.HookInput, ex.HookInput, ex.HookForward, ex.HookPostrouting)
+			b.Hook = pick(
+				g, ex.HookPrerouting, ex.HookPrerouting, ex.HookInput, ex.HookInput, ex.HookForward,
+				ex.HookPostrouting,
+			)
 			if g.answers && g.IntN(2) == 0 {
 				b.Hook = pick(g, ex.HookOutput, ex.HookOutput, ex.HookPostrouting)
 			}

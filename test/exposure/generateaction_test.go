@@ -166,7 +166,10 @@ func (g *generator) vmap(t *table, chains []string) piece {
 // translation draws a statement of NAT.
 func (g *generator) translation(t *table) piece {
 	f := g.family(t)
-	family := map[address.Family]ex.Family{address.IPv4: ex.FamilyIPv4, address.IPv6: ex.FamilyIPv6}[f]
+	family := map[address.Family]ex.Family{
+		address.IPv4: ex.FamilyIPv4,
+		address.IPv6: ex.FamilyIPv6,
+	}[f]
 	proto, pw := g.protocol()
 	s := []ex.Statement{ex.In(ex.Of(ex.FieldProtocol), number(uint64(proto)))}
 	port := pick(g, ports...)

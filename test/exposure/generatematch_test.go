@@ -105,7 +105,12 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 		return p(fmt.Sprintf("ct mark %s%d", not, v), m)
 	case 18:
 		state := pick(g, "new", "established,related", "invalid", "untracked")
-		bits := map[string]uint64{"new": 8, "established,related": 6, "invalid": 1, "untracked": 64}[state]
+		bits := map[string]uint64{
+			"new":                 8,
+			"established,related": 6,
+			"invalid":             1,
+			"untracked":           64,
+		}[state]
 		return p("ct state "+state, ex.AnyBit(ex.FieldCTState, bits))
 	case 19:
 		switch g.IntN(4) {
@@ -154,7 +159,10 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 			ex.Of(ex.FieldNFProto),
 			number(
 				uint64(
-					map[address.Family]ex.Family{address.IPv4: ex.FamilyIPv4, address.IPv6: ex.FamilyIPv6}[f],
+					map[address.Family]ex.Family{
+						address.IPv4: ex.FamilyIPv4,
+						address.IPv6: ex.FamilyIPv6,
+					}[f],
 				),
 			),
 		)

@@ -24,7 +24,12 @@ func (g *generator) legacyTables() []*table {
 func (g *generator) legacyTable(f ex.Family, name string) *table {
 	t := &table{legacy: true, family: f, name: name}
 	user := &chain{name: "U0"}
-	hooks := map[string][]string{"raw": {"PREROUTING"}, "mangle": {"PREROUTING", "INPUT", "FORWARD"}, "nat": {"PREROUTING", "POSTROUTING"}, "filter": {"INPUT", "FORWARD"}}[name]
+	hooks := map[string][]string{
+		"raw":    {"PREROUTING"},
+		"mangle": {"PREROUTING", "INPUT", "FORWARD"},
+		"nat":    {"PREROUTING", "POSTROUTING"},
+		"filter": {"INPUT", "FORWARD"},
+	}[name]
 	if g.answers {
 		hooks = map[string][]string{"raw": {"PREROUTING", "OUTPUT"}, "mangle": {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
 			"nat": {"PREROUTING", "POSTROUTING"}, "filter": {"INPUT", "FORWARD", "OUTPUT"}}[name]
@@ -261,7 +266,9 @@ func (g *generator) legacyTarget(t *table, hook, user string) piece {
 			},
 		)
 	}
-	verdict := func(text string, k ex.VerdictKind) piece { return p("-j "+text, ex.Verdict{Kind: k}) }
+	verdict := func(text string, k ex.VerdictKind) piece {
+		return p("-j "+text, ex.Verdict{Kind: k})
+	}
 	switch n := g.IntN(8); {
 	case n < 2:
 		return verdict("ACCEPT", ex.VerdictAccept)

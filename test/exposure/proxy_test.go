@@ -17,7 +17,10 @@ import (
 // connections, as probes only need the handshake.
 func listenTransparent(t testing.TB, n *lab.Node, port uint64) {
 	t.Helper()
-	for network, option := range map[string][2]int{"tcp4": {unix.SOL_IP, unix.IP_TRANSPARENT}, "tcp6": {unix.SOL_IPV6, unix.IPV6_TRANSPARENT}} {
+	for network, option := range map[string][2]int{
+		"tcp4": {unix.SOL_IP, unix.IP_TRANSPARENT},
+		"tcp6": {unix.SOL_IPV6, unix.IPV6_TRANSPARENT},
+	} {
 		config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
 			if cerr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), option[0], option[1], 1) }); cerr != nil {
 				return cerr

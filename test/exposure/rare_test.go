@@ -347,7 +347,10 @@ func (g *generator) proxied(t *table) piece {
 	port := ex.Const(ex.Number(pick(g, ports...)))
 	n, _ := port.Xor.Uint64()
 	mark := ex.Assign{To: ex.FieldMark, Value: []ex.Operand{ex.Const(ex.Number(1))}}
-	family := map[address.Family]ex.Family{address.IPv4: ex.FamilyIPv4, address.IPv6: ex.FamilyIPv6}[f]
+	family := map[address.Family]ex.Family{
+		address.IPv4: ex.FamilyIPv4,
+		address.IPv6: ex.FamilyIPv6,
+	}[f]
 	s := append(
 		only(t, f),
 		ex.In(ex.Of(ex.FieldProtocol), number(6)),

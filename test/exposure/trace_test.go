@@ -164,7 +164,9 @@ func handles(t testing.TB, n *lab.Node, rs *ex.Ruleset) {
 			}
 		}
 	}
-	if err := json.Unmarshal([]byte(n.Run("nft", "-j", "-a", "list", "ruleset")), &list); err != nil {
+	if err := json.Unmarshal(
+		[]byte(n.Run("nft", "-j", "-a", "list", "ruleset")), &list,
+	); err != nil {
 		t.Fatal(err)
 	}
 	byChain := map[string][]uint64{}
@@ -224,7 +226,8 @@ func TestKernelTracesTheSamePath(t *testing.T) {
 	j.host = readHost(t, j.w.Host)
 	same, steps, cut := 0, 0, 0
 	first := setting("PORTGRAVE_SEED", 1)
-	for seed := uint64(first); seed < uint64(first+setting("PORTGRAVE_RULESETS", defaultRulesets)/2); seed++ {
+	rulesets := setting("PORTGRAVE_RULESETS", defaultRulesets) / 2
+	for seed := uint64(first); seed < uint64(first+rulesets); seed++ {
 		g := newGenerator(seed)
 		d := g.description(seed)
 		d.tables = slices.DeleteFunc(d.tables, func(t *table) bool { return t.legacy })

@@ -28,7 +28,14 @@ func TestConnect(t *testing.T) {
 	for name, six := range families {
 		for _, from := range []*Node{w.Internet, w.Office, w.Router, w.Container} {
 			for _, p := range []Protocol{TCP, UDP} {
-				for port, want := range map[uint16]Answer{9090: Open, 9091: Dropped, 9092: Prohibited, 9093: Unreachable, 9094: Refused, 9095: Refused} {
+				for port, want := range map[uint16]Answer{
+					9090: Open,
+					9091: Dropped,
+					9092: Prohibited,
+					9093: Unreachable,
+					9094: Refused,
+					9095: Refused,
+				} {
 					begin := time.Now()
 					got := from.Connect(w.Host.At(port, six), Over(p),
 						Timeout(100*time.Millisecond))

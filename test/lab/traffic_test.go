@@ -114,7 +114,9 @@ func TestGroups(t *testing.T) {
 	RequireRoot(t)
 	w := New(t)
 	s := w.Host.ListenUDP(5353)
-	for i, to := range []string{"224.0.0.251", "ff02::fb", "ff05::1:3", "10.20.255.255", "255.255.255.255"} {
+	for i, to := range []string{
+		"224.0.0.251", "ff02::fb", "ff05::1:3", "10.20.255.255", "255.255.255.255",
+	} {
 		a := netip.MustParseAddr(to)
 		if a.IsMulticast() {
 			s.Join(a, "eth1")
@@ -150,7 +152,15 @@ func TestSCTP(t *testing.T) {
 		"state invalid drop\n sctp dport 3870 drop\n sctp dport 3871 reject\n sctp dport 3872 " +
 		"reject with icmpx admin-prohibited\n }\n }")
 	for name, six := range families {
-		for port, want := range map[uint16]Answer{3868: Open, 3869: Open, 3870: Dropped, 3871: Refused, 3872: Prohibited, 3873: Refused, 8080: Open} {
+		for port, want := range map[uint16]Answer{
+			3868: Open,
+			3869: Open,
+			3870: Dropped,
+			3871: Refused,
+			3872: Prohibited,
+			3873: Refused,
+			8080: Open,
+		} {
 			if got := w.Internet.Connect(w.Host.At(port, six), Over(SCTP)); got != want {
 				t.Errorf("%s: port %d: %v, want %v", name, port, got, want)
 			}

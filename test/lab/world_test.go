@@ -285,7 +285,9 @@ func TestAddresses(t *testing.T) {
 	if got := w.Internet.Connect(netip.MustParseAddrPort("198.51.100.50:9090")); got != Open {
 		t.Errorf("to an address that was added: %v", got)
 	}
-	for _, p := range []string{"10.20.66.0/24", "100.64.0.0/10", "fd00:20:0:5::/64", "2001:db8:bad::/48"} {
+	for _, p := range []string{
+		"10.20.66.0/24", "100.64.0.0/10", "fd00:20:0:5::/64", "2001:db8:bad::/48",
+	} {
 		prefix := netip.MustParsePrefix(p)
 		w.AddSources(w.Office, prefix)
 		source := prefix.Addr().Next()

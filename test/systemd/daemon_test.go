@@ -166,7 +166,9 @@ func TestReadiness(t *testing.T) {
 			t.Errorf("systemctl reload took a policy that can't be used:\n%s", out)
 		}
 		m.checkAccess("after a bad policy")
-		for _, where := range []string{m.run("portgrave", "status"), m.journal("portgrave.service")} {
+		for _, where := range []string{
+			m.run("portgrave", "status"), m.journal("portgrave.service"),
+		} {
 			if !strings.Contains(where, "policy.yaml:2:") {
 				t.Errorf("this does not say where the policy is wrong:\n%s", where)
 			}

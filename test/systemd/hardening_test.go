@@ -41,7 +41,9 @@ func TestHardeningIsInForce(t *testing.T) {
 	d.unit("bare.service", "[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/sbin/attempts\n")
 	// Use the daemon's own unit with another program, so that no restriction is missing.
 	unit := d.read("/etc/systemd/system/portgrave.service")
-	for _, what := range []string{"Type", "ExecReload", "Restart", "RestartSec", "WatchdogSec", "NotifyAccess"} {
+	for _, what := range []string{
+		"Type", "ExecReload", "Restart", "RestartSec", "WatchdogSec", "NotifyAccess",
+	} {
 		unit = withoutLine(t, unit, what+"=")
 	}
 	d.unit(

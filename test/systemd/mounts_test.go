@@ -51,7 +51,10 @@ func TestStateOnAnotherFileSystem(t *testing.T) {
 // unstartedUnits returns our units that systemd has not started in this boot.
 func (m *machine) unstartedUnits() (units []string) {
 	m.t.Helper()
-	for _, u := range []string{"network-pre.target", "network.service", "network.target", "var-lib-portgrave.mount", "portgrave-boot.service", "portgrave.service"} {
+	for _, u := range []string{
+		"network-pre.target", "network.service", "network.target", "var-lib-portgrave.mount",
+		"portgrave-boot.service", "portgrave.service",
+	} {
 		if m.show(u, "ActiveState") != "active" {
 			units = append(units, u)
 		}

@@ -27,7 +27,10 @@ const unprotectedPolicy = policyText + "daemon: {protect: never}\n"
 // checkAccess fails the test unless allowedSource gets in and refusedSource does not.
 func (m *machine) checkAccess(when string) {
 	m.t.Helper()
-	for source, want := range map[netip.Addr]lab.Answer{allowedSource: lab.Open, refusedSource: lab.Dropped} {
+	for source, want := range map[netip.Addr]lab.Answer{
+		allowedSource: lab.Open,
+		refusedSource: lab.Dropped,
+	} {
 		if got := m.connectFrom(source); got != want {
 			m.t.Errorf("%s: %s is %s, want %s", when, source, got, want)
 		}

@@ -5,128 +5,27 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
-	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/host"
-	"github.com/portgrave/portgrave/firewall/host/bootclock"
-	"github.com/portgrave/portgrave/policy"
 )
-
-// machine is a Local over a kernel in memory, and a Remote that reaches another one like it over a
-// socket.
-type machine struct {
-	t      *testing.T
-	kernel *backendtest.Memory
-	local  *host.Local
-	now    time.Time
-	set    time.Duration // of the wall clock, by somebody
-	ops    host.Operations
-	guards int
-	root   bool
-	dir    string
-	// compile is the Server's; nil unless a test sets it before overSocket.
-	compile func(context.Context, CompileRequest) (*host.Policy, CompiledPolicy, error)
-}
-
-func newMachine(t *testing.T) *machine {
-	h := &machine{t: t, kernel: &backendtest.Memory{}, now: time.Now(), root: true}
-	r := &firewall.Reconciler{
-		Backend: h.kernel,
-		Now:     func() time.Time { return h.now },
-		Log:     slog.New(slog.DiscardHandler),
-	}
-	h.local = &host.Local{
-		StateDir:   t.TempDir(),
-		Now:        func() time.Time { return h.now },
-		LockWait:   time.Second,
-		MaxLease:   func() (time.Duration, error) { return 24 * time.Hour, nil },
-		StartGuard: func(int) error { h.guards++; return nil },
-		Clock:      h.clock,
-		Backends:   func(context.Context, string, bool) (*firewall.Reconciler, error) { return r, nil },
-	}
-	h.ops = h.local
-	return h
-}
 
 // begun is when the system of every host was started.
 var begun = time.Now().Add(-1000 * time.Hour)
-
-// clock is the host's: nobody sets the wall clock, unless a test does.
-func (h *machine) clock() bootclock.Reading {
-	return bootclock.Reading{Wall: h.now.Add(h.set), BootID: "this", Uptime: h.now.Sub(begun)}
-}
-
-// overSocket has the operations done by a server.
-func (h *machine) overSocket() *machine {
-	h.dir = h.t.TempDir()
-	l, err := net.Listen("unix", filepath.Join(h.dir, Socket))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	var loop sync.Mutex
-	mux := http.NewServeMux()
-	Server{Local: h.local,
-		Run: func(ctx context.Context, f func(context.Context)) error {
-			loop.Lock()
-			defer loop.Unlock()
-			f(ctx)
-			return nil
-		},
-		Policy:   func(context.Context) (*host.Policy, error) { return compile(h.t, own), nil },
-		Compile:  h.compile,
-		MayWrite: func(*http.Request) (string, bool) { return "root", h.root },
-	}.Handle(mux)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
-	go func() { _ = server.Serve(l) }()
-	h.t.Cleanup(func() { _ = server.Close() })
-	h.ops = NewRemote(h.dir)
-	return h
-}
 
 const (
 	own   = "version: 1\nservices: [{name: metrics, allow: [10.0.0.0/8]}]\n"
 	wider = "version: 1\nservices: [{name: metrics, allow: [10.0.0.0/8, 192.0.2.0/24]}, {name: web, port: [443, 8000-8010], allow: [any]}]\n"
 )
-
-func compile(t *testing.T, document string) *host.Policy {
-	t.Helper()
-	p, err := policy.Parse("policy.yaml", []byte(document))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := p.Compile(context.Background(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &host.Policy{Origin: "policy.yaml", State: c.State}
-}
-
-// shown is a result as a script sees it, without what differs from run to run.
-func shown(t *testing.T, x any, err error) string {
-	t.Helper()
-	if err != nil {
-		f, status := failureOf(err)
-		return f.Kind + " " + http.StatusText(status) + ": " + f.Message
-	}
-	b, err := json.MarshalIndent(x, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
 
 var caller = host.Caller{
 	User: "ana",
@@ -147,15 +46,21 @@ func script(t *testing.T, h *machine) (lines []string) {
 		func() (any, error) { return h.ops.Drift(ctx, host.FirewallRequest{}) },
 		func() (any, error) { return h.ops.Confirm(ctx, host.ConfirmRequest{Caller: caller}) },
 		func() (any, error) {
-			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"})
+			return h.ops.Open(ctx, host.OpenRequest{
+				Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h",
+			})
 		},
 		func() (any, error) { return h.ops.Rollback(ctx, host.RollbackRequest{Caller: caller}) },
 		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{Policy: compile(t, own)}) },
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Reason: "one", Policy: compile(t, own)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Reason: "one", Policy: compile(t, own),
+			})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Reason: "again", Policy: compile(t, own)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Reason: "again", Policy: compile(t, own),
+			})
 		},
 		func() (any, error) {
 			p := compile(t, wider)
@@ -165,49 +70,81 @@ func script(t *testing.T, h *machine) (lines []string) {
 			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Policy: p})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "1s", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Confirm: "1s", Policy: compile(t, wider),
+			})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "soon", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Confirm: "soon", Policy: compile(t, wider),
+			})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "60s", Reason: "two", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Confirm: "60s", Reason: "two", Policy: compile(t, wider),
+			})
 		},
 		func() (any, error) {
-			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"})
+			return h.ops.Open(ctx, host.OpenRequest{
+				Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h",
+			})
 		},
 		func() (any, error) { return h.ops.TakeBack(ctx) },
 		func() (any, error) { h.now = h.now.Add(2 * time.Minute); return h.ops.TakeBack(ctx) },
 		func() (any, error) {
-			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "60s", Reason: "three", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{
+				Caller: caller, Confirm: "60s", Reason: "three", Policy: compile(t, wider),
+			})
 		},
 		func() (any, error) { return h.ops.Confirm(ctx, host.ConfirmRequest{Caller: caller}) },
 		func() (any, error) { return h.ops.Confirm(ctx, host.ConfirmRequest{Caller: caller}) },
-		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{From: number(1), To: number(4)}) },
+		func() (any, error) {
+			return h.ops.Plan(ctx, host.PlanRequest{From: number(1), To: number(4)})
+		},
 		func() (any, error) {
 			return h.ops.Plan(ctx, host.PlanRequest{From: number(0), Policy: compile(t, own)})
 		},
-		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{From: number(1), To: number(99)}) },
-		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{To: number(1), Policy: compile(t, own)}) },
 		func() (any, error) {
-			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090/tcp", Sources: []string{"203.0.113.7/24"}, For: "2"})
+			return h.ops.Plan(ctx, host.PlanRequest{From: number(1), To: number(99)})
 		},
 		func() (any, error) {
-			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "25h"})
+			return h.ops.Plan(ctx, host.PlanRequest{To: number(1), Policy: compile(t, own)})
 		},
 		func() (any, error) {
-			o, err := h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h", Reason: "INC-42"})
+			return h.ops.Open(ctx, host.OpenRequest{
+				Caller: caller, Port: "9090/tcp", Sources: []string{"203.0.113.7/24"}, For: "2",
+			})
+		},
+		func() (any, error) {
+			return h.ops.Open(ctx, host.OpenRequest{
+				Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "25h",
+			})
+		},
+		func() (any, error) {
+			o, err := h.ops.Open(ctx, host.OpenRequest{
+				Caller:  caller,
+				Port:    "9090",
+				Sources: []string{"203.0.113.7"},
+				For:     "2h",
+				Reason:  "INC-42",
+			})
 			leaseID = o.Lease.ID
 			return o, err
 		},
 		func() (any, error) { return h.ops.Leases(ctx) },
 		func() (any, error) { return h.ops.Firewall(ctx, host.FirewallRequest{}) },
 		func() (any, error) { h.kernel.Set(nil); return h.ops.Drift(ctx, host.FirewallRequest{}) },
-		func() (any, error) { return h.ops.Close(ctx, host.CloseRequest{Caller: caller, Lease: "nobody"}) },
 		func() (any, error) {
-			return h.ops.Close(ctx, host.CloseRequest{Caller: caller, Lease: "9090", Reason: "done"})
+			return h.ops.Close(ctx, host.CloseRequest{Caller: caller, Lease: "nobody"})
 		},
-		func() (any, error) { return h.ops.Rollback(ctx, host.RollbackRequest{Caller: caller, Generation: 77}) },
+		func() (any, error) {
+			return h.ops.Close(ctx, host.CloseRequest{
+				Caller: caller, Lease: "9090", Reason: "done",
+			})
+		},
+		func() (any, error) {
+			return h.ops.Rollback(ctx, host.RollbackRequest{Caller: caller, Generation: 77})
+		},
 		func() (any, error) { return h.ops.Rollback(ctx, host.RollbackRequest{Caller: caller}) },
 		func() (any, error) {
 			h.kernel.Fail(firewall.ErrPermission)
@@ -284,7 +221,9 @@ func TestOperationsReachTheKernel(t *testing.T) {
 	if g, err := h.ops.History(ctx); err != nil || g.Generations[0].User != "root" {
 		t.Errorf("the user is %+v, %v", g, err)
 	}
-	if d, err := ask[host.Difference](ctx, h.ops.(*Remote), http.MethodPost, "/v1/plan", none{}); err != nil ||
+	if d, err := ask[host.Difference](
+		ctx, h.ops.(*Remote), http.MethodPost, "/v1/plan", none{},
+	); err != nil ||
 		!d.InSync {
 		t.Errorf("an empty plan: %+v, %v", d, err)
 	}
@@ -434,7 +373,11 @@ func TestBadRequests(t *testing.T) {
 
 // FuzzRequest: whatever is sent is refused or understood, and never ends the daemon.
 func FuzzRequest(f *testing.F) {
-	for _, q := range []any{host.ApplyRequest{Caller: caller, Confirm: "60s"}, host.OpenRequest{Port: "9090", Sources: []string{"10.0.0.0/8"}, For: "2h"}, host.PlanRequest{}} {
+	for _, q := range []any{
+		host.ApplyRequest{Caller: caller, Confirm: "60s"},
+		host.OpenRequest{Port: "9090", Sources: []string{"10.0.0.0/8"}, For: "2h"},
+		host.PlanRequest{},
+	} {
 		b, err := json.Marshal(q)
 		if err != nil {
 			f.Fatal(err)
@@ -451,7 +394,9 @@ func FuzzRequest(f *testing.F) {
 			},
 		},
 	}
-	if b, _, err := encodeRequest(host.PlanRequest{Policy: &host.Policy{State: policy}}); err != nil {
+	if b, _, err := encodeRequest(host.PlanRequest{
+		Policy: &host.Policy{State: policy},
+	}); err != nil {
 		f.Fatal(err)
 	} else {
 		f.Add(b)
@@ -467,7 +412,9 @@ func FuzzRequest(f *testing.F) {
 				t.Errorf("what was read is no State: %v", err)
 			}
 		}
-		for _, q := range []any{&host.ApplyRequest{}, &host.OpenRequest{}, &host.PlanRequest{}, &host.CloseRequest{}} {
+		for _, q := range []any{
+			&host.ApplyRequest{}, &host.OpenRequest{}, &host.PlanRequest{}, &host.CloseRequest{},
+		} {
 			if err := decode(b, q); err != nil {
 				if f, status := failureOf(err); f.Kind != "usage" ||
 					status != http.StatusBadRequest {

@@ -11,7 +11,9 @@ import (
 // A request that can't be read names the key, what it takes and what it got, and no type of this
 // program.
 func TestDecodeErrors(t *testing.T) {
-	service := func(keys string) string { return `{"policy":{"state":{"services":[{},{` + keys + `}]}}}` }
+	service := func(keys string) string {
+		return `{"policy":{"state":{"services":[{},{` + keys + `}]}}}`
+	}
 	for body, want := range map[string]string{
 		`{"force": "yes"}`:                             `force takes true or false, not "yes"`,
 		`{"Force": 1}`:                                 `force takes true or false, not 1`,
@@ -46,7 +48,9 @@ func TestDecodeErrors(t *testing.T) {
 			t.Errorf("%s:\n%v, want\n%s", body, err, want)
 			continue
 		}
-		for _, leak := range []string{"json:", "Go ", "netip", "firewall.", "host.", "UnmarshalJSON"} {
+		for _, leak := range []string{
+			"json:", "Go ", "netip", "firewall.", "host.", "UnmarshalJSON",
+		} {
 			if strings.Contains(err.Error(), leak) {
 				t.Errorf("%s: %v shows %q", body, err, leak)
 			}

@@ -218,8 +218,8 @@ func peer(c net.Conn) *unix.Ucred {
 		return nil
 	}
 	var cred *unix.Ucred
-	_ = raw.Control(
-		func(fd uintptr) { cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) },
-	)
+	_ = raw.Control(func(fd uintptr) {
+		cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
 	return cred
 }

@@ -140,7 +140,8 @@ func handle[Q, A any](s Server, operation func(context.Context, Q) (A, error)) h
 		}
 		var a A
 		if err == nil {
-			if rerr := s.Run(r.Context(), func(ctx context.Context) { a, err = operation(ctx, q) }); rerr != nil {
+			run := func(ctx context.Context) { a, err = operation(ctx, q) }
+			if rerr := s.Run(r.Context(), run); rerr != nil {
 				err = rerr
 			}
 		}

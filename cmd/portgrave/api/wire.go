@@ -90,8 +90,9 @@ func decodeRequest(w http.ResponseWriter, r *http.Request, q any, writer bool) e
 		if (*p).Ref != "" {
 			err = host.Usagef("the request: only root may refer to a policy")
 		} else if n := sourcesOf((*p).State); n > maxReaderSources {
-			err = host.Usagef("the request's policy has %d sources, and only root may send more than %d: "+
-				"use sudo, or leave the policy out, and the daemon reads its own", n, maxReaderSources)
+			err = host.Usagef("the request's policy has %d sources, and only root may send more "+
+				"than %d: use sudo, or leave the policy out, and the daemon reads its own",
+				n, maxReaderSources)
 		}
 	}
 	return err

@@ -33,8 +33,9 @@ func watchClock(ctx context.Context, log *slog.Logger) <-chan struct{} {
 			farOff := unix.ItimerSpec{
 				Value: unix.NsecToTimespec(time.Now().AddDate(1, 0, 0).UnixNano()),
 			}
-			if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &farOff, nil); err != nil &&
-				!errors.Is(err, unix.ECANCELED) {
+			const flags = unix.TFD_TIMER_ABSTIME | unix.TFD_TIMER_CANCEL_ON_SET
+			err := unix.TimerfdSettime(fd, flags, &farOff, nil)
+			if err != nil && !errors.Is(err, unix.ECANCELED) {
 				return
 			}
 			if _, err := timer.Read(buffer); err != nil && !errors.Is(err, unix.ECANCELED) {

@@ -4,11 +4,28 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/nft"
 	"github.com/portgrave/portgrave/firewall/watch"
 )
+
+// Commits reports what others commit to nf_tables. firewall/watch is the real one.
+type Commits interface {
+	// Next blocks until something was committed by somebody else, or ctx ends.
+	Next(ctx context.Context) (Commit, error)
+}
+
+// Commit is one transaction of somebody else, or of several if notifications were lost.
+type Commit struct {
+	At      time.Time
+	Ours    bool // it touched our table
+	Hooks   bool // it added or removed a base chain of another table
+	Lost    bool // notifications were lost: anything may have changed
+	Summary string
+	Author  *firewall.Author // nil if unknown
+}
 
 // Notifications are what the kernel tells of others' changes where our rules are.
 type Notifications struct {
@@ -37,7 +54,8 @@ func Listen(
 	b.Bulk = func() func(uint32) {
 		if err := w.Pause(); err != nil {
 			log.Warn(
-				"the kernel is listened to while very many sources are loaded, which takes it longer",
+				"the kernel is listened to while very many sources are loaded, "+
+					"which takes it longer",
 				"error",
 				err,
 			)
@@ -62,7 +80,8 @@ func iptablesNotifications(ctx context.Context, log *slog.Logger) Notifications 
 	if a, err := watch.OpenAudit(); err == nil {
 		sources = append(sources, a)
 	} else {
-		log.Info("changes through legacy iptables are found by polling, without their author", "reason", err)
+		log.Info("changes through legacy iptables are found by polling, without their author",
+			"reason", err)
 	}
 	if len(sources) > 0 {
 		n.Commits = merge(ctx, sources)
@@ -135,5 +154,46 @@ func (m merged) Next(ctx context.Context) (Commit, error) {
 		return Commit{}, err
 	case <-ctx.Done():
 		return Commit{}, ctx.Err()
+	}
+}
+
+// watchCommits passes notifications on to the loop. The author was read when the notification came.
+func (d *Daemon) watchCommits(ctx context.Context) <-chan Commit {
+	if d.Commits == nil {
+		return nil
+	}
+	out := make(chan Commit, 64)
+	go func() {
+		defer close(out)
+		for {
+			c, err := d.Commits.Next(ctx)
+			if err != nil {
+				if ctx.Err() == nil {
+					d.Log.Error("the kernel's notifications can't be read", "error", err)
+				}
+				return
+			}
+			select {
+			case out <- c:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// waiting are the commits that have come meanwhile: one look at the kernel answers them all.
+func waiting(commits <-chan Commit) (more []Commit) {
+	for {
+		select {
+		case c, open := <-commits:
+			if !open {
+				return more
+			}
+			more = append(more, c)
+		default:
+			return more
+		}
 	}
 }

@@ -20,9 +20,11 @@ import (
 //
 //	GET  /v1/status           Status
 //	GET  /v1/events           {"events":[Event…]}: what happened last
-//	GET  /v1/events?follow=1  an Event a line, from now on; &kind=exposure: those alone, and looked for every few seconds
+//	GET  /v1/events?follow=1  an Event a line, from now on;
+//	                          &kind=exposure: those alone, and looked for every few seconds
 //	GET  /v1/audit            what the host exposes now
-//	POST /v1/reload           as SIGHUP; root only. 202: it is being read; ?wait=1: api.Reloaded, when it is in force
+//	POST /v1/reload           as SIGHUP; root only. 202: it is being read;
+//	                          ?wait=1: api.Reloaded, when it is in force
 //	GET  /metrics             for Prometheus
 //
 // and the operations of package api. The function it returns ends it, after the answers under

@@ -2,219 +2,26 @@ package daemon
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
-	"github.com/portgrave/portgrave/firewall/backendtest"
-	"github.com/portgrave/portgrave/firewall/host"
-	"github.com/portgrave/portgrave/firewall/host/bootclock"
-	"github.com/portgrave/portgrave/firewall/host/history"
-	"github.com/portgrave/portgrave/policy"
 )
 
-type commits chan Commit
-
-func (c commits) Next(ctx context.Context) (Commit, error) {
-	select {
-	case x := <-c:
-		return x, nil
-	case <-ctx.Done():
-		return Commit{}, ctx.Err()
-	}
-}
-
-// running is a daemon under test.
-type running struct {
-	t       *testing.T
-	kernel  *backendtest.Memory
-	commits commits
-	dir     string
-	log     *syncBuffer
-	policy  atomic.Pointer[func() (string, error)] // reads the document
-	// how far somebody has set the wall clock, in nanoseconds
-	set     atomic.Int64
-	watched string // a folder whose files decide what is read
-	polled  bool   // the kernel is looked at besides
-	served  atomic.Pointer[[]firewall.VirtualService]
-	end     func() // ends the daemon
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
-
 const somePolicy = "version: 1\nservices: [{name: metrics, allow: [10.0.0.0/8]}]\n"
-
-func start(t *testing.T) *running { t.Helper(); return startWith(t, nil) }
-
-func startWith(t *testing.T, connections firewall.Connections) *running {
-	t.Helper()
-	return startSaying(t, somePolicy, connections)
-}
-
-func startSaying(t *testing.T, document string, connections firewall.Connections) *running {
-	t.Helper()
-	r := &running{
-		t:       t,
-		kernel:  &backendtest.Memory{},
-		commits: make(commits),
-		dir:     t.TempDir(),
-		log:     &syncBuffer{},
-		watched: t.TempDir(),
-	}
-	r.says(func() (string, error) { return document, nil })
-	r.served.Store(new([]firewall.VirtualService))
-	r.run(connections)
-	t.Cleanup(func() { r.end() })
-	return r
-}
-
-// again ends the daemon and starts another one.
-func (r *running) again() {
-	r.t.Helper()
-	r.end()
-	r.log = &syncBuffer{}
-	r.run(nil)
-}
-
-func (r *running) run(connections firewall.Connections) {
-	r.t.Helper()
-	store, err := history.Open(r.dir)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	networks := &policy.Networks{Dir: filepath.Join(r.dir, "networks"),
-		Virtual: func() ([]firewall.VirtualService, error) { return *r.served.Load(), nil }}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	log := slog.New(slog.NewTextHandler(r.log, nil))
-	c := Config{
-		Reconciler: &firewall.Reconciler{
-			Backend:     r.kernel,
-			Connections: connections,
-			Now:         time.Now,
-			Log:         log,
-		}, Store: store, Commits: r.commits, Polled: r.polled, EventDir: r.dir, RunDir: r.dir, Version: "test", Log: log,
-		Read: func(ctx context.Context, _ ReadOptions) (*policy.Policy, *policy.Compiled, error) {
-			document, err := (*r.policy.Load())()
-			if err != nil {
-				return nil, nil, err
-			}
-			p, err := policy.Parse("policy.yaml", []byte(document))
-			if err != nil {
-				return nil, nil, err
-			}
-			c, err := p.Compile(ctx, networks)
-			return p, c, err
-		},
-		ReadText: func(ctx context.Context, text []byte, _ ReadOptions) (*policy.Policy, *policy.Compiled, error) {
-			p, err := policy.ReadText(text)
-			if err != nil {
-				return nil, nil, err
-			}
-			c, err := p.Compile(ctx, networks)
-			return p, c, err
-		},
-		Virtual: func() ([]firewall.VirtualService, bool, error) { return *r.served.Load(), true, nil },
-		Folders: func(*policy.Policy) []string { return []string{r.watched} },
-		Local: &host.Local{
-			StateDir:   r.dir,
-			Now:        time.Now,
-			LockWait:   time.Second,
-			Tracking:   tracked,
-			StartGuard: func(int) error { return nil },
-			Clock: func() bootclock.Reading {
-				now := bootclock.System()
-				now.Wall = now.Wall.Add(time.Duration(r.set.Load()))
-				return now
-			},
-		},
-	}
-	c.Local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) { return c.Reconciler, nil }
-	go func() { ended <- Run(ctx, c) }()
-	r.end = sync.OnceFunc(func() {
-		stop()
-		if err := <-ended; err != nil {
-			r.t.Errorf("the daemon ended with %v", err)
-		}
-	})
-	r.eventually("readiness", func() bool { return strings.Contains(r.log.String(), "msg=ready") })
-}
-
-// says sets what is read from now on.
-func (r *running) says(document func() (string, error)) { r.policy.Store(&document) }
-
-// eventually waits for something that must come true.
-func (r *running) eventually(what string, f func() bool) {
-	r.t.Helper()
-	r.within(20*time.Second, what, f)
-}
-
-// within is eventually for what takes longer.
-func (r *running) within(limit time.Duration, what string, f func() bool) {
-	r.t.Helper()
-	for end := time.Now().Add(limit); time.Now().Before(end); {
-		if f() {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	r.t.Fatalf("waited in vain for %s; the log:\n%s", what, r.log)
-}
-
-func (r *running) get(path string) (int, string) {
-	r.t.Helper()
-	response, err := r.client().Get("http://portgrave" + path)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	b, _ := io.ReadAll(response.Body)
-	return response.StatusCode, string(b)
-}
-
-func (r *running) client() *http.Client {
-	return &http.Client{
-		Timeout: 10 * time.Second,
-		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialContext: func(context.Context, string, string) (net.Conn, error) {
-				return net.Dial("unix", filepath.Join(r.dir, api.Socket))
-			},
-		},
-	}
-}
-
-func (r *running) bend(a *firewall.Author) {
-	r.kernel.Set(nil)
-	r.commits <- Commit{At: time.Now(), Ours: true, Summary: "ruleset flushed", Author: a}
-}
 
 func TestDriftIsRepairedAndHasAnAuthor(t *testing.T) {
 	r := start(t)
@@ -223,7 +30,10 @@ func TestDriftIsRepairedAndHasAnAuthor(t *testing.T) {
 	var body string
 	r.eventually(
 		"the event",
-		func() bool { _, body = r.get("/v1/events"); return strings.Contains(body, `"command":"nft"`) },
+		func() bool {
+			_, body = r.get("/v1/events")
+			return strings.Contains(body, `"command":"nft"`)
+		},
 	)
 	for _, want := range []string{`"kind":"repaired"`, `"summary":"ruleset flushed"`, `"count":1`} {
 		if !strings.Contains(body, want) {
@@ -277,7 +87,10 @@ func TestPollNamesTheAuthor(t *testing.T) {
 // Clients that connect and say nothing, ask and never read, or follow and never read, delay nobody.
 func TestStuckClientsDelayNobody(t *testing.T) {
 	r := start(t)
-	for _, says := range []string{"", "GET /v1/status HTTP/1.1\r\n", "GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"} {
+	for _, says := range []string{
+		"", "GET /v1/status HTTP/1.1\r\n", "GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+	} {
 		for range 20 {
 			c, err := net.Dial("unix", filepath.Join(r.dir, api.Socket))
 			if err != nil {
@@ -322,7 +135,12 @@ func TestAStormIsAnsweredTogether(t *testing.T) {
 	r.kernel.Set(nil)
 	before := r.kernel.Looks()
 	for range 50 {
-		r.commits <- Commit{At: time.Now(), Ours: true, Summary: "more", Author: &firewall.Author{Command: "puppet", PID: 100}}
+		r.commits <- Commit{
+			At:      time.Now(),
+			Ours:    true,
+			Summary: "more",
+			Author:  &firewall.Author{Command: "puppet", PID: 100},
+		}
 	}
 	r.eventually("the repair", func() bool { return r.kernel.Held() != nil })
 	if looks := r.kernel.Looks() - before; looks > 20 {
@@ -334,7 +152,11 @@ func TestAStormIsAnsweredTogether(t *testing.T) {
 func TestCommitsTogether(t *testing.T) {
 	queue := make(chan Commit, 8)
 	for n := range 5 {
-		queue <- Commit{Summary: "more", Ours: n == 3, Author: &firewall.Author{Command: "puppet", PID: 100 + n%2}}
+		queue <- Commit{
+			Summary: "more",
+			Ours:    n == 3,
+			Author:  &firewall.Author{Command: "puppet", PID: 100 + n%2},
+		}
 	}
 	list := append(
 		[]Commit{
@@ -413,7 +235,10 @@ func TestBadPolicyIsRefused(t *testing.T) {
 	reload()
 	r.eventually(
 		"the failed test",
-		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "fails its own test") },
+		func() bool {
+			_, s := r.get("/v1/status")
+			return strings.Contains(s, "fails its own test")
+		},
 	)
 	r.says(func() (string, error) { return "", errors.New("the disk is gone") })
 	reload()
@@ -425,7 +250,9 @@ func TestBadPolicyIsRefused(t *testing.T) {
 		t.Error("the rules changed")
 	}
 	r.says(
-		func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil },
+		func() (string, error) {
+			return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil
+		},
 	)
 	reload()
 	r.eventually("the good policy", func() bool { return !r.kernel.Held().Equal(*held) })
@@ -457,7 +284,9 @@ func TestPolicyThatLocksOutIsRefused(t *testing.T) {
 	)
 	held := r.kernel.Held()
 	r.says(
-		func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "172.16.0.0/12", 1), nil },
+		func() (string, error) {
+			return strings.Replace(somePolicy, "10.0.0.0/8", "172.16.0.0/12", 1), nil
+		},
 	)
 	response, err := r.client().Post("http://portgrave/v1/reload", "", nil)
 	if err != nil {
@@ -466,7 +295,10 @@ func TestPolicyThatLocksOutIsRefused(t *testing.T) {
 	_ = response.Body.Close()
 	r.eventually(
 		"the refusal",
-		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "lock out 1 SSH session") },
+		func() bool {
+			_, s := r.get("/v1/status")
+			return strings.Contains(s, "lock out 1 SSH session")
+		},
 	)
 	if !r.kernel.Held().Equal(*held) {
 		t.Error("the rules changed")
@@ -495,7 +327,9 @@ func TestSlowNetworkDelaysNoRepair(t *testing.T) {
 		func() bool { return r.kernel.Held() != nil },
 	)
 	r.says(
-		func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil },
+		func() (string, error) {
+			return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil
+		},
 	)
 	close(answer)
 	r.eventually("the second reading", func() bool {
@@ -587,7 +421,10 @@ func TestMetricsOverTCP(t *testing.T) {
 	reload("daemon: {metrics: \"" + address + "\"}\n")
 	r.eventually(
 		"the complaint",
-		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "address already in use") },
+		func() bool {
+			_, s := r.get("/v1/status")
+			return strings.Contains(s, "address already in use")
+		},
 	)
 	if err := taken.Close(); err != nil {
 		t.Fatal(err)
@@ -619,7 +456,10 @@ func TestFailureIsReportedAndTriedAgain(t *testing.T) {
 	}
 	r.eventually(
 		"the report",
-		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "netlink is broken") },
+		func() bool {
+			_, s := r.get("/v1/status")
+			return strings.Contains(s, "netlink is broken")
+		},
 	)
 	if n := strings.Count(r.log.String(), "netlink is broken"); n != 1 {
 		t.Errorf("reported %d times in the log", n)

@@ -239,3 +239,45 @@ func processorTime(who int) time.Duration {
 	}
 	return sum
 }
+
+// reportFight tells of a fight.
+func (d *Daemon) reportFight(what string, f Fight) {
+	d.record(
+		Event{
+			At:      time.Now(),
+			Kind:    "fight",
+			Author:  f.Author,
+			Summary: what + " (" + f.String() + ")",
+		},
+	)
+	d.Log.Error(
+		what,
+		"repairs",
+		f.Repairs,
+		"rules_missing_seconds",
+		f.MissingSeconds,
+		"rules_missing_share",
+		f.MissingShare,
+		"author",
+		f.Author.String(),
+	)
+}
+
+// fightDue fires when a fight may be over, or is to be reported again.
+func (d *Daemon) fightDue() <-chan time.Time {
+	if at := d.fights.next(); !at.IsZero() {
+		return time.After(time.Until(at))
+	}
+	return nil
+}
+
+// lookAtFight reports how a fight goes on.
+func (d *Daemon) lookAtFight() {
+	f, over := d.fights.look(time.Now())
+	d.status.fight(f)
+	if over {
+		d.reportFight("the other program has not undone the rules any more", f)
+	} else {
+		d.reportFight("another program still keeps undoing the rules: stop that program", f)
+	}
+}

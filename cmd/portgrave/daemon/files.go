@@ -25,7 +25,8 @@ const (
 // fileEvents are what tells that a file may say something else: it was closed by a writer, it came,
 // went or was replaced, or others may read or write it. Not that somebody is writing: half a file
 // says nothing.
-const fileEvents = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.IN_DELETE | unix.IN_ATTRIB |
+const fileEvents = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM |
+	unix.IN_CREATE | unix.IN_DELETE | unix.IN_ATTRIB |
 	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
 
 // fileWatch tells when something in a list of folders has changed. Folders, not files, since files

@@ -112,7 +112,11 @@ func TestUnfinishedFiles(t *testing.T) {
 	}
 	u := &unfinished{}
 	now := time.Now()
-	for path, again := range map[string]time.Time{"a": now.Add(time.Hour), "b": {}, "c": now.Add(-time.Second)} {
+	for path, again := range map[string]time.Time{
+		"a": now.Add(time.Hour),
+		"b": {},
+		"c": now.Add(-time.Second),
+	} {
 		u.add(path, again)
 	}
 	if len(u.files) != 3 || !u.again.Equal(now.Add(-time.Second)) {

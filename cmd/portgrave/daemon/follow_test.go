@@ -11,9 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host"
-	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -241,51 +239,6 @@ func TestTeardownIsLeftAlone(t *testing.T) {
 	}
 }
 
-// What was never confirmed is found out among leases and lists that came after it; once applied for
-// good, it may come again.
-func TestTakenBack(t *testing.T) {
-	parse := func(document string) *policy.Policy {
-		t.Helper()
-		p, err := policy.Parse("policy.yaml", []byte(document))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	first, second := parse(
-		"version: 1\nservices: [{name: a, port: 1}]\n",
-	), parse(
-		"version: 1\nservices: [{name: a, port: 2}]\n",
-	)
-	for name, tt := range map[string]struct {
-		then []history.Record // after the trial of second
-		want bool
-	}{
-		"at once":           {nil, true},
-		"back":              {[]history.Record{{Policy: history.PolicyName(first.Text()), Confirmed: true}}, true},
-		"back, and a lease": {[]history.Record{{Policy: history.PolicyName(first.Text()), Confirmed: true}, {Policy: history.PolicyName(first.Text()), Confirmed: true}}, true},
-		"applied for good":  {[]history.Record{{Policy: history.PolicyName(second.Text()), Confirmed: true}}, false},
-		"applied for good, and rolled back": {[]history.Record{{Policy: history.PolicyName(second.Text()), Confirmed: true},
-			{Policy: history.PolicyName(first.Text()), Confirmed: true}}, false},
-		"another trial": {[]history.Record{{Policy: history.PolicyName(first.Text())}}, false},
-	} {
-		store, err := history.Open(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := &Daemon{Config: Config{Store: store}}
-		for _, r := range append([]history.Record{{Policy: history.PolicyName(second.Text())}}, tt.then...) {
-			if _, err := store.Append(history.Generation{Record: r}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if got, err := d.takenBack(second, firewall.State{Unlisted: firewall.UnlistedDeny}); err != nil ||
-			got != tt.want {
-			t.Errorf("%s: taken back is %v, %v", name, got, err)
-		}
-	}
-}
-
 // A trial ends when it should, whatever somebody does to the wall clock meanwhile.
 func TestClockSetDuringATrial(t *testing.T) {
 	for name, set := range map[string]time.Duration{"back": -time.Hour, "forward": time.Hour} {
@@ -293,7 +246,9 @@ func TestClockSetDuringATrial(t *testing.T) {
 			t.Parallel()
 			f := follow(t, policy.FollowNetworks)
 			f.says(
-				func() (string, error) { return f.document(", 192.0.2.0/24", policy.FollowNetworks), nil },
+				func() (string, error) {
+					return f.document(", 192.0.2.0/24", policy.FollowNetworks), nil
+				},
 			)
 			begin := time.Now()
 			f.post("/v1/apply", host.ApplyRequest{Confirm: "5s"}, http.StatusOK)

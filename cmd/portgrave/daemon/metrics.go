@@ -207,7 +207,13 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descWaiting, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descShield, descProtected, descTracked, descTrackable, descMissing, descFight, descFightShare, descReduced, descState, descExposures, descPackets, descBytes, descReports, descSources, descRoom, descTurned} {
+	for _, x := range []*prometheus.Desc{
+		descBuild, descGeneration, descValid, descWaiting, descRead, descEnforced, descErrors,
+		descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot,
+		descShield, descProtected, descTracked, descTrackable, descMissing, descFight,
+		descFightShare, descReduced, descState, descExposures, descPackets, descBytes, descReports,
+		descSources, descRoom, descTurned,
+	} {
 		out <- x
 	}
 }
@@ -223,16 +229,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	s := c.d.status.get()
 	gauge(descBuild, 1, s.Version, s.Backend)
 	gauge(descGeneration, float64(s.Generation))
-	valid := 1.0
-	if s.Policy.Error != "" {
-		valid = 0
-	}
-	gauge(descValid, valid)
-	waiting := 0.0
-	if s.Policy.Waits {
-		waiting = 1
-	}
-	gauge(descWaiting, waiting)
+	gauge(descValid, oneIf(s.Policy.Error == ""))
+	gauge(descWaiting, oneIf(s.Policy.Waits))
 	gauge(descRead, seconds(s.Policy.ReadAt))
 	gauge(descEnforced, seconds(s.EnforcedAt))
 	gauge(descStale, float64(len(s.Policy.Stale)))
@@ -243,11 +241,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	leases, leaseEnd := c.d.status.leases()
 	gauge(descLeases, float64(leases))
 	gauge(descLeaseEnd, seconds(leaseEnd))
-	protected := 0.0
-	if s.Protection.Protected {
-		protected = 1
-	}
-	gauge(descProtected, protected)
+	gauge(descProtected, oneIf(s.Protection.Protected))
 	if look := c.d.Local.Tracking; look != nil {
 		if t, err := look(context.Background()); err == nil {
 			gauge(descTracked, float64(t.Count))
@@ -255,30 +249,15 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	counter(descMissing, s.RulesMissing)
-	fighting, share := 0.0, 0.0
+	fights, share := false, 0.0
 	if f := s.Fight; f != nil {
-		share = f.MissingShare
-		if f.Until.IsZero() {
-			fighting = 1
-		}
+		fights, share = f.Until.IsZero(), f.MissingShare
 	}
-	gauge(descFight, fighting)
+	gauge(descFight, oneIf(fights))
 	gauge(descFightShare, share)
-	reduced := 0.0
-	if s.Reduced {
-		reduced = 1
-	}
-	gauge(descReduced, reduced)
-	usable := 1.0
-	if s.StateError != "" {
-		usable = 0
-	}
-	gauge(descState, usable)
-	wanted := 0.0
-	if s.Protection.Wanted {
-		wanted = 1
-	}
-	gauge(descShield, wanted)
+	gauge(descReduced, oneIf(s.Reduced))
+	gauge(descState, oneIf(s.StateError == ""))
+	gauge(descShield, oneIf(s.Protection.Wanted))
 	if b := c.d.booted; b != nil {
 		gauge(descBoot, float64(len(b.Fallbacks)), b.Loaded)
 	}
@@ -297,6 +276,14 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	c.traffic(gauge, counter)
 }
 
+// oneIf is a gauge that says whether something is so.
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
 // traffic reports the kernel's counters. If the loop is busy they are missing from this scrape.
 func (c collector) traffic(gauge, counter func(*prometheus.Desc, float64, ...string)) {
 	list, fills := c.d.counted.get(c.d)
@@ -313,7 +300,10 @@ func (c collector) traffic(gauge, counter func(*prometheus.Desc, float64, ...str
 	}
 	for _, x := range list {
 		for _, f := range address.Families {
-			for verdict, n := range map[string]firewall.Counter{"allowed": x.traffic.Allowed[f], "refused": x.traffic.Refused[f]} {
+			for verdict, n := range map[string]firewall.Counter{
+				"allowed": x.traffic.Allowed[f],
+				"refused": x.traffic.Refused[f],
+			} {
 				counter(descPackets, float64(n.Packets), x.service, f.String(), verdict)
 				counter(descBytes, float64(n.Bytes), x.service, f.String(), verdict)
 			}

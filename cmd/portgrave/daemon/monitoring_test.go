@@ -22,7 +22,9 @@ func TestMonitoringUsesMetricsThatExist(t *testing.T) {
 	for d := range descs {
 		known[name.FindStringSubmatch(d.String())[1]] = true
 	}
-	for _, path := range []string{"../../../systemd/alerts.yaml", "../../../systemd/dashboard.json"} {
+	for _, path := range []string{
+		"../../../systemd/alerts.yaml", "../../../systemd/dashboard.json",
+	} {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

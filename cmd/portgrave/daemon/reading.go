@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
@@ -359,6 +357,10 @@ func (d *Daemon) policyChanged() bool {
 	return true
 }
 
+// errNeverConfirmed refuses a policy that a trial has ended with.
+var errNeverConfirmed = errors.New("it was taken back because nobody confirmed it: " +
+	"run portgrave apply to put it in force all the same")
+
 // adopt makes a generation of a policy. own: it is the one on disk, which may be what nobody has
 // confirmed.
 func (d *Daemon) adopt(
@@ -386,13 +388,9 @@ func (d *Daemon) adopt(
 		return nil
 	}
 	if own {
-		if refused, err := d.takenBack(p, c.State); err != nil || refused {
-			return errors.Join(
-				err,
-				errors.New(
-					"it was taken back because nobody confirmed it: run portgrave apply to put it in force all the same",
-				),
-			)
+		name := history.PolicyName(p.Text())
+		if refused, err := d.Store.NeverConfirmed(name, c.State); err != nil || refused {
+			return errors.Join(err, errNeverConfirmed)
 		}
 	}
 	var aside map[string]string
@@ -435,30 +433,6 @@ func (d *Daemon) adopt(
 		d.Log.Warn(w)
 	}
 	return d.reload()
-}
-
-// takenBack reports whether a policy was the last one that nobody confirmed, and was not applied
-// for good since.
-func (d *Daemon) takenBack(p *policy.Policy, s firewall.State) (bool, error) {
-	newest, err := d.Store.Newest()
-	name := history.PolicyName(p.Text())
-	for n := newest; err == nil && n > 0; n-- {
-		var head history.Record
-		if head, err = d.Store.HeadOf(n); err != nil || head.Confirmed && head.Policy != name {
-			continue
-		}
-		if head.Confirmed || head.Policy == name {
-			return !head.Confirmed, nil
-		}
-		var g *history.Generation
-		if g, err = d.Store.Load(n); err == nil {
-			return g.State.Equal(s), nil
-		}
-	}
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, history.ErrDamaged) {
-		err = nil
-	}
-	return false, err
 }
 
 // refresh fires when a network that lives elsewhere wants to be loaded again.

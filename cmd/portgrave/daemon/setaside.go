@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"maps"
 	"slices"
 
 	"github.com/portgrave/portgrave/policy"
@@ -55,29 +54,11 @@ func (d *Daemon) setAside(ctx context.Context, left map[string]string) {
 // asFollowed is the policy in force with its networks as they are to be followed: what uses a list
 // that is set aside is as it is in force.
 func (d *Daemon) asFollowed(now found) found {
-	aside := d.inForce.SetAside
-	if len(aside) == 0 || now.err != nil {
+	if len(d.inForce.SetAside) == 0 || now.err != nil {
 		return now
 	}
 	c := *now.c
-	c.State.Services, c.Lists = slices.Clone(c.State.Services), maps.Clone(c.Lists)
-	uses := now.p.ListsOf()
-	for i, svc := range c.State.Services {
-		if !slices.ContainsFunc(
-			uses[svc.Name],
-			func(list string) bool { return aside[list] != "" },
-		) {
-			continue
-		}
-		for _, x := range d.inForce.State.Services {
-			if x.Name == svc.Name {
-				c.State.Services[i].Sources, c.State.Services[i].Expiring = x.Sources, x.Expiring
-			}
-		}
-	}
-	for list := range aside {
-		c.Lists[list] = d.inForce.Lists[list]
-	}
+	c.State, c.Lists = d.inForce.KeepAside(c.State, c.Lists, now.p.ListsOf())
 	now.c = &c
 	return now
 }

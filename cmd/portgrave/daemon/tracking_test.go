@@ -17,7 +17,9 @@ func tracked(context.Context) (connections.Tracking, error) {
 func TestTrackingIsMeasured(t *testing.T) {
 	r := start(t)
 	_, metrics := r.get("/metrics")
-	for _, want := range []string{"\nportgrave_conntrack_connections 47\n", "\nportgrave_conntrack_connections_limit 48\n"} {
+	for _, want := range []string{
+		"\nportgrave_conntrack_connections 47\n", "\nportgrave_conntrack_connections_limit 48\n",
+	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("no %q in:\n%s", want, metrics)
 		}

@@ -23,8 +23,8 @@ type Language struct {
 	SeeAlso []string
 }
 
-const listsText = "These networks read lists that others publish, in the form that these lists have " +
-	"today. A list whose form changes fails, and its last good content stays in force."
+const listsText = "These networks read lists that others publish, in the form that these lists " +
+	"have today. A list whose form changes fails, and its last good content stays in force."
 
 // schema is what the page needs of a JSON Schema.
 type schema struct {

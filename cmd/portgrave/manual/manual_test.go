@@ -180,8 +180,14 @@ to: there
 	if d := cmp.Diff(want, keys); d != "" {
 		t.Error(d)
 	}
-	for name, schema := range map[string]string{"no JSON": "{", "no properties": `{"description": "x"}`, "properties of another kind": `{"properties": []}`} {
-		if page, err := (Language{Name: "route", Schema: []byte(schema)}).Page(time.Time{}); err == nil {
+	for name, schema := range map[string]string{
+		"no JSON":                    "{",
+		"no properties":              `{"description": "x"}`,
+		"properties of another kind": `{"properties": []}`,
+	} {
+		if page, err := (Language{
+			Name: "route", Schema: []byte(schema),
+		}).Page(time.Time{}); err == nil {
 			t.Errorf("%s made a page: %s", name, page)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
 
@@ -74,4 +75,31 @@ func (s *Store) LastConfirmed() (*Generation, error) {
 		}
 	}
 	return nil, ErrNone
+}
+
+// NeverConfirmed reports whether the last trial that nobody confirmed was of this policy, and the
+// policy was not applied for good since. It is the same policy if its text has that name, or if it
+// means the same State.
+func (s *Store) NeverConfirmed(policy string, state firewall.State) (bool, error) {
+	n, err := s.Newest()
+	for ; err == nil && n > 0; n-- {
+		var head Record
+		if head, err = s.HeadOf(n); err != nil {
+			break
+		}
+		switch {
+		case head.Policy == policy:
+			return !head.Confirmed, nil
+		case head.Confirmed:
+			continue
+		}
+		var g *Generation
+		if g, err = s.Load(n); err == nil {
+			return g.State.Equal(state), nil
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrDamaged) {
+		err = nil
+	}
+	return false, err
 }

@@ -123,7 +123,10 @@ func TestForeignFilesAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"notes.txt", "7.generation", "+00008.generation", "000000.generation", ".000009.generation123"} {
+	for _, name := range []string{
+		"notes.txt", "7.generation", "+00008.generation", "000000.generation",
+		".000009.generation123",
+	} {
 		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +138,9 @@ func TestForeignFilesAreNamed(t *testing.T) {
 	if len(all) != 2 || err == nil {
 		t.Fatalf("%d generations, %v", len(all), err)
 	}
-	for _, name := range []string{"notes.txt", "7.generation", "+00008.generation", "000000.generation", "000005.generation"} {
+	for _, name := range []string{
+		"notes.txt", "7.generation", "+00008.generation", "000000.generation", "000005.generation",
+	} {
 		if !strings.Contains(err.Error(), filepath.Join(folder, name)) {
 			t.Errorf("%s is not named in %v", name, err)
 		}
@@ -168,7 +173,12 @@ func TestFilesArePrivate(t *testing.T) {
 	if _, err := s.Append(generation("x")); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]fs.FileMode{dir: 0o700, filepath.Dir(s.path(1)): 0o700, s.path(1): 0o600, filepath.Join(dir, "lock"): 0o600} {
+	for path, want := range map[string]fs.FileMode{
+		dir:                        0o700,
+		filepath.Dir(s.path(1)):    0o700,
+		s.path(1):                  0o600,
+		filepath.Join(dir, "lock"): 0o600,
+	} {
 		if i, err := os.Stat(path); err != nil || i.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v", path, i.Mode().Perm(), err)
 		}

@@ -71,7 +71,8 @@ type Record struct {
 // OnTrial makes the generation one that is taken back some time after now, unless it is confirmed.
 func (r *Record) OnTrial(now bootclock.Reading, wait time.Duration) {
 	end := now.After(wait)
-	r.Confirmed, r.ConfirmBy, r.BootID, r.ConfirmUptime = false, end.Wall.UTC(), end.BootID, end.Uptime
+	r.Confirmed, r.ConfirmBy = false, end.Wall.UTC()
+	r.BootID, r.ConfirmUptime = end.BootID, end.Uptime
 }
 
 // InForce is the State that the generation put in the kernel: the policy's with the leases of that

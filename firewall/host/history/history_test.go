@@ -100,7 +100,12 @@ func TestDamageIsNamedAndHidesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, bad := range map[string][]byte{"empty": nil, "cut": content[:len(content)/2], "bit": append([]byte{content[0] ^ 1}, content[1:]...), "binary": {0, 1, 2}} {
+	for name, bad := range map[string][]byte{
+		"empty":  nil,
+		"cut":    content[:len(content)/2],
+		"bit":    append([]byte{content[0] ^ 1}, content[1:]...),
+		"binary": {0, 1, 2},
+	} {
 		if err := os.WriteFile(s.path(3), bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -248,7 +253,9 @@ func TestHead(t *testing.T) {
 			t.Fatalf("cut after %d bytes of %d: %+v, %v", n, len(content), r, err)
 		}
 	}
-	if err := os.WriteFile(s.path(g.Number), bytes.Repeat([]byte("x"), 2*longestHead), 0o600); err != nil {
+	if err := os.WriteFile(
+		s.path(g.Number), bytes.Repeat([]byte("x"), 2*longestHead), 0o600,
+	); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Head(); !errors.Is(err, ErrDamaged) {
@@ -316,7 +323,11 @@ func TestEnforces(t *testing.T) {
 		}
 		ask(fmt.Sprintf("byte %d damaged", i), g.State, &leased, false)
 	}
-	for name, bad := range map[string][]byte{"empty": nil, "cut": content[:len(content)-1], "longer": append(slices.Clone(content), 0)} {
+	for name, bad := range map[string][]byte{
+		"empty":  nil,
+		"cut":    content[:len(content)-1],
+		"longer": append(slices.Clone(content), 0),
+	} {
 		if err := os.WriteFile(s.path(g.Number), bad, 0o600); err != nil {
 			t.Fatal(err)
 		}

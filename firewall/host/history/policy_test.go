@@ -69,7 +69,9 @@ func TestDamagedPolicyText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(s.dir, texts, name+textSuffix), []byte("test"), 0o600); err != nil {
+	if err := os.WriteFile(
+		filepath.Join(s.dir, texts, name+textSuffix), []byte("test"), 0o600,
+	); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Policy(name); !errors.Is(err, ErrDamaged) {

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
 
@@ -66,4 +68,29 @@ func (s *Store) leftAside(r Record) map[string]string {
 		return GoingBack(Record{Lists: trial.Lists, SetAside: r.SetAside}, r, trial.Lists)
 	}
 	return r.SetAside
+}
+
+// KeepAside is a State, and the digests of its lists, with what a generation has set aside: a
+// service that uses such a list keeps the sources that the generation has for it. uses are the
+// lists of each service.
+func (g *Generation) KeepAside(
+	s firewall.State, lists map[string]string, uses map[string][]string,
+) (firewall.State, map[string]string) {
+	s.Services, lists = slices.Clone(s.Services), maps.Clone(lists)
+	isAside := func(list string) bool { return g.SetAside[list] != "" }
+	for i := range s.Services {
+		svc := &s.Services[i]
+		if !slices.ContainsFunc(uses[svc.Name], isAside) {
+			continue
+		}
+		for _, x := range g.State.Services {
+			if x.Name == svc.Name {
+				svc.Sources, svc.Expiring = x.Sources, x.Expiring
+			}
+		}
+	}
+	for list := range g.SetAside {
+		lists[list] = g.Lists[list]
+	}
+	return s, lists
 }

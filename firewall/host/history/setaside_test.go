@@ -2,8 +2,11 @@ package history
 
 import (
 	"maps"
+	"net/netip"
 	"testing"
 
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host/statefiles/faulty"
 )
 
@@ -72,5 +75,33 @@ func TestSetAside(t *testing.T) {
 	}
 	if left := s.withdrawn(); len(left) > 0 {
 		t.Errorf("left over: %v", left)
+	}
+}
+
+// TestKeepAside checks that a service keeps its sources as long as one of its lists is set aside,
+// and that others are followed.
+func TestKeepAside(t *testing.T) {
+	type lists = map[string]string
+	svc := func(name, sources string) firewall.Service {
+		set, err := address.New(netip.MustParsePrefix(sources))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return firewall.Service{Name: name, Sources: set}
+	}
+	g := &Generation{Record: Record{Lists: lists{"l": "1", "m": "1"}, SetAside: lists{"l": "2"}}}
+	g.State.Services = []firewall.Service{svc("a", "10.0.0.0/8"), svc("b", "10.0.0.0/8")}
+	now := firewall.State{Services: []firewall.Service{
+		svc("a", "11.0.0.0/8"), svc("b", "11.0.0.0/8"), svc("new", "11.0.0.0/8")}}
+	read := lists{"l": "2", "m": "3"}
+	got, of := g.KeepAside(now, read, map[string][]string{
+		"a": {"m", "l"}, "b": {"m"}, "new": {"l"}})
+	want := firewall.State{Services: []firewall.Service{
+		svc("a", "10.0.0.0/8"), svc("b", "11.0.0.0/8"), svc("new", "11.0.0.0/8")}}
+	if !got.Equal(want) || !maps.Equal(of, lists{"l": "1", "m": "3"}) {
+		t.Errorf("%v, %v", got, of)
+	}
+	if !now.Services[0].Equal(svc("a", "11.0.0.0/8")) || read["l"] != "2" {
+		t.Errorf("the argument was changed: %v, %v", now, read)
 	}
 }

@@ -88,11 +88,19 @@ func TestApply(t *testing.T) {
 				"; tcp/8010 198.51.100.7/32 until 14:00, 203.0.113.7/32 until 14:00" +
 				"; tcp/8011-8020 198.51.100.7/32 until 14:00"}},
 		"what leases open on every port belongs to no lease": {stateOf(t, wide),
-			[]Lease{leaseOf("203.0.113.7/32", tcp(80, 80)), leaseOf("198.51.100.7/32", tcp(1, 65535), udp(1, 65535))},
+			[]Lease{
+				leaseOf("203.0.113.7/32", tcp(80, 80)),
+				leaseOf("198.51.100.7/32", tcp(1, 65535), udp(1, 65535)),
+			},
 			[]string{"web tcp/80 tcp/8000-8100 udp/443 from 10.0.0.0/8, 198.51.100.7/32 until 14:00" +
 				"; tcp/80 203.0.113.7/32 until 14:00"}},
 		"every service that shares the port": {stateOf(t,
-			firewall.Service{Name: "in", Ports: []firewall.PortRange{tcp(22, 22)}, Interfaces: []string{"eth0"}, Sources: office},
+			firewall.Service{
+				Name:       "in",
+				Ports:      []firewall.PortRange{tcp(22, 22)},
+				Interfaces: []string{"eth0"},
+				Sources:    office,
+			},
 			firewall.Service{Name: "out", Ports: []firewall.PortRange{tcp(22, 23)}, Interfaces: []string{"eth1"}}), []Lease{leaseOf("203.0.113.7/32", tcp(22, 22))},
 			[]string{"in tcp/22 from 10.0.0.0/8, 203.0.113.7/32 until 14:00", "out tcp/22-23 from ; tcp/22 203.0.113.7/32 until 14:00"}},
 		"unlisted, left alone":         {stateOf(t, one), []Lease{forced}, []string{"metrics tcp/9090 from 10.0.0.0/8"}},
@@ -105,7 +113,9 @@ func TestApply(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 2 {
-				if diff := cmp.Diff(tt.want, lines(applied(t, tt.state, noon, tt.leases...))); diff != "" {
+				if diff := cmp.Diff(
+					tt.want, lines(applied(t, tt.state, noon, tt.leases...)),
+				); diff != "" {
 					t.Error(diff)
 				}
 				slices.Reverse(tt.leases) // the order is without meaning
@@ -114,8 +124,8 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// TestEverythingElseStays: a lease changes nothing of its service but Leases, and does not give what
-// ends later anyway.
+// TestEverythingElseStays: a lease changes nothing of its service but Leases, and does not give
+// what ends later anyway.
 func TestEverythingElseStays(t *testing.T) {
 	svc := firewall.Service{
 		Name:       "web",
@@ -183,7 +193,9 @@ func TestApplyRefuses(t *testing.T) {
 		"no ports":   {good, portless, "no ports"},
 		"backwards":  {good, backwards, "ends before"},
 	} {
-		if _, err := Apply(tt.state, []Lease{tt.lease}, noon.Add(2*time.Hour-time.Nanosecond)); err == nil ||
+		if _, err := Apply(
+			tt.state, []Lease{tt.lease}, noon.Add(2*time.Hour-time.Nanosecond),
+		); err == nil ||
 			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
 		}

@@ -15,8 +15,8 @@
 // means it. Services that share a port on different interfaces or addresses are all opened. Where a
 // service lists more ports than the lease, the lease is its firewall.Lease on those ports; on all
 // of its ports it is among what expires. A rate and a log of the service's hold for the lease's
-// sources too. A port that no service lists is opened under unlisted: deny, if that is forced; under
-// unlisted: ignore a lease would close it for everybody else, so that is refused.
+// sources too. A port that no service lists is opened under unlisted: deny, if that is forced;
+// under unlisted: ignore a lease would close it for everybody else, so that is refused.
 //
 // Requests, leases and Apply are pure: the time is handed in. Store is the rim: one file a lease,
 // written whole and synced, each with a checksum, so that a damaged one opens nothing and hides no

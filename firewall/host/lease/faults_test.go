@@ -18,7 +18,9 @@ import (
 // there unless the error says so, what failed to be removed is, and all works again once the fault
 // is gone.
 func TestFaults(t *testing.T) {
-	for _, operation := range []string{"make", "list", "read", "write", "rename", "after", "sync", "remove"} {
+	for _, operation := range []string{
+		"make", "list", "read", "write", "rename", "after", "sync", "remove",
+	} {
 		for _, remains := range []bool{false, true} {
 			t.Run(operation+map[bool]string{true: " and remove"}[remains], func(t *testing.T) {
 				now := atNoon()

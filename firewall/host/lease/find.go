@@ -29,11 +29,12 @@ func Find(leases []Lease, word string) ([]Lease, error) {
 	}
 	var found []Lease
 	var partly []string
+	overlaps := func(a firewall.PortRange) bool { return slices.ContainsFunc(ports, a.Overlaps) }
 	for _, l := range leases {
 		switch {
 		case slices.Equal(l.Ports, ports):
 			found = append(found, l)
-		case slices.ContainsFunc(l.Ports, func(a firewall.PortRange) bool { return slices.ContainsFunc(ports, a.Overlaps) }):
+		case slices.ContainsFunc(l.Ports, overlaps):
 			partly = append(
 				partly,
 				fmt.Sprintf("%s opens %s", l.ID, strings.Join(l.portNames(), ", ")),

@@ -11,7 +11,9 @@ import (
 // FuzzDecode: whatever is in a file, reading it never panics; what is accepted is a lease, bounded
 // and fit for Apply, and comes back from the disk as it is.
 func FuzzDecode(f *testing.F) {
-	for _, l := range []Lease{leaseOf("203.0.113.7/32", tcp(80, 80)), leaseOf("2001:db8::/48", tcp(1, 9), udp(1, 65535))} {
+	for _, l := range []Lease{
+		leaseOf("203.0.113.7/32", tcp(80, 80)), leaseOf("2001:db8::/48", tcp(1, 9), udp(1, 65535)),
+	} {
 		body, err := encode(file{l, originOf(*atNoon())})
 		if err != nil {
 			f.Fatal(err)

@@ -86,7 +86,9 @@ func (l Lease) check() error {
 			fmt.Errorf("from %s until %s is not a time for a lease", l.Opened.UTC(), l.Until.UTC()),
 		)
 	}
-	for _, t := range []struct{ name, text string }{{"user", l.User}, {"from", l.From}, {"reason", l.Reason}} {
+	for _, t := range []struct{ name, text string }{
+		{"user", l.User}, {"from", l.From}, {"reason", l.Reason},
+	} {
 		if err := checkText(t.text); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", t.name, err))
 		}

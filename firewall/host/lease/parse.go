@@ -43,9 +43,11 @@ func parsePort(s string) (firewall.PortRange, error) {
 		numbers = s
 	} else if p, err := firewall.ParseProtocol(protocol); err == nil {
 		r.Protocol = p
-	} else if _, swapped := firewall.ParseProtocol(numbers); swapped == nil && !startsWithDigit(numbers) {
-		return r, fmt.Errorf("%q: write %s/%s", s, numbers, protocol)
 	} else {
+		_, swapped := firewall.ParseProtocol(numbers)
+		if swapped == nil && !startsWithDigit(numbers) {
+			return r, fmt.Errorf("%q: write %s/%s", s, numbers, protocol)
+		}
 		return r, fmt.Errorf("%q: %w", s, err)
 	}
 	first, last, isRange := strings.Cut(numbers, "-")

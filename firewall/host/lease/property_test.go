@@ -57,7 +57,10 @@ func drawState(t *rapid.T) firewall.State {
 		Essentials: rapid.SampledFrom([]firewall.Essentials{0, firewall.AllEssentials}).
 			Draw(t, "essentials"),
 	}
-	for _, name := range []string{"a", "a.lease-tcp-67", "lease-tcp-68", "a-service-with-a-name-as-long-as-it-may-have-48-x", "a-service-with-a-name-as-long-as-it-may-have-48-y"} {
+	for _, name := range []string{
+		"a", "a.lease-tcp-67", "lease-tcp-68", "a-service-with-a-name-as-long-as-it-may-have-48-x",
+		"a-service-with-a-name-as-long-as-it-may-have-48-y",
+	} {
 		if !rapid.Bool().Draw(t, "has "+name) {
 			continue
 		}
@@ -69,7 +72,10 @@ func drawState(t *rapid.T) firewall.State {
 			Interfaces: rapid.SampledFrom([][]string{nil, {"eth0"}, {"eth1"}, {"eth*"}}).
 				Draw(t, "interfaces"),
 		}
-		svc.Addresses = rapid.SampledFrom([]address.Set{{}, address.Must("198.51.100.1/32"), address.Must("198.51.100.2/32", "2001:db8:f::1/128")}).
+		svc.Addresses = rapid.SampledFrom([]address.Set{
+			{}, address.Must("198.51.100.1/32"),
+			address.Must("198.51.100.2/32", "2001:db8:f::1/128"),
+		}).
 			Draw(t, "addresses")
 		for _, p := range rapid.SliceOfN(prefixes, 0, 2).Draw(t, "expiring") {
 			svc.Expiring = append(
@@ -117,9 +123,15 @@ func flows() []firewall.Flow {
 	var out []firewall.Flow
 	for _, protocol := range []firewall.Protocol{firewall.TCP, firewall.UDP} {
 		for port := uint16(65); port <= 77; port++ {
-			for _, source := range []string{"10.0.0.1", "10.0.0.3", "10.77.0.1", "10.200.0.1", "192.0.2.1", "192.0.2.200", "8.8.8.8", "2001:db8::1", "2001:db8::2", "2a00::1"} {
+			for _, source := range []string{
+				"10.0.0.1", "10.0.0.3", "10.77.0.1", "10.200.0.1", "192.0.2.1", "192.0.2.200",
+				"8.8.8.8", "2001:db8::1", "2001:db8::2", "2a00::1",
+			} {
 				for _, iface := range []string{"", "lo", "eth0", "eth2", "wlan0"} {
-					for _, address := range []netip.Addr{{}, netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8:f::1"), netip.MustParseAddr("198.51.100.9")} {
+					for _, address := range []netip.Addr{
+						{}, netip.MustParseAddr("198.51.100.1"),
+						netip.MustParseAddr("2001:db8:f::1"), netip.MustParseAddr("198.51.100.9"),
+					} {
 						out = append(
 							out,
 							firewall.Flow{
@@ -197,7 +209,8 @@ func TestLeasesOpenWhatTheySay(t *testing.T) {
 		}
 		for i, f := range all {
 			for _, at := range []time.Time{now, later[i%len(later)]} {
-				if got, want := out.Decide(f, at), decide(s, leases, f, now, at); got.Verdict != want {
+				got, want := out.Decide(f, at), decide(s, leases, f, now, at)
+				if got.Verdict != want {
 					t.Fatalf(
 						"%+v at %v: %v (%s), want %v\npolicy: %q\nresult: %q",
 						f,
@@ -259,7 +272,9 @@ func TestResultIsCanonical(t *testing.T) {
 			touched := slices.ContainsFunc(running, func(l Lease) bool {
 				return slices.ContainsFunc(
 					l.Ports,
-					func(r firewall.PortRange) bool { return slices.ContainsFunc(svc.Ports, r.Overlaps) },
+					func(r firewall.PortRange) bool {
+						return slices.ContainsFunc(svc.Ports, r.Overlaps)
+					},
 				)
 			})
 			if !touched && !slices.ContainsFunc(out.Services, svc.Equal) {

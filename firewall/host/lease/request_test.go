@@ -84,12 +84,22 @@ func TestParseDuration(t *testing.T) {
 			t.Errorf("%q: %v, %v; want %v", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", "2", "2 h", "-2h", "+2h", "2w", "h", "100ms", "2H", "1h-30m", "9999999999d", "106752d", "99999999999999999999h", "2562047h48m"} {
+	for _, in := range []string{
+		"", "2", "2 h", "-2h", "+2h", "2w", "h", "100ms", "2H", "1h-30m", "9999999999d", "106752d",
+		"99999999999999999999h", "2562047h48m",
+	} {
 		if got, err := ParseDuration(in); err == nil {
 			t.Errorf("%q: %v", in, got)
 		}
 	}
-	for d, want := range map[time.Duration]string{24 * time.Hour: "24h", 90 * time.Minute: "1h30m", time.Minute: "1m", 61 * time.Second: "1m1s", 0: "0s", 10 * time.Hour: "10h"} {
+	for d, want := range map[time.Duration]string{
+		24 * time.Hour:   "24h",
+		90 * time.Minute: "1h30m",
+		time.Minute:      "1m",
+		61 * time.Second: "1m1s",
+		0:                "0s",
+		10 * time.Hour:   "10h",
+	} {
 		if got := Spell(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
@@ -126,8 +136,16 @@ func TestGrant(t *testing.T) {
 		l.Unlisted {
 		t.Errorf("%+v, %v", l, err)
 	}
-	ports := func(p ...firewall.PortRange) func(*Request) { return func(r *Request) { r.Ports = p } }
-	sources := func(s ...string) func(*Request) { return func(r *Request) { r.Sources = address.Must(s...) } }
+	ports := func(p ...firewall.PortRange) func(*Request) {
+		return func(r *Request) {
+			r.Ports = p
+		}
+	}
+	sources := func(s ...string) func(*Request) {
+		return func(r *Request) {
+			r.Sources = address.Must(s...)
+		}
+	}
 	for name, tt := range map[string]struct {
 		state  firewall.State
 		change func(*Request)
@@ -209,7 +227,12 @@ func TestFind(t *testing.T) {
 	)
 	two.ID, range_.ID = "cdfghj", "dfghjk"
 	all := []Lease{one, two, range_}
-	for word, want := range map[string]string{"bcdfgh": "bcdfgh", "CDFGHJ": "cdfghj", "80": "bcdfgh cdfghj", "tcp/8000-8100": "dfghjk"} {
+	for word, want := range map[string]string{
+		"bcdfgh":        "bcdfgh",
+		"CDFGHJ":        "cdfghj",
+		"80":            "bcdfgh cdfghj",
+		"tcp/8000-8100": "dfghjk",
+	} {
 		found, err := Find(all, word)
 		var ids []string
 		for _, l := range found {
@@ -219,7 +242,12 @@ func TestFind(t *testing.T) {
 			t.Errorf("%q: %v, %v; want %s", word, ids, err, want)
 		}
 	}
-	for word, want := range map[string]string{"zzzzzz": "no lease zzzzzz", "8080": "dfghjk opens tcp/8000-8100", "udp/80": "no lease opens udp/80", "what": "neither"} {
+	for word, want := range map[string]string{
+		"zzzzzz": "no lease zzzzzz",
+		"8080":   "dfghjk opens tcp/8000-8100",
+		"udp/80": "no lease opens udp/80",
+		"what":   "neither",
+	} {
 		if found, err := Find(all, word); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, %v; want %q", word, found, err, want)
 		}

@@ -66,15 +66,14 @@ func (s *Store) List() (leases []Lease, damaged []error, err error) {
 			leases = append(leases, l)
 		}
 	}
-	slices.SortFunc(
-		leases,
-		func(a, b Lease) int { return cmp.Or(a.Until.Compare(b.Until), strings.Compare(a.ID, b.ID)) },
-	)
+	slices.SortFunc(leases, func(a, b Lease) int {
+		return cmp.Or(a.Until.Compare(b.Until), strings.Compare(a.ID, b.ID))
+	})
 	return leases, damaged, nil
 }
 
-// Ended reads the leases that are over and still kept, for the caller that records their end. Damaged ones
-// are passed over: List names them.
+// Ended reads the leases that are over and still kept, for the caller that records their end.
+// Damaged ones are passed over: List names them.
 func (s *Store) Ended() ([]Lease, error) {
 	now := s.Clock()
 	ids, _, err := s.ids()

@@ -249,7 +249,10 @@ func TestDamaged(t *testing.T) {
 func TestFilesArePrivate(t *testing.T) {
 	s := storeAt(t, atNoon())
 	l := add(t, s, leaseOf("203.0.113.7/32", tcp(80, 80)))
-	for path, want := range map[string]fs.FileMode{s.files.Path: 0o700, s.files.PathOf(l.ID): 0o600} {
+	for path, want := range map[string]fs.FileMode{
+		s.files.Path:         0o700,
+		s.files.PathOf(l.ID): 0o600,
+	} {
 		if i, err := os.Stat(path); err != nil || i.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v", path, i, err)
 		}
@@ -270,7 +273,9 @@ func TestJSON(t *testing.T) {
 		t.Errorf("came back as %+v, %v", back, err)
 	}
 	before := back
-	for _, bad := range []string{`{}`, `[]`, `{"ports":["tcp/9090"],"sources":["::/0"],"opened":"x"}`} {
+	for _, bad := range []string{
+		`{}`, `[]`, `{"ports":["tcp/9090"],"sources":["::/0"],"opened":"x"}`,
+	} {
 		if err := json.Unmarshal([]byte(bad), &back); err == nil || !cmp.Equal(before, back) {
 			t.Errorf("%s: %+v, %v", bad, back, err)
 		}

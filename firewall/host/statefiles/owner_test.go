@@ -20,7 +20,9 @@ func TestRootWritesForTheOwner(t *testing.T) {
 	const user, group = 4242, 4343
 	base := t.TempDir()
 	dir, secret := filepath.Join(base, "state"), filepath.Join(base, "secret")
-	if err := errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, user, group), os.WriteFile(secret, []byte("x"), 0o600)); err != nil {
+	if err := errors.Join(
+		os.Mkdir(dir, 0o700), os.Chown(dir, user, group), os.WriteFile(secret, []byte("x"), 0o600),
+	); err != nil {
 		t.Fatal(err)
 	}
 	owned := func(path string, uid, gid uint32, mode fs.FileMode) {
@@ -109,7 +111,13 @@ func TestMakeAll(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]error{"": nil, "x/y": nil, "x": nil, "file": unix.ENOTDIR, "file/below": unix.ENOTDIR} {
+	for path, want := range map[string]error{
+		"":           nil,
+		"x/y":        nil,
+		"x":          nil,
+		"file":       unix.ENOTDIR,
+		"file/below": unix.ENOTDIR,
+	} {
 		if err := MakeAll(filepath.Join(dir, path), 0o700); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", path, err, want)
 		}

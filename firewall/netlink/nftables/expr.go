@@ -87,7 +87,8 @@ var types map[string]typ
 func init() { // some expressions hold others
 	types = map[string]typ{}
 	for _, t := range []typ{
-		typeOf[Meta](), typeOf[CT](), typeOf[Payload](), typeOf[FIB](), typeOf[Exthdr](), typeOf[RT](),
+		typeOf[Meta](), typeOf[CT](), typeOf[Payload](), typeOf[FIB](), typeOf[Exthdr](),
+		typeOf[RT](),
 		typeOf[Socket](), typeOf[OSF](), typeOf[XFRM](), typeOf[Tunnel](), typeOf[Numgen](),
 		typeOf[Hash](), typeOf[Immediate](), typeOf[Bitwise](), typeOf[Byteorder](), typeOf[Cmp](),
 		typeOf[Range](), typeOf[Lookup](), typeOf[Dynset](), typeOf[Objref](), typeOf[Counter](),

@@ -25,11 +25,16 @@ func drawExpr(t *rapid.T, name string, depth int) Expr {
 				f.Set(reflect.ValueOf(Optional{true, uint32(rapid.Byte().Draw(t, label))}))
 			}
 		case Verdict:
-			f.Set(reflect.ValueOf(Verdict{rapid.Int32().Draw(t, label), rapid.StringMatching(`[a-z/.-]{0,9}`).Draw(t, label)}))
+			f.Set(reflect.ValueOf(Verdict{
+				rapid.Int32().Draw(t, label), rapid.StringMatching(`[a-z/.-]{0,9}`).Draw(t, label),
+			}))
 		case [maxNested]Expr:
 			var nested [maxNested]Expr
 			for i := range rapid.IntRange(0, maxNested*(1-depth)).Draw(t, label) {
-				nested[i] = drawExpr(t, rapid.SampledFrom([]string{"limit", "counter", "connlimit"}).Draw(t, label), 1)
+				nested[i] = drawExpr(
+					t, rapid.SampledFrom([]string{"limit", "counter", "connlimit"}).Draw(t, label),
+					1,
+				)
 			}
 			f.Set(reflect.ValueOf(nested))
 		case string:
@@ -185,16 +190,31 @@ func TestEqual(t *testing.T) {
 // What google/nftables builds is read as these types, and written as google/nftables reads it.
 func TestBuiltExpressionsAreKnown(t *testing.T) {
 	for _, e := range []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{1}},
-		&expr.Payload{OperationType: expr.PayloadLoad, DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4},
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{1}},
+		&expr.Payload{
+			OperationType: expr.PayloadLoad,
+			DestRegister:  1,
+			Base:          expr.PayloadBaseNetworkHeader,
+			Offset:        12,
+			Len:           4,
+		},
 		&expr.Lookup{SourceRegister: 1, SetName: "s", IsDestRegSet: true}, &expr.Counter{}, &expr.Notrack{},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{1}, Xor: []byte{0}},
 		&expr.Verdict{Kind: expr.VerdictDrop}, &expr.Verdict{Kind: expr.VerdictJump, Chain: "c"},
-		&expr.Immediate{Register: 1, Data: []byte{1}}, &expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
-		&expr.Objref{Type: 1, Name: "n"}, &expr.Limit{Rate: 1, Unit: expr.LimitTimeMinute, Burst: 5},
-		&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: 1}, &expr.Ct{Key: expr.CtKeyLABELS, Register: 1, SourceRegister: true},
+		&expr.Immediate{Register: 1, Data: []byte{1}},
+		&expr.Fib{Register: 1, FlagDADDR: true, ResultADDRTYPE: true},
+		&expr.Objref{Type: 1, Name: "n"},
+		&expr.Limit{Rate: 1, Unit: expr.LimitTimeMinute, Burst: 5},
+		&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH, Code: 1},
+		&expr.Ct{Key: expr.CtKeyLABELS, Register: 1, SourceRegister: true},
 		&expr.Log{Key: 1 << unix.NFTA_LOG_PREFIX, Data: []byte("x")},
-		&expr.Dynset{SrcRegKey: 1, SetName: "s", Operation: 1, Exprs: []expr.Any{&expr.Limit{Rate: 1, Unit: expr.LimitTimeSecond}}},
+		&expr.Dynset{
+			SrcRegKey: 1,
+			SetName:   "s",
+			Operation: 1,
+			Exprs:     []expr.Any{&expr.Limit{Rate: 1, Unit: expr.LimitTimeSecond}},
+		},
 	} {
 		raw, err := expr.Marshal(unix.NFPROTO_INET, e)
 		if err != nil {
