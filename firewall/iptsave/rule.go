@@ -1,6 +1,9 @@
 package iptsave
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Option is one option of a rule with its arguments: "! --dport 80:90".
 type Option struct {
@@ -52,7 +55,7 @@ type Rule struct {
 }
 
 // ParseRule sorts a rule's words into its parts. It finds errors of form only: an option that lacks
-// its argument, a word that belongs to none.
+// its argument, a word that belongs to none, an option of the header that comes twice.
 func ParseRule(words []Word) (Rule, error) {
 	var r Rule
 	for len(words) > 0 {
@@ -71,6 +74,9 @@ func ParseRule(words []Word) (Rule, error) {
 			}
 			r.Target = &Extension{Name: o.Value(), Text: o.Text, Goto: o.Name == "-g"}
 		case headerOptions[o.Name]:
+			if i := slices.IndexFunc(r.Header, func(h Option) bool { return h.Name == o.Name }); i >= 0 {
+				return r, errorAt(o.Column, "a second %s: a rule has one", first.Text)
+			}
 			r.Header = append(r.Header, o)
 			if o.Name == "-p" && !o.Not {
 				r.implied = ImpliedMatch[strings.ToLower(o.Value())]

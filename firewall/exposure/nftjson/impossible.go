@@ -3,11 +3,11 @@ package nftjson
 import (
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
 // What isn't understood is undecided. But what no nft loads is a mistake in the text, or something
@@ -80,12 +80,7 @@ func impossibleWord(kind, s string) string {
 			return fmt.Sprintf("%d isn't a protocol: the highest number is 255", n)
 		}
 	case "ipv4_addr", "ipv6_addr":
-		address, length, _ := strings.Cut(s, "/")
-		a, err := netip.ParseAddr(address)
-		n, wrong := strconv.ParseUint(length, 10, 64)
-		if err == nil && wrong == nil && n > uint64(a.BitLen()) {
-			return fmt.Sprintf("%s has %d bits, not %d", address, a.BitLen(), n)
-		}
+		return exposure.WrongPrefix(s)
 	}
 	return ""
 }

@@ -3,7 +3,6 @@ package xtables
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -38,8 +37,8 @@ func (x *translator) check(o iptsave.Option) {
 			ports, _, _ := strings.Cut(o.Value()[i+1:], "/")
 			why = wrongPorts(ports, "-")
 		}
-	case "-s", "-d":
-		why = wrongLength(o.Value())
+	case "-s", "-d", "--src-range", "--dst-range":
+		why = wrongAddresses(o.Value())
 	case "-p":
 		if n, err := strconv.ParseUint(o.Value(), 10, 64); err == nil && n > 255 {
 			why = fmt.Sprintf("%d isn't a protocol: the highest number is 255", n)
@@ -71,14 +70,11 @@ func wrongPorts(s, separator string) string {
 	return ""
 }
 
-// wrongLength says what is wrong about the prefix lengths of addresses.
-func wrongLength(s string) string {
+// wrongAddresses says what is wrong about some addresses.
+func wrongAddresses(s string) string {
 	for part := range strings.SplitSeq(s, ",") {
-		address, length, _ := strings.Cut(part, "/")
-		a, err := netip.ParseAddr(address)
-		n, noNumber := strconv.ParseUint(length, 10, 64)
-		if err == nil && noNumber == nil && n > uint64(a.BitLen()) {
-			return fmt.Sprintf("%s has %d bits, not %d", address, a.BitLen(), n)
+		if why := exposure.WrongPrefix(part); why != "" {
+			return why
 		}
 	}
 	return ""
@@ -87,7 +83,7 @@ func wrongLength(s string) string {
 // wrongElement says what is wrong about an ipset's element: "10.0.0.0/33", "10.0.0.1,tcp:99999".
 func wrongElement(text string, dimensions []string) string {
 	element, _, _ := strings.Cut(text, " ")
-	if why := wrongLength(element); why != "" {
+	if why := wrongAddresses(element); why != "" {
 		return why
 	}
 	for i, part := range strings.Split(element, ",") {

@@ -63,6 +63,7 @@ func (x *translator) rule(r iptsave.Rule) ([]exposure.Statement, bool) {
 	for _, e := range r.Matches {
 		out = append(out, x.match(e)...)
 	}
+	x.checkProtocol(r)
 	target := x.target(r.Target)
 	if len(target) > 0 && isUnknown(target[0]) {
 		for _, o := range r.Target.Options {
