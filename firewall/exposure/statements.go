@@ -419,15 +419,20 @@ func (w *walk) update(c *chain, r *rule, s SetUpdate, f flow) []branch {
 		return out
 	}
 	f.sources = rest
-	full := s.EndsWhenFull && s.Op == SetAdd && s.Set != nil && s.Set.Size > 0 &&
-		s.Set.Len() >= s.Set.Size
 	switch {
 	case s.Condition != "":
 		return append(out, w.mayHoldRate(c, r, f, s.Condition, s.perElement())...)
-	case full:
-		return append(out, w.mayHold(c, r, f, "whether set "+s.Set.Name+" is full")...)
+	case !s.EndsWhenFull || s.Op != SetAdd || s.Set == nil || s.Set.Size == 0:
+		return append(out, branch{flow: f})
 	}
-	return append(out, branch{flow: f})
+	what := "whether set " + s.Set.Name + " is full"
+	if s.Set.Len() >= s.Set.Size {
+		return append(out, w.mayHold(c, r, f, what)...)
+	}
+	// Other packets may fill it at any time.
+	return append(out, w.assumedToHold(
+		c, r, f, true, what, "set "+s.Set.Name+" has room for one more element",
+	)...)
 }
 
 // noTrack keeps packets without a template out of conntrack, if they haven't passed it yet.

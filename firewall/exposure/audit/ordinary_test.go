@@ -116,3 +116,42 @@ func TestImportOfOrdinaryPackets(t *testing.T) {
 		}
 	}
 }
+
+// A set that packets fill has room when it is looked at, which is assumed: packets of others may
+// fill it at any time, so what happens without room stays possible.
+func TestSetWithRoom(t *testing.T) {
+	const room = "set m has room for one more element"
+	for rules, want := range map[string]string{
+		"tcp dport 22 add @m { ip saddr } accept":                             "sshd 0.0.0.0/0",
+		"tcp dport 22 add @m { ip saddr } drop; tcp dport 22 accept":          "sshd 0.0.0.0/0 certain ",
+		"tcp dport 22 update @m { ip saddr limit rate 3/minute } accept":      "sshd 0.0.0.0/0 certain ",
+		"tcp dport 22 add @full { ip saddr } accept":                          "sshd 0.0.0.0/0 certain ",
+		"tcp dport 22 add @full { ip saddr } drop; tcp dport 22 accept":       "sshd 0.0.0.0/0 certain ",
+		"ip saddr 10.0.0.0/8 add @m { ip saddr } drop; tcp dport 23 continue": "sshd ",
+	} {
+		rs := &exposure.Ruleset{}
+		text := "table ip f {\n set m {\n  type ipv4_addr\n  size 2\n  flags dynamic\n" +
+			"  elements = { 192.0.2.1 }\n }\n set full {\n  type ipv4_addr\n  size 1\n" +
+			"  flags dynamic\n  elements = { 192.0.2.1 }\n }\n chain c {\n" +
+			"  type filter hook input priority 0; policy drop;\n  " +
+			strings.ReplaceAll(rules, "; ", "\n  ") + "\n }\n}\n"
+		if err := nfttext.Read("f", strings.NewReader(text), rs); err != nil {
+			t.Fatal(err)
+		}
+		r, err := Run(context.Background(), Input{
+			Rules: rs, Host: world(), Now: time.Now(), Sockets: listening("sshd 0.0.0.0:22"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, _ := summaryOf(r)
+		if !slices.ContainsFunc(rows, func(row string) bool {
+			return strings.HasPrefix(row, "tcp/22 eth0 "+want+" ")
+		}) {
+			t.Errorf("%s: %q, want %s", rules, rows, want)
+		}
+		if slices.Contains(r.Assumed, room) != strings.Contains(rules, "@m { ip saddr }") {
+			t.Errorf("%s: assumed %q", rules, r.Assumed)
+		}
+	}
+}
