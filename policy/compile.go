@@ -41,6 +41,8 @@ type StaleNetwork struct {
 	Reason string    `json:"reason"`
 	// Offline: its source was not asked, because Networks.Offline is set.
 	Offline bool `json:"-"`
+	// Location is where the policy defines it.
+	Location Location `json:"-"`
 }
 
 // Compile loads the networks and makes the State. The error is Problems; it includes every network
@@ -201,9 +203,12 @@ func (c *compiler) recordLoad(
 	err error,
 ) address.Set {
 	var problems Problems
+	var file fileError
 	switch {
 	case errors.As(err, &problems):
 		c.report.list = append(c.report.list, problems...)
+	case errors.As(err, &file):
+		c.report.at(net.fileAt, "network %q: %v", net.name, err)
 	case err != nil:
 		c.report.at(
 			net.at,
@@ -213,10 +218,11 @@ func (c *compiler) recordLoad(
 			err,
 		)
 	case stale != nil:
+		stale.Location = net.at
 		c.out.Stale = append(c.out.Stale, *stale)
 	}
 	if err == nil && prefixes.Len() == 0 {
-		c.warnings.at(net.at, "network %q is empty: it has nobody in it", net.name)
+		c.warnings.warn(RuleEmptyNetwork, net.at, "network %q is empty: it has nobody in it", net.name)
 	}
 	return prefixes
 }
@@ -231,7 +237,8 @@ func (c *compiler) sources(entries []source) (address.Set, []firewall.ExpiringSo
 			continue
 		}
 		if !e.expires.After(c.now) {
-			c.warnings.at(
+			c.warnings.warn(
+				RuleExpiredEntry,
 				e.at,
 				"this entry expired on %s and lets nobody in any more; remove it",
 				e.expires.UTC().Format(time.RFC3339),

@@ -32,7 +32,8 @@ func (c *compiler) connected(n *Networks) address.Set {
 		}
 	}
 	if err != nil {
-		c.warnings.at(
+		c.warnings.warn(
+			RuleUnreadableHost,
 			Location{File: c.policy.Origin},
 			"the networks that this host is part of can't be listed, so no "+
 				"multicast-answers come in: %v",
