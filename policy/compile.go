@@ -262,7 +262,7 @@ func (c *compiler) union(entries []source) address.Set {
 			continue
 		}
 		if err := inline.Add(e.prefix); err != nil { // parsePrefix has refused what Add refuses
-			c.report.at(Location{File: c.policy.Origin}, "%v", err)
+			c.report.at(Location{File: c.policy.FirstFile()}, "%v", err)
 		}
 	}
 	return c.shared.unionWith(c.shared.union(names, c.resolved), inline.Set())

@@ -7,6 +7,8 @@ type Rule struct {
 	// Host is true if the warning depends on the host that reads the policy. It says nothing about
 	// a policy that is meant for another host.
 	Host bool
+	// Grave is true if the policy hardly does what its writer thinks.
+	Grave bool
 }
 
 // The IDs of Rules.
@@ -47,7 +49,7 @@ var Rules = []Rule{
 	{ID: RuleRedundantEntry, Text: "an entry of a list is contained in another one"},
 	{ID: RuleAnyBesideOthers, Text: "a list has any, which is everyone, and other entries"},
 	{ID: RulePortAssumed, Text: "a service leaves port out, so that 9090 is assumed"},
-	{ID: RuleOtherPortAssumed, Text: "a service leaves port out, so that 9090 is assumed, and " +
+	{ID: RuleOtherPortAssumed, Grave: true, Text: "a service leaves port out, so that 9090 is assumed, and " +
 		"bears the name of another port's service"},
 	{ID: RuleAdminPortOpen, Text: "a port that gives control of the host, or of its data, is " +
 		"open to everyone"},
@@ -58,7 +60,7 @@ var Rules = []Rule{
 	{ID: RuleUnspecifiedSource, Text: "0.0.0.0 or :: is used as if it were everybody"},
 	{ID: RuleDHCPSource, Text: "a DHCP service does not allow 0.0.0.0, from where its clients ask"},
 
-	{ID: RuleSSHUnreachable, Host: true, Text: "this host's SSH server listens, and " +
+	{ID: RuleSSHUnreachable, Host: true, Grave: true, Text: "this host's SSH server listens, and " +
 		"unlisted: deny keeps everybody from it"},
 	{ID: RuleWritableFile, Host: true, Text: "others than root may write a file or folder; plan, " +
 		"apply and the daemon refuse it"},

@@ -108,8 +108,20 @@ func wantedOutput(args []string) string {
 	return "text"
 }
 
-// globalFlags work before and after the verb.
-func globalFlags() []cli.Flag {
+// moreForms are the forms of output that a verb has beside text and json.
+var moreForms = map[string][]string{"check": {"junit", "sarif"}}
+
+// formsOf lists the forms of output of a verb.
+func formsOf(verb string) []string {
+	return append([]string{"text", "json"}, moreForms[verb]...)
+}
+
+// globalFlags work before and after the verb. "" is the program before its verb.
+func globalFlags(verb string) []cli.Flag {
+	readers := ", for people or for programs"
+	if len(moreForms[verb]) > 0 {
+		readers = ", for people, for programs, or as a report for CI"
+	}
 	return []cli.Flag{
 		&cli.StringFlag{
 			Name:    "config",
@@ -125,7 +137,7 @@ func globalFlags() []cli.Flag {
 			Name:    "output",
 			Aliases: []string{"o"},
 			Value:   "text",
-			Usage:   "print `text|json`, for people or for programs",
+			Usage:   "print `" + strings.Join(formsOf(verb), "|") + "`" + readers,
 		},
 	}
 }
@@ -144,7 +156,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			Usage:           usage,
 			Description:     details[name],
 			ArgsUsage:       arguments,
-			Flags:           append(flags, globalFlags()...),
+			Flags:           append(flags, globalFlags(name)...),
 			HideHelpCommand: true,
 			OnUsageError:    usageError,
 			Action: func(c *cli.Context) error {
@@ -184,13 +196,19 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 		Usage:          "which ports of this host are open to whom: declared, enforced, compared",
 		Version:        version,
 		Description:    helpDescription(),
-		Flags:          globalFlags(),
+		Flags:          globalFlags(""),
 		Writer:         stdout,
 		ErrWriter:      stderr,
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
 		OnUsageError:   usageError,
 		Commands: []*cli.Command{
-			verb("check", "read the policy and run its tests", "[FILE]", check),
+			verb(
+				"check",
+				"read policies and run their tests; exit 2 if a test fails, 3 if a policy is not valid",
+				"[FILE…]",
+				check,
+				&cli.BoolFlag{Name: "strict", Usage: "exit 2 if there are warnings, too"},
+			),
 			verb(
 				"plan",
 				"show what apply would change; exit 2 if it would change anything",
