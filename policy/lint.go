@@ -20,14 +20,18 @@ import (
 // compiled. The warnings of Compile are not among them.
 func (p *Policy) Lint(c *Compiled, now time.Time) []Problem {
 	l := linter{policy: p, compiled: c, now: now, inPolicy: map[string]bool{},
-		contents: map[string]address.Set{}}
+		contents: map[string]address.Set{}, everyone: map[address.Identity]bool{}}
 	enforced := map[string]firewall.Service{}
 	for _, s := range c.State.Services {
 		enforced[s.Name] = s
 	}
 	for _, s := range p.services {
 		l.port(s)
-		allowed := enforced[s.enforced.Name].AllowedAt(now)
+		svc := enforced[s.enforced.Name]
+		allowed := svc.Sources
+		if len(svc.Expiring) > 0 {
+			allowed = svc.AllowedAt(now)
+		}
 		l.nobody(s, allowed)
 		l.adminPorts(s, allowed)
 		l.entries("allow", s.allow)
@@ -44,6 +48,8 @@ type linter struct {
 	report   reporter
 	inPolicy map[string]bool        // see writtenOut
 	contents map[string]address.Set // of networks that no service uses
+	// everyone caches isEveryone, since many services may share a long list.
+	everyone map[address.Identity]bool
 }
 
 func (l *linter) port(s service) {
@@ -116,7 +122,7 @@ func (l *linter) adminPorts(s service, allowed address.Set) {
 			found[at] = append(found[at], fmt.Sprintf("%s (%s)", ports, a.name))
 		}
 	}
-	if len(order) == 0 || !isEveryone(allowed) {
+	if len(order) == 0 || !l.isEveryone(allowed) {
 		return
 	}
 	for _, at := range order {
@@ -128,6 +134,16 @@ func (l *linter) adminPorts(s service, allowed address.Set) {
 			"service %q opens %s to everyone: name in allow who needs it",
 			s.enforced.Name, strings.Join(list, ", "))
 	}
+}
+
+func (l *linter) isEveryone(s address.Set) bool {
+	id := s.Identity()
+	known, ok := l.everyone[id]
+	if !ok {
+		known = isEveryone(s)
+		l.everyone[id] = known
+	}
+	return known
 }
 
 // maxNamedAdminPorts bounds the ports that one warning names.
@@ -227,8 +243,8 @@ func (l *linter) redundantPrefix(list string, live []source, i int, known lastin
 			return
 		}
 	}
-	for j, other := range live {
-		if j < maxComparedNames && other.network != "" && other.outlasts(e) {
+	for _, other := range live[:min(len(live), maxComparedNames)] {
+		if other.network != "" && other.outlasts(e) {
 			if content, ok := l.content(other.network); ok && content.Covers(e.prefix) {
 				l.redundant(list, e, other)
 				return

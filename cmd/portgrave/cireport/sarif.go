@@ -171,6 +171,7 @@ func (r Report) physical(at policy.Location) sarifPhysical {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(r.Folder, path)
 	}
+	path = filepath.Clean(path)
 	artifact := sarifArtifact{URI: (&url.URL{Scheme: "file", Path: path}).String()}
 	below, err := filepath.Rel(r.Folder, path)
 	if err == nil && below != ".." && !strings.HasPrefix(below, "../") {
