@@ -208,17 +208,17 @@ func (c *compiler) recordLoad(
 	case errors.As(err, &problems):
 		c.report.list = append(c.report.list, problems...)
 	case errors.As(err, &file):
-		c.report.at(net.fileAt, "network %q: %v", net.name, err)
+		c.report.at(net.sourceAt, "network %q: %v", net.name, err)
 	case err != nil:
 		c.report.at(
-			net.at,
+			net.sourceAt,
 			"network %q: %v; it has never been loaded, so there is no last good content to go on "+
 				"with",
 			net.name,
 			err,
 		)
 	case stale != nil:
-		stale.Location = net.at
+		stale.Location = net.sourceAt
 		c.out.Stale = append(c.out.Stale, *stale)
 	}
 	if err == nil && prefixes.Len() == 0 {

@@ -206,7 +206,10 @@ func (d *decoder) network(f field, dir string) {
 	}
 	v := f.value
 	setText(v, "file", &n.file)
-	n.fileAt = locationIn(v, "file", n.at)
+	n.sourceAt = n.at
+	for _, key := range []string{"file", "url", "dns"} {
+		n.sourceAt = locationIn(v, key, n.sourceAt)
+	}
 	setText(v, "url", &n.url)
 	setText(v, "dns", &n.dns)
 	setText(v, "sha256", &n.sha256)

@@ -166,7 +166,7 @@ func (l *linter) networks() {
 			continue
 		}
 		if _, err := os.Stat(n.file); errors.Is(err, fs.ErrNotExist) {
-			l.report.warn(RuleMissingFile, n.fileAt, "network %q: %s: there is no such file",
+			l.report.warn(RuleMissingFile, n.sourceAt, "network %q: %s: there is no such file",
 				name, n.file)
 		}
 	}

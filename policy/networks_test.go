@@ -261,7 +261,7 @@ func TestURLFails(t *testing.T) {
 			broken.Store(true)
 			reason := w.refused(n)
 			expectPart(t, reason, c.reason)
-			expectPart(t, reason, `policy.yaml:3:3: network "n": `)
+			expectPart(t, reason, `policy.yaml:3:12: network "n": `)
 			broken.Store(false)
 			expect(t, "content", w.allowed(n), "198.51.100.0/24")
 			broken.Store(true)

@@ -98,7 +98,7 @@ type network struct {
 	at      Location
 	entries []source // the list in the policy
 
-	fileAt         Location // of file
+	sourceAt       Location // of the value of file, url or dns
 	file, url, dns string   // exactly one is set for an external network
 	refresh        time.Duration
 	selects        *selectPath // what to take from JSON; nil if the content is a list of lines
