@@ -57,8 +57,8 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 			if prefix, plus := strings.CutSuffix(p, "+"); plus {
 				hint = fmt.Sprintf("; names that begin with %s are written %q", prefix, prefix+"*")
 			}
-			warn(RuleMissingInterface, "this host has no interface %q now, and nobody gets in by it until it has%s",
-				p, hint)
+			warn(RuleMissingInterface,
+				"this host has no interface %q now, and nobody gets in by it until it has%s", p, hint)
 		}
 		for p := range svc.Addresses.All() {
 			for a := p.Addr(); p.Contains(a) && len(out) < maxHostWarnings; a = a.Next() {

@@ -49,8 +49,8 @@ var Rules = []Rule{
 	{ID: RuleRedundantEntry, Text: "an entry of a list is contained in another one"},
 	{ID: RuleAnyBesideOthers, Text: "a list has any, which is everyone, and other entries"},
 	{ID: RulePortAssumed, Text: "a service leaves port out, so that 9090 is assumed"},
-	{ID: RuleOtherPortAssumed, Grave: true, Text: "a service leaves port out, so that 9090 is assumed, and " +
-		"bears the name of another port's service"},
+	{ID: RuleOtherPortAssumed, Grave: true, Text: "a service leaves port out, so that 9090 " +
+		"is assumed, and bears the name of another port's service"},
 	{ID: RuleAdminPortOpen, Text: "a port that gives control of the host, or of its data, is " +
 		"open to everyone"},
 	{ID: RuleExpiredEntry, Text: "an entry has expired"},

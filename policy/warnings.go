@@ -26,8 +26,9 @@ func (c *compiler) warnOfSources(s service, enforced firewall.Service) {
 			continue
 		}
 		if dhcp < 0 || e.prefix.Addr().Is6() {
-			c.warnings.warn(RuleUnspecifiedSource, e.at, "%s is one address, of hosts that have none yet, and not "+
-				"everybody: no client connects from it", e.prefix.Addr())
+			c.warnings.warn(RuleUnspecifiedSource, e.at,
+				"%s is one address, of hosts that have none yet, and not "+
+					"everybody: no client connects from it", e.prefix.Addr())
 		}
 	}
 	if dhcp >= 0 && !enforced.AllowedAt(c.now).Contains(unspecified) &&

@@ -138,7 +138,8 @@ func (inv *invocation) compiledSo(
 		c.Stale = asTheDaemonSays(c.Stale, inv.daemon.Policy.StaleNetworks)
 	}
 	for _, s := range c.Stale {
-		if how.quiet || s.Offline && inv.memory != nil { // a daemon asks the source, and says why it is stale
+		// A daemon asks the source, and says why it is stale.
+		if how.quiet || s.Offline && inv.memory != nil {
 			continue
 		}
 		inv.screen.warnf("%s", staleText(s))

@@ -49,7 +49,8 @@ func reference() manual.Reference {
 			},
 			{
 				Term: "portgrave check --strict -o sarif hosts/*.yaml > portgrave.sarif",
-				Text: "Check all policies of a repository in a CI job, for code scanning. Upload the file also if the command fails: it says why",
+				Text: "Check all policies of a repository in a CI job, for code scanning. Upload the " +
+					"file also if the command fails: it says why",
 			},
 			{
 				Term: "portgrave audit\nportgrave explain --from 203.0.113.7 --port 9090",
@@ -98,7 +99,8 @@ var exitMeanings = [][2]string{
 	},
 	exitReport: {
 		"something to report",
-		": a plan, drift, findings, a failed policy test, with check --strict a warning, a connection that explain doesn't see come about",
+		": a plan, drift, findings, a failed policy test, with check --strict a warning, " +
+			"a connection that explain doesn't see come about",
 	},
 	exitInvalid:    {"invalid policy or usage", "; nothing was done"},
 	exitNotAllowed: {"not allowed", "; root or CAP_NET_ADMIN is needed"},

@@ -51,7 +51,12 @@ func Program(app *cli.App, r Reference, date time.Time) []byte {
 	for _, s := range []struct {
 		title   string
 		entries []Entry
-	}{{"Exit status", r.ExitCodes}, {"Warnings of check", r.Warnings}, {"Environment", r.Environment}, {"Files", r.Files}} {
+	}{
+		{"Exit status", r.ExitCodes},
+		{"Warnings of check", r.Warnings},
+		{"Environment", r.Environment},
+		{"Files", r.Files},
+	} {
 		if len(s.entries) == 0 {
 			continue
 		}
