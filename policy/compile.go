@@ -41,6 +41,8 @@ type StaleNetwork struct {
 	Reason string    `json:"reason"`
 	// Offline: its source was not asked, because Networks.Offline is set.
 	Offline bool `json:"-"`
+	// Location is where the policy defines it.
+	Location Location `json:"-"`
 }
 
 // Compile loads the networks and makes the State. The error is Problems; it includes every network
@@ -201,22 +203,26 @@ func (c *compiler) recordLoad(
 	err error,
 ) address.Set {
 	var problems Problems
+	var file fileError
 	switch {
 	case errors.As(err, &problems):
 		c.report.list = append(c.report.list, problems...)
+	case errors.As(err, &file):
+		c.report.at(net.sourceAt, "network %q: %v", net.name, err)
 	case err != nil:
 		c.report.at(
-			net.at,
+			net.sourceAt,
 			"network %q: %v; it has never been loaded, so there is no last good content to go on "+
 				"with",
 			net.name,
 			err,
 		)
 	case stale != nil:
+		stale.Location = net.sourceAt
 		c.out.Stale = append(c.out.Stale, *stale)
 	}
 	if err == nil && prefixes.Len() == 0 {
-		c.warnings.at(net.at, "network %q is empty: it has nobody in it", net.name)
+		c.warnings.warn(RuleEmptyNetwork, net.at, "network %q is empty: it has nobody in it", net.name)
 	}
 	return prefixes
 }
@@ -231,7 +237,8 @@ func (c *compiler) sources(entries []source) (address.Set, []firewall.ExpiringSo
 			continue
 		}
 		if !e.expires.After(c.now) {
-			c.warnings.at(
+			c.warnings.warn(
+				RuleExpiredEntry,
 				e.at,
 				"this entry expired on %s and lets nobody in any more; remove it",
 				e.expires.UTC().Format(time.RFC3339),
@@ -255,7 +262,7 @@ func (c *compiler) union(entries []source) address.Set {
 			continue
 		}
 		if err := inline.Add(e.prefix); err != nil { // parsePrefix has refused what Add refuses
-			c.report.at(Location{File: c.policy.Origin}, "%v", err)
+			c.report.at(Location{File: c.policy.FirstFile()}, "%v", err)
 		}
 	}
 	return c.shared.unionWith(c.shared.union(names, c.resolved), inline.Set())

@@ -88,6 +88,7 @@ services:
 			Column: 9,
 			Message: "this entry expired on 2026-11-23T00:00:00Z and lets nobody in any more; " +
 				"remove it",
+			Rule: RuleExpiredEntry,
 		},
 	}
 	if d := cmp.Diff(want, c.Warnings, cmp.AllowUnexported(Problem{})); d != "" {
@@ -158,7 +159,7 @@ func TestCompileFailsClosed(t *testing.T) {
 			t,
 			"error",
 			err.Error(),
-			`/nonexistent/list: network "gone": can't be read: no such file or directory`,
+			`policy.yaml:2:25: network "gone": /nonexistent/list: can't be read: no such file or directory`,
 		)
 	}
 }

@@ -32,8 +32,9 @@ func (c *compiler) connected(n *Networks) address.Set {
 		}
 	}
 	if err != nil {
-		c.warnings.at(
-			Location{File: c.policy.Origin},
+		c.warnings.warn(
+			RuleUnreadableHost,
+			Location{File: c.policy.FirstFile()},
 			"the networks that this host is part of can't be listed, so no "+
 				"multicast-answers come in: %v",
 			err,
@@ -52,7 +53,7 @@ func (c *compiler) virtualServices(n *Networks) []firewall.VirtualService {
 	}
 	found, err := n.Virtual()
 	if err != nil {
-		at := Location{File: c.policy.Origin}
+		at := Location{File: c.policy.FirstFile()}
 		c.report.at(at, "the services of IPVS can't be listed: %v", err)
 		return nil
 	}

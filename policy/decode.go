@@ -64,6 +64,9 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 	}
 	p := d.policy
 	setText(root, "unlisted", &p.unlisted)
+	if n := root.get("unlisted"); n != nil {
+		p.unlistedAt = n.at
+	}
 	setText(root, "refuse", &p.refuse)
 	setText(root, "established", &p.established)
 	setText(root, "boot", &p.Boot)
@@ -105,24 +108,6 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 	for _, n := range itemsOf(root.get("tests")) {
 		d.test(n)
 	}
-}
-
-// setText copies a string value; check has reported other kinds.
-func setText[T ~string](n *node, key string, to *T) {
-	if v := n.get(key); v != nil && v.kind == kindString {
-		*to = T(v.text)
-	}
-}
-
-// itemsOf returns the items of a list. A scalar counts as a list with one item.
-func itemsOf(n *node) []*node {
-	switch {
-	case n == nil || n.kind == kindNull || n.kind == kindMapping:
-		return nil
-	case n.kind == kindList:
-		return n.items
-	}
-	return []*node{n}
 }
 
 func (d *decoder) duration(n *node, key string, to *time.Duration) {
@@ -195,6 +180,10 @@ func (d *decoder) network(f field, dir string) {
 	}
 	v := f.value
 	setText(v, "file", &n.file)
+	n.sourceAt = n.at
+	for _, key := range []string{"file", "url", "dns"} {
+		n.sourceAt = locationIn(v, key, n.sourceAt)
+	}
 	setText(v, "url", &n.url)
 	setText(v, "dns", &n.dns)
 	setText(v, "sha256", &n.sha256)
@@ -351,6 +340,10 @@ func (d *decoder) service(n *node) {
 	s.uncertain = e.Name == "" || d.report.count() > before ||
 		hasMistakes(n, "name", "port", "protocol", "interfaces", "addresses")
 	e.Rate = d.rate(n.get("rate"))
+	s.nameAt = locationIn(n, "name", n.at)
+	s.portAssumed = n.get("port") == nil && len(e.Ports) > 0 && e.Ports[0].Protocol.HasPorts()
+	s.allowAt = locationIn(n, "allow", s.nameAt)
+	s.exceptAt = locationIn(n, "except", s.nameAt)
 	s.allow, s.except = d.sources(n.get("allow")), d.sources(n.get("except"))
 	d.policy.services = append(d.policy.services, s)
 }

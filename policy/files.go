@@ -160,7 +160,7 @@ func (r Files) permit(path string, err error) error {
 	if err == nil || r.Exposed == nil {
 		return err
 	}
-	r.Exposed(Problem{File: path, Message: err.Error()})
+	r.Exposed(Problem{File: path, Message: err.Error(), Rule: RuleWritableFile})
 	return nil
 }
 

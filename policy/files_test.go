@@ -112,10 +112,10 @@ func TestGivesUpOnAWriter(t *testing.T) {
 	f := open(list)
 	content, reason := w.stale(n)
 	expect(t, "content", content, "192.0.2.1/32")
-	expect(t, "reason", reason, list+`: network "n": a program still has it open for writing`)
+	expect(t, "reason", reason, list+`: a program still has it open for writing`)
 	w.Dir = ""
 	expect(t, "problem",
-		w.refused(n), list+`: network "n": a program still has it open for writing`)
+		w.refused(n), `policy.yaml:3:13: network "n": `+list+`: a program still has it open for writing`)
 	f.Close()
 	w.allowed(n)
 	for _, name := range []string{"policy.yaml", "policy.d/a.yaml"} {

@@ -201,10 +201,14 @@ func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error)
 	case errors.As(err, &problems):
 		return nil, err
 	}
-	return nil, Problems{
-		{File: net.file, Message: fmt.Sprintf("network %q: %s", net.name, withoutPath(err))},
-	}
+	return nil, fileError{net.file, withoutPath(err)}
 }
+
+// fileError says that a network file as a whole can't be used. The mistake stands in the policy,
+// where it names the file.
+type fileError struct{ path, reason string }
+
+func (e fileError) Error() string { return e.path + ": " + e.reason }
 
 // reader returns a listReader for the network, whose messages use name.
 func (n *Networks) reader(net *network, name string) listReader {

@@ -261,7 +261,7 @@ func TestURLFails(t *testing.T) {
 			broken.Store(true)
 			reason := w.refused(n)
 			expectPart(t, reason, c.reason)
-			expectPart(t, reason, `policy.yaml:3:3: network "n": `)
+			expectPart(t, reason, `policy.yaml:3:12: network "n": `)
 			broken.Store(false)
 			expect(t, "content", w.allowed(n), "198.51.100.0/24")
 			broken.Store(true)
@@ -383,7 +383,7 @@ func TestFileNetwork(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cdn.txt")
 	n := fmt.Sprintf(`{file: "%s"}`, path)
 	expect(t, "problem",
-		w.refused(n), path+`: network "n": can't be read: no such file or directory`)
+		w.refused(n), `policy.yaml:3:13: network "n": `+path+`: can't be read: no such file or directory`)
 
 	write(t, path, "10.0.0.1/8\n# fine\n10.0.0.0/8 # fine\n\n  ::ffff:10.0.0.1\n10.0.0.0/40\r\n")
 	expect(

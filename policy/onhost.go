@@ -28,10 +28,11 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 	var out []Problem
 	for _, svc := range c.State.Services {
 		at := c.Services[svc.Name].Location
-		warn := func(format string, args ...any) {
+		warn := func(rule, format string, args ...any) {
 			message := fmt.Sprintf("service %q: ", svc.Name) + fmt.Sprintf(format, args...)
-			problem := Problem{File: at.File, Line: at.Line, Column: at.Column, Message: message}
-			out = append(out, problem)
+			out = append(out, Problem{
+				File: at.File, Line: at.Line, Column: at.Column, Message: message, Rule: rule,
+			})
 		}
 		for _, p := range svc.Interfaces {
 			has := func(name string) bool { return firewall.MatchInterface(p, name) }
@@ -40,6 +41,7 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 					if vrf := h.VRFs[name]; has(name) && vrf != "" &&
 						!slices.ContainsFunc(svc.Interfaces, matchesName(vrf)) {
 						warn(
+							RuleInterfaceInVRF,
 							"the interface %q is in the VRF %q, and iptables sees the VRF's name "+
 								"only: nobody gets in by it unless interfaces names %q, or "+
 								"nftables enforces the policy",
@@ -55,14 +57,14 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 			if prefix, plus := strings.CutSuffix(p, "+"); plus {
 				hint = fmt.Sprintf("; names that begin with %s are written %q", prefix, prefix+"*")
 			}
-			warn("this host has no interface %q now, and nobody gets in by it until it has%s",
-				p, hint)
+			warn(RuleMissingInterface,
+				"this host has no interface %q now, and nobody gets in by it until it has%s", p, hint)
 		}
 		for p := range svc.Addresses.All() {
 			for a := p.Addr(); p.Contains(a) && len(out) < maxHostWarnings; a = a.Next() {
 				if !slices.Contains(h.Addresses, a) && !a.IsMulticast() && a != broadcast {
-					warn("this host has no address %s now, and nobody gets in by it until it has",
-						a)
+					warn(RuleMissingAddress,
+						"this host has no address %s now, and nobody gets in by it until it has", a)
 				}
 			}
 		}
@@ -75,6 +77,7 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 				out,
 				Problem{
 					File: origin,
+					Rule: RuleRawSocket,
 					Message: fmt.Sprintf("a program listens for %s on a raw socket, and no "+
 						"service lists that: unlisted: deny refuses it (protocol: %s in a "+
 						"service lets it in)", p, protocolText(p)),

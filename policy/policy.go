@@ -21,6 +21,7 @@ type Policy struct {
 
 	files       []file // the files it was read from
 	unlisted    firewall.Unlisted
+	unlistedAt  Location // zero if the policy leaves the key out
 	refuse      firewall.Refuse
 	established firewall.Established
 	essentials  firewall.Essentials
@@ -67,7 +68,13 @@ type ServiceInfo struct {
 // service is one entry of the key services.
 type service struct {
 	info    ServiceInfo
+	nameAt  Location
 	portsAt []Location // of each range in enforced.Ports
+	// portAssumed is true if the service has no port and defaultPort is assumed.
+	portAssumed bool
+	// allowAt and exceptAt are the locations of the lists, or of the service's name if it has no
+	// such key.
+	allowAt, exceptAt Location
 	// uncertain is true when mistakes in the file may hide the intended ports, interfaces or
 	// addresses.
 	uncertain bool
@@ -91,7 +98,8 @@ type network struct {
 	at      Location
 	entries []source // the list in the policy
 
-	file, url, dns string // exactly one is set for an external network
+	sourceAt       Location // of the value of file, url or dns
+	file, url, dns string   // exactly one is set for an external network
 	refresh        time.Duration
 	selects        *selectPath // what to take from JSON; nil if the content is a list of lines
 	sha256         string      // lower case

@@ -22,19 +22,24 @@ func (l Location) String() string {
 	return fmt.Sprintf("%s:%d:%d", l.File, l.Line, l.Column)
 }
 
-// Problem is one mistake and what to write instead. Its JSON shape is stable.
+// Problem is one mistake and what to write instead, or one warning. Its JSON shape is stable.
 type Problem struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`
 	Column  int    `json:"column"`
 	Message string `json:"message"`
+	// Rule is the ID of the Rule that a warning belongs to; "" for mistakes.
+	Rule string `json:"rule,omitempty"`
 
 	more int // mistakes that Message counts in place of its own
 }
 
 func (p Problem) Error() string {
-	return Location{p.File, p.Line, p.Column}.String() + ": " + p.Message
+	return p.Location().String() + ": " + p.Message
 }
+
+// Location is where the problem is.
+func (p Problem) Location() Location { return Location{p.File, p.Line, p.Column} }
 
 // Problems are all mistakes of a policy, in order of location. Error prints one a line.
 type Problems []Problem
@@ -59,13 +64,17 @@ type reporter struct {
 	dropped int // mistakes beyond maxCollected
 }
 
-func (r *reporter) at(l Location, format string, args ...any) {
+func (r *reporter) at(l Location, format string, args ...any) { r.warn("", l, format, args...) }
+
+// warn is at for warnings, which belong to a rule.
+func (r *reporter) warn(rule string, l Location, format string, args ...any) {
 	if len(r.list) >= maxCollected {
 		r.dropped++
 		return
 	}
 	r.list = append(r.list, Problem{
 		File: l.File, Line: l.Line, Column: l.Column, Message: fmt.Sprintf(format, args...),
+		Rule: rule,
 	})
 }
 

@@ -188,3 +188,13 @@ func (r Files) content(path string, limit int64) (content []byte, err error) {
 	})
 	return content, err
 }
+
+// ReadFrom reads and checks one policy document from a stream, such as standard input. Messages use
+// name as the document's file, and relative paths in it start from the current folder.
+func ReadFrom(r io.Reader, name string) (*Policy, error) {
+	content, err := io.ReadAll(io.LimitReader(r, maxFileBytes+1))
+	if err != nil {
+		return nil, Problems{{File: name, Message: withoutPath(err)}}
+	}
+	return Parse(name, content)
+}

@@ -69,6 +69,10 @@ func newJudge(s firewall.State, now time.Time) *judge {
 
 func (j *judge) run(t Test) TestResult {
 	r := TestResult{From: t.From.String(), To: t.To, Expect: t.Expect, Location: t.Location}
+	r.Interface = t.Interface
+	if t.Address.IsValid() {
+		r.Address = t.Address.String()
+	}
 	if t.From.IsSingleIP() {
 		r.From = t.From.Addr().String()
 	}

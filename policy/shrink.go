@@ -39,7 +39,7 @@ func (n *Networks) checkShrink(net *network, fresh, last *cached) error {
 		net.maxShrink,
 	)
 	if net.file != "" {
-		return Problems{{File: net.file, Message: fmt.Sprintf("network %q: %v", net.name, err)}}
+		return fileError{net.file, err.Error()}
 	}
 	return err
 }

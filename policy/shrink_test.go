@@ -66,7 +66,7 @@ func TestMaxShrink(t *testing.T) {
 					t,
 					"reason",
 					reason,
-					path+`: network "n": `+c.lost+"; if that is right, run: portgrave apply --force",
+					path+": "+c.lost+"; if that is right, run: portgrave apply --force",
 				)
 			}
 			w.AcceptShrunk = true

@@ -30,6 +30,9 @@ type TestResult struct {
 	OK       bool     `json:"ok"`
 	Reason   string   `json:"reason"`
 	Location Location `json:"location"`
+	// Interface and Address say where the packet arrives, if the test does.
+	Interface string `json:"interface,omitempty"`
+	Address   string `json:"address,omitempty"`
 }
 
 func (d *decoder) test(n *node) {

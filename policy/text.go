@@ -24,6 +24,17 @@ func newFile(f policyFile, content []byte) file {
 	return file{path, content, f.shape.words == dropInShape.words, f.path}
 }
 
+// FirstFile is the first file of the policy, as it was named.
+func (p *Policy) FirstFile() string {
+	if len(p.files) == 0 {
+		return p.Origin
+	}
+	if named := p.files[0].named; named != "" {
+		return named
+	}
+	return p.files[0].Path
+}
+
 // Text returns the files of a policy that Read has read, for ReadText. Policies with equal Text are
 // equal; the content of external networks is not part of it.
 func (p *Policy) Text() []byte {

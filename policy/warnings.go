@@ -26,13 +26,15 @@ func (c *compiler) warnOfSources(s service, enforced firewall.Service) {
 			continue
 		}
 		if dhcp < 0 || e.prefix.Addr().Is6() {
-			c.warnings.at(e.at, "%s is one address, of hosts that have none yet, and not "+
-				"everybody: no client connects from it", e.prefix.Addr())
+			c.warnings.warn(RuleUnspecifiedSource, e.at,
+				"%s is one address, of hosts that have none yet, and not "+
+					"everybody: no client connects from it", e.prefix.Addr())
 		}
 	}
 	if dhcp >= 0 && !enforced.AllowedAt(c.now).Contains(unspecified) &&
 		enforced.Sources.Len()+len(enforced.Expiring) > 0 {
-		c.warnings.at(
+		c.warnings.warn(
+			RuleDHCPSource,
 			s.portsAt[dhcp],
 			"service %q lists udp/%d, where DHCP clients that have no address yet ask from "+
 				"0.0.0.0, and does not allow that: add 0.0.0.0 to allow if it is a DHCP server",

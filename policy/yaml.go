@@ -86,6 +86,32 @@ func (n *node) get(key string) *node {
 	return nil
 }
 
+// setText copies a string value; check has reported other kinds.
+func setText[T ~string](n *node, key string, to *T) {
+	if v := n.get(key); v != nil && v.kind == kindString {
+		*to = T(v.text)
+	}
+}
+
+// locationIn returns where the value of a key is, or a fallback if the mapping lacks the key.
+func locationIn(n *node, key string, fallback Location) Location {
+	if v := n.get(key); v != nil {
+		return v.at
+	}
+	return fallback
+}
+
+// itemsOf returns the items of a list. A scalar counts as a list with one item.
+func itemsOf(n *node) []*node {
+	switch {
+	case n == nil || n.kind == kindNull || n.kind == kindMapping:
+		return nil
+	case n.kind == kindList:
+		return n.items
+	}
+	return []*node{n}
+}
+
 // isControl reports whether YAML forbids a character in text (YAML 1.2, §5.1).
 func isControl(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/manual"
 	"github.com/portgrave/portgrave/firewall/host"
-	"github.com/portgrave/portgrave/policy"
 	"github.com/urfave/cli/v2"
 )
 
@@ -108,28 +107,6 @@ func wantedOutput(args []string) string {
 	return "text"
 }
 
-// globalFlags work before and after the verb.
-func globalFlags() []cli.Flag {
-	return []cli.Flag{
-		&cli.StringFlag{
-			Name:    "config",
-			Aliases: []string{"c"},
-			Usage:   "policy `FILE`, or folder with policy.yaml and policy.d/*.yaml, instead of " + policy.DefaultPath,
-		},
-		&cli.StringFlag{
-			Name:  "backend",
-			Value: "auto",
-			Usage: "what enforces the policy: `auto|nftables|iptables`",
-		},
-		&cli.StringFlag{
-			Name:    "output",
-			Aliases: []string{"o"},
-			Value:   "text",
-			Usage:   "print `text|json`, for people or for programs",
-		},
-	}
-}
-
 func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.App {
 	verb := func(
 		name, usage, arguments string, action func(*invocation) error, flags ...cli.Flag,
@@ -144,7 +121,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			Usage:           usage,
 			Description:     details[name],
 			ArgsUsage:       arguments,
-			Flags:           append(flags, globalFlags()...),
+			Flags:           append(flags, globalFlags(name)...),
 			HideHelpCommand: true,
 			OnUsageError:    usageError,
 			Action: func(c *cli.Context) error {
@@ -184,13 +161,19 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 		Usage:          "which ports of this host are open to whom: declared, enforced, compared",
 		Version:        version,
 		Description:    helpDescription(),
-		Flags:          globalFlags(),
+		Flags:          globalFlags(""),
 		Writer:         stdout,
 		ErrWriter:      stderr,
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
 		OnUsageError:   usageError,
 		Commands: []*cli.Command{
-			verb("check", "read the policy and run its tests", "[FILE]", check),
+			verb(
+				"check",
+				"read policies and run their tests; exit 2 if a test fails, 3 if a policy is not valid",
+				"[FILE…]",
+				check,
+				&cli.BoolFlag{Name: "strict", Usage: "exit 2 if there are warnings, too"},
+			),
 			verb(
 				"plan",
 				"show what apply would change; exit 2 if it would change anything",

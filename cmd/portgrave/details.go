@@ -2,9 +2,18 @@ package main
 
 // details say of verbs what their flags don't, for the help of the verb and the manual.
 var details = map[string]string{
-	"check": "Without FILE it reads the policy that --config names, or else the host's. It reports " +
-		"every mistake of every file at once. It needs no privileges and changes no rule. It only " +
-		"warns of a file that others than root may write; plan, apply and the daemon refuse it.",
+	"check": "Each FILE is a policy by itself: a file, a folder as --config takes it, or - for " +
+		"standard input. Without FILE it reads the policy that --config names, or else the host's. " +
+		"It reports every mistake of every file at once. It needs no privileges and changes no rule. " +
+		"It only warns of a file that others than root may write; plan, apply and the daemon refuse " +
+		"it.\n\nIt warns of what a policy hardly means, such as an empty allow, a network that no " +
+		"service uses, or a database that is open to everyone; man portgrave lists all warnings. With " +
+		"--strict they end it with 2. What depends on this host, such as missing interfaces and the " +
+		"mode of files, doesn't count where a FILE is named, since that may be for another host.\n\n" +
+		"For CI, -o junit has a test suite for each policy, and -o sarif what code scanning shows " +
+		"beside the lines. Standard output is a complete report then also if a policy is not valid " +
+		"(exit 3); standard error says the same to people. Run it in the root of the repository, as " +
+		"reports name files from the current folder.",
 	"plan": "The first line says how many services change. Each service that changes has a line: + " +
 		"is new, - is removed, ~ is changed. Networks have the names that the policy gives them. " +
 		"\"3 sources of office\" means that the content of office changes. If the text of the " +

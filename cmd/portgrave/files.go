@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -20,8 +21,11 @@ const glancePatience = 500 * time.Millisecond
 type howToRead struct {
 	offline bool // with only what is on this host
 	// from the text of a policy that was in force before; nil reads the policy's files
-	text  []byte
+	text []byte
+	// from a stream, with the path as its name; nil reads the policy's files
+	from  io.Reader
 	files policy.Files
+	quiet bool // the caller prints the warnings
 	// hears of the policy before its networks are loaded; nil ignores it
 	parsed func(*policy.Policy)
 }

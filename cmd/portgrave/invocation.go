@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os/user"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
@@ -27,6 +29,7 @@ type invocation struct {
 
 	config   string
 	backend  string
+	form     string // of output, one of formsOf
 	stateDir string
 	runDir   string
 
@@ -58,9 +61,12 @@ func newInvocation(
 	if inv.config == "" && levelWith(c, "config") != nil {
 		return inv, usagef("--config needs a file or a folder: write --config policy.yaml")
 	}
-	if output != "text" && output != "json" {
-		return inv, usagef("%q is not a form of output: write --output text or json", output)
+	if forms := formsOf(c.Command.Name); !slices.Contains(forms, output) {
+		last := len(forms) - 1
+		return inv, usagef("%q is not a form of output: write --output %s or %s",
+			output, strings.Join(forms[:last], ", "), forms[last])
 	}
+	inv.form = output
 	if !slices.Contains([]string{"auto", "nftables", "iptables"}, inv.backend) {
 		return inv, usagef(
 			"%q is not a backend: write --backend auto, nftables or iptables",
@@ -124,23 +130,30 @@ func (inv *invocation) compiledSo(
 		}
 	}
 	for _, w := range c.Warnings {
-		inv.screen.warnf("%v", w)
+		if !how.quiet {
+			inv.screen.warnf("%v", w)
+		}
 	}
 	if inv.daemon != nil {
 		c.Stale = asTheDaemonSays(c.Stale, inv.daemon.Policy.StaleNetworks)
 	}
 	for _, s := range c.Stale {
-		if s.Offline && inv.memory != nil { // a daemon asks the source, and says why it is stale
+		// A daemon asks the source, and says why it is stale.
+		if how.quiet || s.Offline && inv.memory != nil {
 			continue
 		}
-		inv.screen.warnf(
-			"network %q is stale: %s; it keeps its content of %s",
-			s.Name,
-			s.Reason,
-			s.Since.Format(time.RFC3339),
-		)
+		inv.screen.warnf("%s", staleText(s))
 	}
 	return p, c, nil
+}
+
+func staleText(s policy.StaleNetwork) string {
+	return fmt.Sprintf(
+		"network %q is stale: %s; it keeps its content of %s",
+		s.Name,
+		s.Reason,
+		s.Since.Format(time.RFC3339),
+	)
 }
 
 // asTheDaemonSays has networks that were not asked, as this process works offline, be stale for the
@@ -196,6 +209,9 @@ func (inv *invocation) read(
 func (inv *invocation) parsed(path string, how howToRead) (*policy.Policy, error) {
 	if how.text != nil {
 		return policy.ReadText(how.text)
+	}
+	if how.from != nil {
+		return policy.ReadFrom(how.from, path)
 	}
 	return policy.Read(
 		policy.Options{

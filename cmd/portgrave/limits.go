@@ -16,7 +16,9 @@ func iptablesLimits(c *policy.Compiled) error {
 	}
 	refused, warned := xt.Limits(c.State, time.Now())
 	for _, l := range warned {
-		c.Warnings = append(c.Warnings, problem(l))
+		w := problem(l)
+		w.Rule = policy.RuleBackendLimit
+		c.Warnings = append(c.Warnings, w)
 	}
 	if l, needs := xt.NeedsIpset(c.State); needs && !xt.Ipset() {
 		refused = append(refused, l)

@@ -4,9 +4,12 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/hostview"
+	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 	"github.com/portgrave/portgrave/firewall/rawsockets"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -51,6 +54,33 @@ func onHost(c *policy.Compiled, origin, backend string) []policy.Problem {
 	}
 	h.Raw, _ = rawsockets.Protocols(rawsockets.Here)
 	return c.OnHost(h, origin, time.Now())
+}
+
+// sshServers are the addresses where an SSH server of this host listens for other machines; none
+// where the sockets can't be read.
+func sshServers(ctx context.Context) (list []netip.AddrPort) {
+	listening, err := sockets.Read(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, l := range listening.Current() {
+		if l.Protocol == firewall.TCP && !l.Loopback() && isSSHServer(l) {
+			list = append(list, netip.AddrPortFrom(l.Address, l.Port))
+		}
+	}
+	return list
+}
+
+// isSSHServer knows an SSH server by its name. At SSH's own port it is also systemd, which starts
+// one for each connection, and root's program that another user may not look at.
+func isSSHServer(l sockets.Listener) bool {
+	for _, o := range l.Owners {
+		if slices.Contains([]string{"sshd", "dropbear", "tinysshd"}, o.Name) {
+			return true
+		}
+	}
+	const sshPort = 22
+	return l.Port == sshPort && (l.Activated() || len(l.Owners) == 0 && l.User == "root")
 }
 
 // broadcastOf is the broadcast address of an IPv4 network; false if it has none.

@@ -48,6 +48,11 @@ func reference() manual.Reference {
 				Text: "Change the rules of a host far away: look, apply, and keep it once a new login has worked. Else it is taken back after a minute",
 			},
 			{
+				Term: "portgrave check --strict -o sarif hosts/*.yaml > portgrave.sarif",
+				Text: "Check all policies of a repository in a CI job, for code scanning. Upload the " +
+					"file also if the command fails: it says why",
+			},
+			{
 				Term: "portgrave audit\nportgrave explain --from 203.0.113.7 --port 9090",
 				Text: "See who can really reach what, and why one client can or can't",
 			},
@@ -69,6 +74,13 @@ func reference() manual.Reference {
 			"systemctl(1)",
 		},
 	}
+	for _, rule := range policy.Rules {
+		text := rule.Text
+		if rule.Host {
+			text += " (depends on the host that runs check)"
+		}
+		r.Warnings = append(r.Warnings, manual.Entry{Term: rule.ID, Text: text})
+	}
 	for code, meaning := range exitMeanings {
 		r.ExitCodes = append(
 			r.ExitCodes,
@@ -87,7 +99,8 @@ var exitMeanings = [][2]string{
 	},
 	exitReport: {
 		"something to report",
-		": a plan, drift, findings, a failed policy test, a connection that explain doesn't see come about",
+		": a plan, drift, findings, a failed policy test, with check --strict a warning, " +
+			"a connection that explain doesn't see come about",
 	},
 	exitInvalid:    {"invalid policy or usage", "; nothing was done"},
 	exitNotAllowed: {"not allowed", "; root or CAP_NET_ADMIN is needed"},

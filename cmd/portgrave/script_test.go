@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 
 		"waitfor": func() { waitUntil(func() bool { _, err := os.Stat(os.Args[1]); return err == nil }) },
 		"listen":  listen,
+		"sshd":    listen, // audit and check know a program by its name
 		"waitforevent": func() {
 			waitUntil(func() bool {
 				b, _ := os.ReadFile(os.Getenv("PORTGRAVE_STATE_DIR") + "/drift.jsonl")
@@ -54,6 +55,13 @@ func TestMain(m *testing.M) {
 			waitUntil(func() bool {
 				out, _ := exec.Command("portgrave", "--config", "etc", "status").Output()
 				return strings.Contains(string(out), os.Args[1])
+			})
+		},
+		"waitforlistener": func() {
+			enter()
+			waitUntil(func() bool {
+				out, _ := exec.Command("ss", "-Hltn", "sport = :"+os.Args[1]).Output()
+				return len(out) > 0
 			})
 		},
 		"waitforrule": func() { enter(); waitUntil(func() bool { return strings.Contains(ruleset(), os.Args[1]) }) },

@@ -127,18 +127,28 @@ func (s *screen) fail(verb string, err error) {
 	}
 	switch {
 	case isPolicy:
-		_, _ = fmt.Fprintf(
-			s.err,
-			"%v\nportgrave: the policy is not valid (%s); the rules in force stay\n",
-			problems,
-			plural(len(problems), "problem"),
-		)
+		s.invalid("", problems)
 	default:
 		s.complain(verb, err)
 	}
 	if errors.Is(err, firewall.ErrPermission) {
 		_, _ = fmt.Fprintf(s.err, "Try: sudo portgrave %s\n", verb)
 	}
+}
+
+// invalid prints the mistakes of a policy, which has a name where there are several.
+func (s *screen) invalid(name string, problems policy.Problems) {
+	if name != "" {
+		name += ": "
+	}
+	s.progress.clear()
+	_, _ = fmt.Fprintf(
+		s.err,
+		"%v\nportgrave: %sthe policy is not valid (%s); the rules in force stay\n",
+		problems,
+		name,
+		plural(len(problems), "problem"),
+	)
 }
 
 // complain says what went wrong, in a line.

@@ -15,6 +15,7 @@ type command struct {
 	description string
 	synopsis    string // its arguments
 	arguments   []completion
+	repeats     bool     // the last argument may stand several times
 	flags       []option // its own, then, if it has an action, those that every verb takes
 	below       []command
 }
@@ -69,6 +70,7 @@ func commands(above string, all []*cli.Command) (list []command) {
 				description: c.Description,
 				synopsis:    c.ArgsUsage,
 				arguments:   arguments(c.ArgsUsage),
+				repeats:     strings.Contains(c.ArgsUsage, "…"),
 				flags:       options(c.Flags),
 				below:       commands(name, c.Subcommands),
 			},

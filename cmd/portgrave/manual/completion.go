@@ -102,6 +102,8 @@ func Complete(
 		}
 	case arguments < len(here.arguments):
 		value = here.arguments[arguments]
+	case here.repeats:
+		value = here.arguments[len(here.arguments)-1]
 	}
 	switch value.kind {
 	case anything:

@@ -271,3 +271,13 @@ func TestScripts(t *testing.T) {
 		t.Errorf("another shell is answered with %v", err)
 	}
 }
+
+// The last argument of a verb that takes several is completed each time.
+func TestCompleteRepeatedArgument(t *testing.T) {
+	app := small()
+	app.Commands[0].ArgsUsage = "[FILE…]"
+	list, err := Complete(app, []string{"load", "one", "two", ""}, nil)
+	if err != nil || len(list) != 1 || list[0].Term != ":files" {
+		t.Errorf("%v, %v", list, err)
+	}
+}

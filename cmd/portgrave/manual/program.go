@@ -13,6 +13,7 @@ type Entry struct{ Term, Text string }
 // Reference is what stands in portgrave(8) beside the command line.
 type Reference struct {
 	ExitCodes, Environment, Files []Entry
+	Warnings                      []Entry // of check: a rule, and what it warns about
 	Examples                      []Entry // a command, and what it does
 	SeeAlso                       []string
 }
@@ -50,7 +51,15 @@ func Program(app *cli.App, r Reference, date time.Time) []byte {
 	for _, s := range []struct {
 		title   string
 		entries []Entry
-	}{{"Exit status", r.ExitCodes}, {"Environment", r.Environment}, {"Files", r.Files}} {
+	}{
+		{"Exit status", r.ExitCodes},
+		{"Warnings of check", r.Warnings},
+		{"Environment", r.Environment},
+		{"Files", r.Files},
+	} {
+		if len(s.entries) == 0 {
+			continue
+		}
 		p.section(s.title)
 		for _, e := range s.entries {
 			p.item(bold(e.Term), sentence(e.Text))
