@@ -25,8 +25,9 @@ type Offline struct {
 const (
 	maxOfflineQuestions = 10_000
 	maxOfflineRows      = 3_000
-	// maxOfflineWork is in steps as exposure.Answer counts them: about two seconds a protocol.
-	maxOfflineWork = 60_000_000
+	// maxOfflineWork is in steps as exposure.Answer counts them: at most two seconds a protocol on
+	// a quiet machine.
+	maxOfflineWork = 40_000_000
 	// maxNetworks is the most networks of a row's sources. Each takes 32 bytes, and as much again
 	// while they are made.
 	maxNetworks = 4_000_000
