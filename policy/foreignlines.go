@@ -202,7 +202,7 @@ func numbersMessage(first, last string) string {
 // numberAddress returns the IPv4 address that a number stands for.
 func numberAddress(text string) (netip.Addr, bool) {
 	n, err := strconv.ParseUint(text, 10, 32)
-	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}), err == nil
+	return addressOf(n), err == nil
 }
 
 // foreignMessage says which program's line this is; "" if that is unknown. Lines with the same key

@@ -207,6 +207,9 @@ func maskHint(address, mask string) string {
 	}
 	if m, err := netip.ParseAddr(mask); err == nil {
 		bits, ok := maskBits(m)
+		if !ok && m.Is4() {
+			bits, ok = maskBits(inverseMask(m)) // as routers write it
+		}
 		if !ok || m.BitLen() != a.BitLen() || bits < minMaskBits {
 			return ""
 		}
@@ -236,6 +239,11 @@ func maskBits(mask netip.Addr) (bits int, ok bool) {
 		}
 	}
 	return bits, true
+}
+
+// inverseMask returns an IPv4 mask with each bit inverted: 255.0.0.0 for 0.255.255.255.
+func inverseMask(mask netip.Addr) netip.Addr {
+	return addressOf(1<<32 - 1 - numberOf(mask))
 }
 
 // wildcardCIDR returns the CIDR of a text such as 192.0.2.*; "" if it has another form.

@@ -24,9 +24,10 @@ const (
 	listDoc = "What follows # or ; is a comment. Of CSV and TSV the first column is read; a " +
 		"first line with the names of columns, or the name of the one column, such as range, is " +
 		"passed over. A line with another address, a " +
-		"mask or a length in a later column is refused, unless the first column's CIDR or range " +
-		"has that address, or the first line calls the first column ip, cidr, network, prefix " +
-		"or address. The list may be packed with gzip. " +
+		"mask, a length or a number of addresses in a later column is refused, unless the first " +
+		"column's CIDR or range has that address, or the first line calls the first column ip, " +
+		"cidr, network, prefix or address, and the other one neither end, mask nor size, nor " +
+		"may it be the end of a range in each line. The list may be packed with gzip. " +
 		"It may have 64 MiB, or 64 bytes for each of max entries, also when unpacked, and 64 KiB " +
 		"in a line."
 	selectDoc = "The document may be one of JSON, or JSON lines: one a line. Everything selected " +

@@ -55,6 +55,7 @@ type listing struct {
 	prefixes address.Builder
 	report   reporter
 	heading  heading
+	extents  extentTally
 
 	foreign    map[string]bool // keys of the messages about lines of other programs
 	lastFormat *lineFormat     // of the last such line; nil if there was none
@@ -134,6 +135,7 @@ func (l *listing) readLines(in *bufio.Reader) error {
 			break
 		}
 	}
+	l.extents.report(l)
 	// an except list must not become empty by accident
 	if l.heading.line > 0 && l.content.entries == 0 {
 		l.report.at(Location{l.name, l.heading.line, 1},
@@ -168,6 +170,9 @@ func (l *listing) line(raw []byte, number int) bool {
 	err := l.heading.misread(first, rest)
 	if err == nil {
 		err = addEntry(&l.prefixes, first)
+	}
+	if err == nil && columns {
+		l.extents.add(l.heading, first, rest, number)
 	}
 	if err != nil {
 		l.reportLine(err, entry, Location{l.name, number, bytes.Index(raw, first) + 1})
