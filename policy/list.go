@@ -59,6 +59,8 @@ type listing struct {
 
 	foreign    map[string]bool // keys of the messages about lines of other programs
 	lastFormat *lineFormat     // of the last such line; nil if there was none
+	// lastMessage and lastKey are those of that line.
+	lastMessage, lastKey string
 }
 
 // read reads a list. The error is either Problems, with every mistake, or the reader's.
@@ -187,8 +189,12 @@ func (l *listing) reportLine(err error, line []byte, at Location) {
 		return
 	}
 	message, key := l.foreignMessage(line)
-	if l.foreign[yamlMessage] && bytes.HasPrefix(bytes.TrimSpace(line), []byte("- ")) {
+	trimmed := bytes.TrimSpace(line)
+	switch {
+	case l.foreign[yamlMessage] && bytes.HasPrefix(trimmed, []byte("- ")):
 		message, key = yamlMessage, yamlMessage
+	case l.foreign[literalMessage] && len(trimmed) > 0 && (trimmed[0] == '\'' || trimmed[0] == '"'):
+		message, key = literalMessage, literalMessage
 	}
 	switch {
 	case message == "" && !strings.Contains(err.Error(), "; ") && len(bytes.Fields(line)) > 1:

@@ -123,7 +123,16 @@ var formatCases = []struct{ name, content, path, want string }{
 		`list:1:1: "::ffff:192.0.2.1-::ffff:192.0.2.2" has an IPv4-mapped IPv6 address, which never ` +
 			`appears on the wire; write 192.0.2.1-192.0.2.2`},
 	{"open range", "192.0.2.1-", "",
-		`list:1:1: "192.0.2.1-": write both addresses of a range in full: 192.0.2.1-192.0.2.`},
+		`list:1:1: "192.0.2.1-": a range has both ends: write 192.0.2.1 for the one address, or the ` +
+			"last address behind the dash, too"},
+	{"open range with a space", "2001:db8::1 -\n192.0.2.1-300\n192.0.2.9-3\n", "",
+		`list:1:1: "2001:db8::1 -": a range has both ends: write 2001:db8::1 for the one address, ` +
+			"or the last address behind the dash, too\n" +
+			`list:2:1: "192.0.2.1-300": write both addresses of a range in full` + "\n" +
+			`list:3:1: "192.0.2.9-3": write both addresses of a range in full`},
+	{"two in quotes", "\"192.0.2.0/24,203.0.113.0/24\",x\n", "",
+		`list:1:2: "192.0.2.0/24,203.0.113.0/24" is not an address or CIDR; write each as an ` +
+			"entry of its own: 192.0.2.0/24, 203.0.113.0/24"},
 
 	{"CSV", "192.0.2.0/24,US,US-TX,Richardson,\n2001:db8::/32,DE,,\n", "",
 		"192.0.2.0/24 2001:db8::/32"},
