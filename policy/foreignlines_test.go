@@ -255,8 +255,8 @@ func TestForeignLines(t *testing.T) {
 		},
 		"a verdict": {
 			"192.0.2.0/24 REJECT\n",
-			`list:1:1: "192.0.2.0/24 REJECT": the prefix length of an IPv4 CIDR is a number from ` +
-				"0 to 32; an entry is an address alone; whom to refuse stands in except", "",
+			`list:1:1: "192.0.2.0/24 REJECT" is not an address or CIDR; ` +
+				"an entry is an address alone; whom to refuse stands in except", "",
 		},
 		"a log": {
 			"192.0.2.1 - - [01/Jan/2026:00:00:00] \"GET\"\n",

@@ -47,8 +47,8 @@ func parseRange(whole, first, last string) (from, to netip.Addr, err error) {
 	to, err2 := netip.ParseAddr(last)
 	switch {
 	case err1 == nil && last == "":
-		return from, to, fmt.Errorf("%q: a range has both ends: write %s for the one address, or "+
-			"the last address behind the dash, too", whole, from)
+		return from, to, fmt.Errorf("%q is a range without its last address; write that, too, or "+
+			"%s for the one address", whole, from)
 	case err1 == nil && from.Is4() && err2 != nil && isDigits([]byte(last)):
 		return from, to, fmt.Errorf("%q: write both addresses of a range in full%s",
 			whole, shortRangeHint(from, last))
@@ -84,7 +84,7 @@ func rangeHint(first, last string) string {
 		return "; a range goes from one address to another, without prefix lengths"
 	}
 	if _, err := netip.ParseAddr(first); err == nil && strings.ContainsAny(last, " \t") {
-		return "; a comment stands behind #"
+		return commentHint(last)
 	}
 	return nameHint(first + "-" + last)
 }
