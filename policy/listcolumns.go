@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"unicode"
 
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // Of a line with columns, as in CSV, the first is the entry. misread refuses lines in which other
@@ -113,14 +115,35 @@ func addressColumn(rest []byte) (text []byte, number int) {
 	return nil, 0
 }
 
-// isAddressText reports whether a text is an address, a CIDR or a range.
+// isAddressText reports whether a text is an address, a CIDR or a range, or begins with one: in
+// quotes or brackets, with leading zeros, or with a remark behind it.
 func isAddressText(text []byte) bool {
-	if isAddressOrCIDR(text) {
+	text = plainAddress(text)
+	if isAddressOrCIDR(text) || dottedPattern.MatchString(string(text)) {
 		return true
 	}
 	first, last, isRange := bytes.Cut(text, []byte("-"))
 	return isRange && isAddressOrCIDR(bytes.TrimSpace(first)) &&
 		isAddressOrCIDR(bytes.TrimSpace(last))
+}
+
+// dottedPattern matches IPv4 addresses with leading zeros or wildcards.
+var dottedPattern = pattern.New(`^\d{1,3}(\.(\d{1,3}|[*xX])){3}$`)
+
+// plainAddress returns the address, CIDR or range at the beginning of a text without the signs
+// around it. It returns other texts as they are.
+func plainAddress(text []byte) []byte {
+	plain := bytes.TrimFunc(text, func(r rune) bool {
+		return r != ':' && r != '*' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
+	i := bytes.IndexByte(plain, ' ')
+	if i < 0 || bytes.HasPrefix(bytes.TrimLeft(plain[i:], " "), []byte("-")) {
+		return plain // without a remark, or a range
+	}
+	if word := bytes.TrimRight(plain[:i], ",;)]>'\""); isAddressOrCIDR(word) {
+		return word
+	}
+	return plain
 }
 
 // misread refuses a line in which another column changes the meaning of the first: two addresses
@@ -146,13 +169,13 @@ func (h heading) misread(first, rest []byte) error {
 				"%q is not an address or CIDR, and %q in column %d is: make that the first column",
 				first, text, number)
 		}
-		hint := extentHint(string(first), string(text))
+		hint := extentHint(string(first), string(plainAddress(text)))
 		if bare && number == h.last && !bytes.Equal(first, text) {
 			hint = cmp.Or(hint, rangeOfColumns(first, text))
 		}
-		masks := bare && isMask(string(text))
+		masks := bare && isMask(string(plainAddress(text)))
 		named := h.entries && !(enlarges && bytes.IndexByte(text, '/') < 0)
-		if hint == "" && !masks && !unit && (named || entry && repeats(first, text)) {
+		if hint == "" && !masks && !unit && (named || entry && repeats(first, plainAddress(text))) {
 			continue
 		}
 		return twoInOneLine(first, text, hint)
@@ -164,6 +187,7 @@ func (h heading) misread(first, rest []byte) error {
 // column is an address alone, and text the column behind it: there, a number may be a length.
 func misreadLength(first, text []byte, next bool) error {
 	length, slash := bytes.CutPrefix(text, []byte("/"))
+	length = plainNumber(length)
 	if !isDigits(length) || !slash && (!next || isWholeLength(first, length)) {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
@@ -16,7 +17,23 @@ import (
 // not get lost in silence.
 
 // unitPattern matches a length or a number of addresses with its unit, and a mask in hexadecimal.
-var unitPattern = pattern.New(`^(?i)/?(\d{1,10}) *(bits?|hosts?|ips?|addr(esse)?s)$|^0x[0-9a-f]{8}$`)
+var unitPattern = pattern.New(`^(?i)/?(\d{1,10}) *(bits?|hosts?|ips?|addr(esse)?s)$|^(0x)?ff[0-9a-f]{6}$`)
+
+// plainNumber returns a number without the signs that other programs write: 256 for 256.0 or 2'560.
+// It returns other texts as they are.
+func plainNumber(text []byte) []byte {
+	whole, fraction, _ := bytes.Cut(text, []byte("."))
+	digits := bytes.Map(func(r rune) rune {
+		if strings.ContainsRune(" ,_'+", r) {
+			return -1
+		}
+		return r
+	}, whole)
+	if !isDigits(digits) || len(bytes.Trim(fraction, "0")) > 0 {
+		return text
+	}
+	return digits
+}
 
 // hasUnit reports whether a text can only be a length, a mask or a number of addresses.
 func hasUnit(text []byte) bool { return unitPattern.MatchString(string(text)) }
@@ -36,11 +53,8 @@ func mayEnlarge(first, text []byte) bool {
 // extentHint says how to write an address with its mask, length or number of addresses; "" if that
 // is unclear.
 func extentHint(first, text string) string {
-	if hex, ok := strings.CutPrefix(strings.ToLower(text), "0x"); ok {
-		n, err := strconv.ParseUint(hex, 16, 32)
-		if err != nil {
-			return ""
-		}
+	hex := strings.TrimPrefix(strings.ToLower(text), "0x")
+	if n, err := strconv.ParseUint(hex, 16, 32); err == nil && len(hex) == 8 && hex[0] == 'f' {
 		return maskHint(first, addressOf(n).String())
 	}
 	parts := unitPattern.Regexp().FindStringSubmatch(text)
@@ -127,16 +141,17 @@ func (t *extentTally) add(h heading, first, rest []byte, line int) {
 // extentOrder returns 1 if a text may be the end or the size of a range that begins at from, -1 if
 // it can't be, and 0 if it says nothing. next says that text stands in the next column.
 func extentOrder(from netip.Addr, text string, next bool) int {
-	if to, err := netip.ParseAddr(text); err == nil {
-		if to.Is4() != from.Is4() {
-			return 0
-		}
-		return to.Compare(from)
+	if order, ok := spanOrder(from, plainAddress([]byte(text))); ok {
+		return order
 	}
-	if !next || !isDigits([]byte(text)) || isWholeLength([]byte(from.String()), []byte(text)) {
+	text = string(plainNumber([]byte(text)))
+	if !isDigits([]byte(text)) || isWholeLength([]byte(from.String()), []byte(text)) {
 		return 0
 	}
 	if to, ok := numberAddress(text); from.Is4() && ok && to.As4()[0] > 0 {
+		if !next && to.As4()[0] != from.As4()[0] {
+			return -1 // rather a time, or a number of something
+		}
 		return to.Compare(from)
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
@@ -149,10 +164,37 @@ func extentOrder(from netip.Addr, text string, next bool) int {
 		return -1
 	}
 	powerOfTwo := n&(n-1) == 0
+	if last := numberOf(from) % 256; n == 255 && last == 0 { // the last number of the end
+		return 1
+	}
 	if powerOfTwo && numberOf(from)%n == 0 || n%256 == 0 && numberOf(from)%256 == 0 {
 		return 1
 	}
 	return -1
+}
+
+// spanOrder is extentOrder for an address, or for a CIDR or a range that may begin at from. ok is
+// false for other texts.
+func spanOrder(from netip.Addr, text []byte) (order int, ok bool) {
+	if to, err := netip.ParseAddr(string(text)); err == nil {
+		if to.Is4() != from.Is4() {
+			return 0, true
+		}
+		return to.Compare(from), true
+	}
+	var one, span address.Builder
+	if !isAddressText(text) || addEntry(&span, text) != nil ||
+		one.Add(netip.PrefixFrom(from, from.BitLen())) != nil {
+		return 0, false
+	}
+	first, _, _ := strings.Cut(span.Set().Strings()[0], "/")
+	switch {
+	case span.Set().Equal(one.Set()):
+		return 0, true
+	case first == from.String():
+		return 1, true
+	}
+	return -1, true
 }
 
 // report refuses a list whose first lines have ranges in two columns.
