@@ -176,8 +176,8 @@ const unboundMessage = "this is a line of unbound, which is not read: write the 
 	`([^[:space:]]+)[[:space:]]+allow[[:space:]]*(#.*)?$/\1/p'; those of deny and refuse stand ` +
 	"in except"
 
-const routeMessage = "this is a line of ip route, which is not read: write the destinations alone, " +
-	"one a line: sed -E 's/ (via|dev|proto|metric|scope|table) .*//'"
+const routeMessage = "this is a line of ip route, which is not read: write the destinations " +
+	"alone, one a line: sed -E 's/ (via|dev|proto|metric|scope|table) .*//'"
 
 const literalMessage = "this is a list in a programming language, such as Python, which is not " +
 	"read: write the entries alone, one a line: " +
@@ -214,8 +214,8 @@ func ipsetMessage(set, kind string) string {
 		"addresses alone: a list has addresses, CIDRs and ranges", set, kind)
 }
 
-// elementsMessage says how to write the elements of an ipset. The command removes their comments and
-// counters. Elements that end and exceptions remain as they are.
+// elementsMessage says how to write the elements of an ipset. The command removes their comments
+// and counters. Elements that end and exceptions remain as they are.
 func elementsMessage(set string) string {
 	const message = "this is a line of ipset save, which is not read: write the elements alone, " +
 		"one a line: "

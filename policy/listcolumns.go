@@ -118,6 +118,9 @@ func addressColumn(rest []byte) (text []byte, number int) {
 // isAddressText reports whether a text is an address, a CIDR or a range, or begins with one: in
 // quotes or brackets, with leading zeros, or with a remark behind it.
 func isAddressText(text []byte) bool {
+	if bytes.Count(text, []byte(".")) < 3 && bytes.Count(text, []byte(":")) < 2 {
+		return false // most columns, at once
+	}
 	text = plainAddress(text)
 	if isAddressOrCIDR(text) || dottedPattern.MatchString(string(text)) {
 		return true
@@ -187,8 +190,11 @@ func (h heading) misread(first, rest []byte) error {
 // column is an address alone, and text the column behind it: there, a number may be a length.
 func misreadLength(first, text []byte, next bool) error {
 	length, slash := bytes.CutPrefix(text, []byte("/"))
+	if !slash && !next {
+		return nil
+	}
 	length = plainNumber(length)
-	if !isDigits(length) || !slash && (!next || isWholeLength(first, length)) {
+	if !isDigits(length) || !slash && isWholeLength(first, length) {
 		return nil
 	}
 	if hint := maskHint(string(first), string(length)); hint != "" || slash {

@@ -17,12 +17,14 @@ import (
 // not get lost in silence.
 
 // unitPattern matches a length or a number of addresses with its unit, and a mask in hexadecimal.
-var unitPattern = pattern.New(`^(?i)/?(\d{1,10}) *(bits?|hosts?|ips?|addr(esse)?s)$|^(0x)?ff[0-9a-f]{6}$`)
+var unitPattern = pattern.New(
+	`^(?i)/?(\d{1,10}) *(bits?|hosts?|ips?|addr(esse)?s)$|^(0x)?ff[0-9a-f]{6}$`,
+)
 
 // plainNumber returns a number without the signs that other programs write: 256 for 256.0 or 2'560.
 // It returns other texts as they are.
 func plainNumber(text []byte) []byte {
-	whole, fraction, _ := bytes.Cut(text, []byte("."))
+	whole, fraction, _ := bytes.Cut(bytes.TrimLeft(text, "."), []byte("."))
 	digits := bytes.Map(func(r rune) rune {
 		if strings.ContainsRune(" ,_'+", r) {
 			return -1

@@ -66,9 +66,10 @@ func testPortHint(n *node) string {
 	if n.kind != kindString || text == "" {
 		return ""
 	}
-	hint, one := portHint(text), strings.FieldsFunc(text, func(r rune) bool { return r < 0x30 || r > 0x39 })
+	hint := portHint(text)
+	one := strings.FieldsFunc(text, func(r rune) bool { return r < '0' || r > '9' })
 	switch {
-	case strings.Trim(text, "0123456789-.–: "+portSeparators) != "":
+	case strings.Trim(text, "0123456789-.–:"+portSeparators) != "":
 		if strings.ContainsAny(hint, "[-") || strings.Contains(hint, "addresses") {
 			return ""
 		}
