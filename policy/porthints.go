@@ -70,8 +70,9 @@ func testPortHint(n *node) string {
 	one := strings.FieldsFunc(text, func(r rune) bool { return r < '0' || r > '9' })
 	switch {
 	case strings.Trim(text, "0123456789-.–:"+portSeparators) != "":
-		if strings.ContainsAny(hint, "[-") || strings.Contains(hint, "addresses") {
-			return ""
+		if strings.ContainsAny(hint, "[-") || strings.Contains(hint, "addresses") ||
+			strings.Contains(hint, "a service") {
+			return "" // it is about a service
 		}
 		return hint
 	case len(one) > 0 && isPort(one[0]):

@@ -204,7 +204,9 @@ func sourcesScalar(text string) string {
 			return bracketsHint
 		case slices.Contains(ownWords, plainWord(part)):
 			entries, hints = append(entries, yamlScalar(part)), hints+networkHint(part)
-		case !known && networkHint(part) != "" && len(parts) == 1:
+		case !known && len(parts) == 1 && networkHint(part) == publicHint:
+			return bracketsHint // the list may be except, where the hint is another one
+		case !known && len(parts) == 1 && networkHint(part) != "":
 			return bracketsHint + networkHint(part)
 		case !known && networkHint(part) != "":
 			return bracketsHint

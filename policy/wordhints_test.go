@@ -127,6 +127,8 @@ func TestHintsForForms(t *testing.T) {
 			"that is written any",
 		`allow: "*"`: notList + `text "*"; write a list, in brackets; if everyone is meant, ` +
 			"that is written any",
+		"except: internet": "3:25: expected a list of sources, not " +
+			`text "internet"; write a list, in brackets`,
 		`allow: "yes"`:           notList + `text "yes"; write a list, in brackets`,
 		`allow: "192.0.2.1, no"`: notList + `text "192.0.2.1, no"; write a list, in brackets`,
 		`allow: "all, office"`:   notList + `text "all, office"; write a list, in brackets`,
@@ -185,6 +187,8 @@ func TestHintsOutsideServices(t *testing.T) {
 			`1 to 65535, not text "53/udp"; write port: 53 and protocol: udp`,
 		`tests: [{from: 192.0.2.1, port: "22", expect: allow}]`: `2:33: expected a port from ` +
 			`1 to 65535, not text "22"; write it without quotes`,
+		`tests: [{from: 192.0.2.1, port: "80/tcp;443", expect: allow}]`: `2:33: expected a port ` +
+			`from 1 to 65535, not text "80/tcp;443"`,
 		"tests: [{from: 192.0.2.1, port: any, expect: allow}]": `2:33: expected a port from ` +
 			`1 to 65535, not text "any"`,
 		"services: {ssh: {port: 22}}": "2:11: expected a list of services, not a mapping; begin " +
