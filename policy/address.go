@@ -52,6 +52,9 @@ func parseCIDR(s string) (netip.Prefix, error) {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(s)
+	if err != nil && strings.ContainsAny(bitsText, " \t,;|/") { // more than a length
+		return unreadable("%q is not an address or CIDR", s)
+	}
 	if err != nil {
 		return unreadable("%q: the prefix length of an %s CIDR is a number from 0 to %d",
 			s, familyName(addr), addr.BitLen())

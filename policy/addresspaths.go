@@ -166,11 +166,16 @@ func isBare(text string) bool {
 // apartInObject returns the steps to addresses in an object, and to a member that turns one of them
 // into a CIDR or a range; nil if it has none.
 func apartInObject(members []member) (steps []string) {
+	begins := slices.ContainsFunc(members, func(m member) bool {
+		return isBare(m.text) && rangeNames[plainName([]byte(m.name))] != ""
+	})
 	end := slices.IndexFunc(members, func(m member) bool {
-		name := plainName([]byte(m.name))
-		isLengthName := slices.Contains(lengthNames, name)
+		name, number := plainName([]byte(m.name)), isDigits([]byte(m.text)) && m.text != "1"
+		isLengthName, isEnd := slices.Contains(lengthNames, name), slices.Contains(endNames, name)
+		isSize := slices.Contains(sizeNames, name) || begins && slices.Contains(countNames, name)
 		return isLengthName && isLength([]byte(strings.TrimPrefix(m.text, "/"))) ||
-			isBare(m.text) && (isLengthName && isMask(m.text) || slices.Contains(endNames, name))
+			isLengthName && hasUnit([]byte(m.text)) || number && (isSize || begins && isEnd) ||
+			isBare(m.text) && (isLengthName && isMask(m.text) || isEnd)
 	})
 	if end < 0 {
 		return nil

@@ -270,7 +270,7 @@ func (d *decoder) source(n *node) (source, bool) {
 	if value.kind != kindString || value.text == "" {
 		return s, false
 	}
-	prefix, err := parseEntry(value.text)
+	prefix, err := parseSource(value.text)
 	switch {
 	case err == nil:
 		s.prefix = prefix

@@ -35,6 +35,42 @@ const rulesMessage = "this is a line of rules, and a list has sources alone: por
 // lineFormats are tried in this order.
 var lineFormats = []lineFormat{
 	{
+		line: pattern.New(`^(//|/\*|\*/|--( |$))`),
+		message: always("comments begin with # or ;: where lines begin with //, this changes " +
+			`them: sed 's|^[[:space:]]*//|#|'`),
+	},
+	{
+		line: pattern.New(`^(<{7}|>{7}|\|{7})( |$)|^={7}$`),
+		message: always("this is a conflict that git merge left in the file: decide for one side " +
+			"and delete these lines"),
+	},
+	{
+		line: pattern.New(`^table <([\w.-]+)>`),
+		message: func(parts []string) string {
+			return "this is a line of pf.conf, which is not read: write the addresses of the " +
+				"table alone, one a line: pfctl -t " + parts[1] + " -T show"
+		},
+	},
+	{
+		line: pattern.New(`^(define|redefine) \S+ *=`),
+		message: always("this is a definition of nftables, which is not read: write the elements " +
+			"of the one that is meant alone, one a line"),
+	},
+	{
+		line: pattern.New(`^acl +\S+`),
+		message: always("this is a line of an access list of Squid, HAProxy or BIND, which is not " +
+			"read: write the addresses of the one that is meant alone, one a line"),
+	},
+	{
+		line:    pattern.New(`^access-control(-view)?: `),
+		message: always(unboundMessage),
+	},
+	{
+		line: pattern.New(`^((unreachable|blackhole|prohibit|throw|unicast|local|broadcast) )?` +
+			`(default|[\da-fA-F.:]+(/\d+)?) (via|dev|proto|metric|scope|table) `),
+		message: always(routeMessage),
+	},
+	{
 		line: pattern.New(`^(\[\d+:\d+\] )?-[AIDPN] |^\*[a-z]+$|^:[A-Z]\S* \S+ \[|^COMMIT$|` +
 			`^(sudo )?(/\S*/)?(ip6?tables|ebtables|ufw|firewall-cmd)\b|^Status: (in)?active$|` +
 			`^To +Action +From|^-- +-+ +-+|^\S.* (ALLOW|DENY|REJECT|LIMIT)( IN| OUT)? ` +
@@ -72,10 +108,8 @@ var lineFormats = []lineFormat{
 			"alone: sed '1,/^Members:/d'"),
 	},
 	{
-		line: pattern.New(`^(allow|deny) [^;]+;`),
-		message: always("this is a line of nginx, which is not read: write the addresses of " +
-			"allow alone, one a line: " +
-			`sed -n 's/^ *allow *\([^;]*\);.*/\1/p'; those of deny stand in except`),
+		line:    pattern.New(`^(allow|deny)\s+[^;]+;`),
+		message: always(nginxMessage),
 	},
 	{
 		line: pattern.New(`^((?i)require (not |ip |host |all |local)|order (allow|deny)|` +
@@ -114,6 +148,10 @@ var lineFormats = []lineFormat{
 		message: always(hostsMessage),
 	},
 	{
+		line:    pattern.New(`^([A-Za-z_][\w.]* *:?= *)?[\[({] *(['"]|$)|^[A-Za-z_]\w*=["'(]`),
+		message: always(literalMessage),
+	},
+	{
 		line:    pattern.New(`^[\w-]+:$|^- ['"]|^---$`),
 		message: always(yamlMessage),
 	},
@@ -126,6 +164,24 @@ var lineFormats = []lineFormat{
 
 const yamlMessage = "this is YAML, which is not read: write the entries alone, one a line: " +
 	`sed -nE "s/^ *- +['\"]?([^'\"]*)['\"]?$/\1/p"`
+
+// nginxMessage offers a command that drops comments first: they may have directives. Directives end
+// at semicolons, not at line ends.
+const nginxMessage = "this is a line of nginx, which is not read: write the addresses of allow " +
+	"alone, one a line: " + `sed 's/#.*//' | tr '\n\t{;}' '  [\n*]' | sed -n 's/^ *allow  *//p'; ` +
+	"those of deny stand in except"
+
+const unboundMessage = "this is a line of unbound, which is not read: write the addresses of " +
+	"allow alone, one a line: sed -nE 's/^[[:space:]]*access-control:[[:space:]]*" +
+	`([^[:space:]]+)[[:space:]]+allow[[:space:]]*(#.*)?$/\1/p'; those of deny and refuse stand ` +
+	"in except"
+
+const routeMessage = "this is a line of ip route, which is not read: write the destinations " +
+	"alone, one a line: sed -E 's/ (via|dev|proto|metric|scope|table) .*//'"
+
+const literalMessage = "this is a list in a programming language, such as Python, which is not " +
+	"read: write the entries alone, one a line: " +
+	`sed -E "s/#.*//; s/^ *[A-Za-z_.]+ *:?= *//; s/[]['\"(){}]//g" | tr , '\n'`
 
 const hostsMessage = "this is a line of hosts.allow or hosts.deny, which is not read: write the " +
 	"addresses of hosts.allow alone, one a line and as CIDRs; those of hosts.deny stand in except"
@@ -158,14 +214,17 @@ func ipsetMessage(set, kind string) string {
 		"addresses alone: a list has addresses, CIDRs and ranges", set, kind)
 }
 
-// elementsMessage says how to write the elements of an ipset.
+// elementsMessage says how to write the elements of an ipset. The command removes their comments
+// and counters. Elements that end and exceptions remain as they are.
 func elementsMessage(set string) string {
+	const message = "this is a line of ipset save, which is not read: write the elements alone, " +
+		"one a line: "
+	source, name := "ipset save "+set+" | ", set
 	if strings.Trim(set, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" {
-		return "this is a line of ipset save, which is not read: write the elements alone, one a " +
-			"line: sed -n '/,/!s/^add [^ ]* //p'"
+		source, name = "", "[^ ]+"
 	}
-	return fmt.Sprintf("this is a line of ipset save, which is not read: write the elements "+
-		"alone, one a line: ipset save %s | sed -n 's/^add %[1]s //p'", set)
+	return message + source + "sed -E '/^add /!d; / nomatch| timeout [1-9]/!" +
+		"s/^add " + name + ` ([^ ,]+)( .*)?$/\1/'`
 }
 
 // elementMessage is about an element of an ipset with its options.
@@ -178,11 +237,17 @@ func elementMessage(set, element string, options []string) string {
 	case slices.Contains(options, "nomatch"):
 		return fmt.Sprintf("this is an exception of the set %s (nomatch): write it into except",
 			set)
-	case slices.Contains(options, "timeout"):
-		return fmt.Sprintf("this is an element of the set %s that ends (timeout): an entry of "+
-			"allow has expires, a list has not", set)
+	case ends(options):
+		return fmt.Sprintf("this is an element of the set %s that ends (timeout): write it into "+
+			"allow with expires, or let it end and delete the line, since a list has no end", set)
 	}
 	return elementsMessage(set)
+}
+
+// ends reports whether an element of an ipset has a timeout. A timeout of 0 never ends.
+func ends(options []string) bool {
+	i := slices.Index(options, "timeout")
+	return i >= 0 && i+1 < len(options) && options[i+1] != "0"
 }
 
 // numbersMessage is about the ends of a range as numbers; "" if they can't be.
@@ -202,7 +267,7 @@ func numbersMessage(first, last string) string {
 // numberAddress returns the IPv4 address that a number stands for.
 func numberAddress(text string) (netip.Addr, bool) {
 	n, err := strconv.ParseUint(text, 10, 32)
-	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}), err == nil
+	return addressOf(n), err == nil
 }
 
 // foreignMessage says which program's line this is; "" if that is unknown. Lines with the same key
@@ -212,6 +277,9 @@ func (l *listing) foreignMessage(line []byte) (message, key string) {
 		return "", "" // nobody reads that many
 	}
 	text := string(bytes.TrimSpace(line))
+	if l.lastFormat != nil && strings.Trim(text, "])},; ") == "" {
+		return l.lastMessage, l.lastKey // it closes what that line began
+	}
 	for i := -1; i < len(lineFormats); i++ {
 		f := l.lastFormat
 		if i >= 0 {
@@ -227,11 +295,11 @@ func (l *listing) foreignMessage(line []byte) (message, key string) {
 		if message = f.message(parts); message == "" {
 			continue
 		}
-		l.lastFormat = f
+		l.lastFormat, l.lastMessage, l.lastKey = f, message, message
 		if f.once {
-			return message, f.line.String()
+			l.lastKey = f.line.String()
 		}
-		return message, message
+		return message, l.lastKey
 	}
 	return "", ""
 }

@@ -6,6 +6,10 @@ import (
 	"testing"
 )
 
+// saveGood is the command for an ipset named good.
+const saveGood = "ipset save good | sed -E '/^add /!d; / nomatch| timeout [1-9]/!" +
+	`s/^add good ([^ ,]+)( .*)?$/\1/'`
+
 // TestForeignLines checks that lists of other programs are refused with the program and what to
 // write, once. Where a message offers a command, its output for the list is shell, in which a line
 // that can't be converted remains and is refused.
@@ -15,23 +19,22 @@ func TestForeignLines(t *testing.T) {
 			"create good hash:ip family inet hashsize 1024 maxelem 65536\nadd good 192.0.2.1\n" +
 				"add good 192.0.2.3\n",
 			"list:1:1: this is a line of ipset save, which is not read: write the elements " +
-				"alone, " +
-				"one a line: ipset save good | sed -n 's/^add good //p'",
+				"alone, one a line: " + saveGood,
 			"192.0.2.1/32 192.0.2.3/32",
 		},
 		"ipset save, options": {
 			"create -exist good hash:net family inet\nadd -exist good 192.0.2.0/24\n",
 			"list:1:1: this is a line of ipset save, which is not read: write the elements " +
-				"alone, " +
-				"one a line: ipset save good | sed -n 's/^add good //p'", "",
+				"alone, one a line: " + saveGood, "",
 		},
 		"two ipsets": {
 			"add good 192.0.2.1\nadd bad.ly 192.0.2.3\nadd good 192.0.2.5\n",
 			"list:1:1: this is a line of ipset save, which is not read: write the elements " +
-				"alone, " +
-				"one a line: ipset save good | sed -n 's/^add good //p'\n" +
+				"alone, one a line: " + saveGood + "\n" +
 				"list:2:1: this is a line of ipset save, which is not read: write the elements " +
-				"alone, one a line: sed -n '/,/!s/^add [^ ]* //p'", "",
+				"alone, one a line: " +
+				strings.TrimPrefix(strings.ReplaceAll(saveGood, "add good", "add [^ ]+"),
+					"ipset save good | "), "",
 		},
 		"an ipset of pairs": {
 			"create good hash:ip,port family inet\nadd good 192.0.2.1,tcp:80\n",
@@ -45,8 +48,9 @@ func TestForeignLines(t *testing.T) {
 			"add good 192.0.2.9 nomatch\nadd good 192.0.2.8 timeout 300\n192.0.2.7 nomatch\n" +
 				"192.0.2.6 timeout 300\n",
 			"list:1:1: this is an exception of the set good (nomatch): write it into except\n" +
-				"list:2:1: this is an element of the set good that ends (timeout): an entry of " +
-				"allow has expires, a list has not\n" +
+				"list:2:1: this is an element of the set good that ends (timeout): write it " +
+				"into allow with expires, or let it end and delete the line, since a list has " +
+				"no end\n" +
 				`list:3:1: "192.0.2.7 nomatch" is not an address or CIDR; an entry is an address ` +
 				"alone; whom to refuse stands in except\n" +
 				`list:4:1: "192.0.2.6 timeout 300" is not an address or CIDR; an entry that ends ` +
@@ -84,15 +88,88 @@ func TestForeignLines(t *testing.T) {
 		},
 		"nginx": {
 			"allow 192.0.2.0/24;\n  allow 2001:db8::/32; # x\ndeny 192.0.2.1;\n",
-			"list:1:1: this is a line of nginx, which is not read: write the addresses of allow " +
-				`alone, one a line: sed -n 's/^ *allow *\([^;]*\);.*/\1/p'; those of deny stand ` +
-				"in except", "192.0.2.0/24 2001:db8::/32",
+			"list:1:1: " + nginxMessage, "192.0.2.0/24 2001:db8::/32",
 		},
 		"nginx with deny first": {
 			"deny 192.0.2.1;\n192.0.2.0/24\n",
-			"list:1:1: this is a line of nginx, which is not read: write the addresses of allow " +
-				`alone, one a line: sed -n 's/^ *allow *\([^;]*\);.*/\1/p'; those of deny stand ` +
-				"in except", "",
+			"list:1:1: " + nginxMessage, "",
+		},
+		"nginx, any spaces": {
+			"\tallow 192.0.2.0/24;\n  allow 192.0.4.1; allow\t192.0.4.3; deny all;\n" +
+				"geo { allow 192.0.4.5; } # x; allow 203.0.113.1;\nallow\n 192.0.4.7;\n",
+			"list:1:2: " + nginxMessage + "\n" + `list:3:1: "geo { allow 192.0.4.5" is not an ` +
+				"address or CIDR; a line has one address, CIDR or range, and comments behind #\n" +
+				`list:4:1: "allow" is not an address or CIDR`,
+			"192.0.2.0/24 192.0.4.1/32 192.0.4.3/32 192.0.4.5/32 192.0.4.7/32",
+		},
+		"ipset save, with comments and counters": {
+			"create good hash:ip comment counters timeout 0\nadd good 192.0.2.1 timeout 0 " +
+				"packets 1 bytes 9 comment \"x, y\"\nadd good 192.0.2.3 comment \"z\"\n",
+			"list:1:1: this is a line of ipset save, which is not read: write the elements " +
+				"alone, one a line: " + saveGood,
+			"192.0.2.1/32 192.0.2.3/32",
+		},
+		"ipset save, with elements that end": {
+			"create good hash:net timeout 5\nadd good 192.0.2.1 timeout 5\nadd good 192.0.2.0/30 " +
+				"timeout 0 nomatch\nadd good 192.0.2.8\n",
+			"list:1:1: this is a line of ipset save, which is not read: write the elements " +
+				"alone, one a line: " + saveGood + "\n" +
+				"list:2:1: this is an element of the set good that ends (timeout): write it " +
+				"into allow with expires, or let it end and delete the line, since a list has " +
+				"no end\n" +
+				"list:3:1: this is an exception of the set good (nomatch): write it into except",
+			"list:1:1: this is an element of the set good that ends (timeout): write it " +
+				"into allow with expires, or let it end and delete the line, since a list has " +
+				"no end\n" +
+				"list:2:1: this is an exception of the set good (nomatch): write it into except",
+		},
+		"slashes": {
+			"// office\n  // 203.0.113.1\n192.0.2.1\n",
+			"list:1:1: comments begin with # or ;: where lines begin with //, this changes " +
+				"them: sed 's|^[[:space:]]*//|#|'", "192.0.2.1/32",
+		},
+		"a merge conflict": {
+			"<<<<<<< HEAD\n192.0.2.1\n=======\n192.0.2.3\n>>>>>>> x\n",
+			"list:1:1: this is a conflict that git merge left in the file: decide for one side " +
+				"and delete these lines", "",
+		},
+		"pf": {
+			"table <bad> {\n  192.0.2.1,\n}\n",
+			"list:1:1: this is a line of pf.conf, which is not read: write the addresses of the " +
+				"table alone, one a line: pfctl -t bad -T show", "",
+		},
+		"a definition of nftables": {
+			"define office = {\n\t192.0.2.1,\n}\n",
+			"list:1:1: this is a definition of nftables, which is not read: write the elements " +
+				"of the one that is meant alone, one a line", "",
+		},
+		"Python": {
+			"office = [\n    '192.0.2.1',  # x\n    # '203.0.113.1', '203.0.113.3',\n" +
+				"    '192.0.2.3', \"192.0.2.5\",\n]\n",
+			"list:1:1: " + literalMessage, "192.0.2.1/32 192.0.2.3/32 192.0.2.5/32",
+		},
+		"Python on one line": {
+			"['192.0.2.1', '192.0.2.3']\n",
+			"list:1:1: " + literalMessage, "192.0.2.1/32 192.0.2.3/32",
+		},
+		"a variable": {"IPS=\"192.0.2.1\"\n", "list:1:1: " + literalMessage, "192.0.2.1/32"},
+		"unbound": {
+			"access-control: 192.0.2.0/24 allow # x\n  access-control: 0.0.0.0/0 refuse\n",
+			"list:1:1: " + unboundMessage, "192.0.2.0/24",
+		},
+		"Squid": {
+			"acl localnet src 192.0.2.0/24\n",
+			"list:1:1: this is a line of an access list of Squid, HAProxy or BIND, which is not " +
+				"read: write the addresses of the one that is meant alone, one a line", "",
+		},
+		"routes": {
+			"192.0.2.0/24 dev eth0 proto kernel scope link src 192.0.2.5\n" +
+				"192.0.4.0/24 via 192.0.2.1 dev eth0\n",
+			"list:1:1: " + routeMessage, "192.0.2.0/24 192.0.4.0/24",
+		},
+		"a default route": {
+			"default via 192.0.2.1 dev eth0\n",
+			"list:1:1: " + routeMessage, `list:1:1: "default" is not an address or CIDR`,
 		},
 		"Apache httpd": {
 			"Require ip 192.0.2.0/24 198.51.100.7\nAllow from 203.0.113.9\nDeny from 192.0.2.1\n",
@@ -165,8 +242,7 @@ func TestForeignLines(t *testing.T) {
 		"too short for ipset": {
 			"add -exist 192.0.2.1\n",
 			"list:1:1: this is a line of ipset save, which is not read: write the elements " +
-				"alone, " +
-				"one a line: ipset save -exist | sed -n 's/^add -exist //p'", "",
+				"alone, one a line: " + strings.ReplaceAll(saveGood, "good", "-exist"), "",
 		},
 		"the name of addresses": {"# x\n\"IP Address\"\n192.0.2.1\n", "192.0.2.1/32", ""},
 		"one name for two columns": {
@@ -179,8 +255,8 @@ func TestForeignLines(t *testing.T) {
 		},
 		"a verdict": {
 			"192.0.2.0/24 REJECT\n",
-			`list:1:1: "192.0.2.0/24 REJECT": the prefix length of an IPv4 CIDR is a number from ` +
-				"0 to 32; an entry is an address alone; whom to refuse stands in except", "",
+			`list:1:1: "192.0.2.0/24 REJECT" is not an address or CIDR; ` +
+				"an entry is an address alone; whom to refuse stands in except", "",
 		},
 		"a log": {
 			"192.0.2.1 - - [01/Jan/2026:00:00:00] \"GET\"\n",

@@ -44,7 +44,14 @@ func addressHint(s string) string {
 
 // parseEntry is parsePrefix for an entry of a list, with hints for other things that people write
 // there.
-func parseEntry(s string) (netip.Prefix, error) { return parseHinted(s, sourceHint) }
+func parseEntry(s string) (netip.Prefix, error) {
+	return parseHinted(s, func(s string) string { return cmp.Or(sourceHint(s), commentHint(s)) })
+}
+
+// parseSource is parsePrefix for a source in a policy.
+func parseSource(s string) (netip.Prefix, error) {
+	return parseHinted(s, func(s string) string { return cmp.Or(sourceHint(s), aloneHint(s)) })
+}
 
 // sourceHint says what to write for a text that should be a source.
 func sourceHint(s string) string {
@@ -62,6 +69,9 @@ func entryHint(s string) string {
 	switch {
 	case isPrefix(bare) && bare != s:
 		return "; leave the dash out: write " + yamlScalar(bare)
+	case openRangeOf(s) != "":
+		return "; a range has both ends: write " + yamlScalar(openRangeOf(s)) + " for the one " +
+			"address, or the range as CIDRs"
 	case len(several) > 1 && allSources(several):
 		return "; write each as an entry of its own: " + yamlScalars(several)
 	case len(several) == 1 && several[0] != s && isPrefix(several[0]):
@@ -83,10 +93,37 @@ func entryHint(s string) string {
 		return "; write each as an entry of its own: " + yamlScalars(fields)
 	case ruleHint(s) != "":
 		return ruleHint(s)
-	case len(fields) > 1 && isPrefix(fields[0]):
-		return "; a comment stands behind #"
 	}
 	return nameHint(s)
+}
+
+// commentHint says where text behind an entry of a list belongs; "" if it has more addresses.
+func commentHint(s string) string {
+	fields := strings.Fields(s)
+	isSource := func(s string) bool { return isPrefix(strings.Trim(s, "()[]<>,;")) }
+	if len(fields) < 2 || !isPrefix(fields[0]) || slices.ContainsFunc(fields[1:], isSource) {
+		return ""
+	}
+	return "; a comment stands behind #"
+}
+
+// aloneHint says to leave out what stands behind an entry of a policy, which has no comments in it.
+func aloneHint(s string) string {
+	if commentHint(s) == "" {
+		return ""
+	}
+	return "; an entry is an address or CIDR alone: write " + yamlScalar(strings.Fields(s)[0])
+}
+
+// openRangeOf returns the only address of a range without its last address; "" for other texts.
+func openRangeOf(s string) string {
+	first, last, isRange := strings.Cut(s, "-")
+	first = strings.TrimSpace(first)
+	if a, err := netip.ParseAddr(first); !isRange || strings.TrimSpace(last) != "" || err != nil ||
+		a.Zone() != "" || a.Is4In6() {
+		return ""
+	}
+	return first
 }
 
 // sourceSeparators stand between or around sources in other programs.
@@ -207,6 +244,9 @@ func maskHint(address, mask string) string {
 	}
 	if m, err := netip.ParseAddr(mask); err == nil {
 		bits, ok := maskBits(m)
+		if !ok && m.Is4() {
+			bits, ok = maskBits(inverseMask(m)) // as routers write it
+		}
 		if !ok || m.BitLen() != a.BitLen() || bits < minMaskBits {
 			return ""
 		}
@@ -238,15 +278,25 @@ func maskBits(mask netip.Addr) (bits int, ok bool) {
 	return bits, true
 }
 
-// wildcardCIDR returns the CIDR of a text such as 192.0.2.*; "" if it has another form.
+// inverseMask returns an IPv4 mask with each bit inverted: 255.0.0.0 for 0.255.255.255.
+func inverseMask(mask netip.Addr) netip.Addr {
+	return addressOf(1<<32 - 1 - numberOf(mask))
+}
+
+// wildcardCIDR returns the CIDR of a text such as 192.0.2.* or 192.0.2.x; "" if it has another
+// form.
 func wildcardCIDR(s string) string {
 	parts := strings.Split(s, ".")
-	known := slices.Index(parts, "*")
+	isAny := func(part string) bool {
+		return part == "*" || len(parts) == 4 && part != "" && len(part) <= 3 &&
+			strings.Trim(part, "xX") == ""
+	}
+	known := slices.IndexFunc(parts, isAny)
 	if known < 1 || len(parts) > 4 {
 		return ""
 	}
-	for i := known; i < len(parts); i++ {
-		if parts[i] != "*" {
+	for _, part := range parts[known:] {
+		if !isAny(part) {
 			return ""
 		}
 	}

@@ -24,9 +24,10 @@ const (
 	listDoc = "What follows # or ; is a comment. Of CSV and TSV the first column is read; a " +
 		"first line with the names of columns, or the name of the one column, such as range, is " +
 		"passed over. A line with another address, a " +
-		"mask or a length in a later column is refused, unless the first column's CIDR or range " +
-		"has that address, or the first line calls the first column ip, cidr, network, prefix " +
-		"or address. The list may be packed with gzip. " +
+		"mask, a length or a number of addresses in a later column is refused, unless the first " +
+		"column's CIDR or range has that address, or the first line calls the first column ip, " +
+		"cidr, network, prefix or address, and the other one neither end, mask nor size, nor " +
+		"may it be the end of a range in each line. The list may be packed with gzip. " +
 		"It may have 64 MiB, or 64 bytes for each of max entries, also when unpacked, and 64 KiB " +
 		"in a line."
 	selectDoc = "The document may be one of JSON, or JSON lines: one a line. Everything selected " +
@@ -58,7 +59,8 @@ var (
 	interfaceName = text{words: "an interface", loose: looseInterface, not: "lo"}
 	localAddress  = text{words: "an address of this host", loose: looseAddress}
 
-	portNumber = integer{1, 65535, "a port from 1 to 65535"}
+	portNumber = integer{min: 1, max: 65535, words: "a port from 1 to 65535"}
+	testPort   = integer{min: 1, max: 65535, words: portNumber.words, otherHint: testPortHint}
 	portText   = text{
 		pattern: portPattern,
 		words:   `a port from 1 to 65535 or a range such as "9000-9100"`,
@@ -171,7 +173,7 @@ var networkShape = oneOf{
 			},
 			{
 				name:    "max",
-				shape:   integer{1, 10_000_000, "a number of entries from 1 to 10000000"},
+				shape:   integer{min: 1, max: 10_000_000, words: "a number of entries from 1 to 10000000"},
 				doc:     "refuse content with more entries than this",
 				initial: defaultMaxEntries,
 			},
@@ -260,12 +262,12 @@ var serviceShape = mapping{words: "a service", keyHint: serviceKeyHint, keys: []
 		},
 		{
 			name:  "burst",
-			shape: integer{1, 1_000_000, "a number from 1 to 1000000"},
+			shape: integer{min: 1, max: 1_000_000, words: "a number from 1 to 1000000"},
 			doc:   "how many it may open at once; as many as per_source if absent",
 		},
 		{
 			name:    "ipv6_prefix",
-			shape:   integer{1, 128, "a prefix length from 1 to 128"},
+			shape:   integer{min: 1, max: 128, words: "a prefix length from 1 to 128"},
 			doc:     "how many bits of an IPv6 address make a source",
 			more:    "A host usually has a whole /64 to send from.",
 			initial: 64,
@@ -307,7 +309,7 @@ var testShape = mapping{
 		{name: "to", shape: anyName, doc: "the service that it tries to reach"},
 		{
 			name:  "port",
-			shape: portNumber,
+			shape: testPort,
 			doc:   "the port that it tries to reach, whatever service lists it",
 		},
 		{
@@ -363,7 +365,7 @@ func opensByDefault(name string) bool {
 var (
 	versionKey = key{
 		name:     "version",
-		shape:    integer{1, 1, "1, the version of the language"},
+		shape:    integer{min: 1, max: 1, words: "1, the version of the language"},
 		doc:      "the version of the policy language, 1",
 		required: true,
 	}

@@ -55,9 +55,12 @@ type listing struct {
 	prefixes address.Builder
 	report   reporter
 	heading  heading
+	extents  extentTally
 
 	foreign    map[string]bool // keys of the messages about lines of other programs
 	lastFormat *lineFormat     // of the last such line; nil if there was none
+	// lastMessage and lastKey are those of that line.
+	lastMessage, lastKey string
 }
 
 // read reads a list. The error is either Problems, with every mistake, or the reader's.
@@ -134,6 +137,7 @@ func (l *listing) readLines(in *bufio.Reader) error {
 			break
 		}
 	}
+	l.extents.report(l)
 	// an except list must not become empty by accident
 	if l.heading.line > 0 && l.content.entries == 0 {
 		l.report.at(Location{l.name, l.heading.line, 1},
@@ -169,6 +173,9 @@ func (l *listing) line(raw []byte, number int) bool {
 	if err == nil {
 		err = addEntry(&l.prefixes, first)
 	}
+	if err == nil && columns {
+		l.extents.add(l.heading, first, rest, number)
+	}
 	if err != nil {
 		l.reportLine(err, entry, Location{l.name, number, bytes.Index(raw, first) + 1})
 	}
@@ -182,8 +189,12 @@ func (l *listing) reportLine(err error, line []byte, at Location) {
 		return
 	}
 	message, key := l.foreignMessage(line)
-	if l.foreign[yamlMessage] && bytes.HasPrefix(bytes.TrimSpace(line), []byte("- ")) {
+	trimmed := bytes.TrimSpace(line)
+	switch {
+	case l.foreign[yamlMessage] && bytes.HasPrefix(trimmed, []byte("- ")):
 		message, key = yamlMessage, yamlMessage
+	case l.foreign[literalMessage] && len(trimmed) > 0 && (trimmed[0] == '\'' || trimmed[0] == '"'):
+		message, key = literalMessage, literalMessage
 	}
 	switch {
 	case message == "" && !strings.Contains(err.Error(), "; ") && len(bytes.Fields(line)) > 1:

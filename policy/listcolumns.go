@@ -8,9 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
+	"unicode"
 
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // Of a line with columns, as in CSV, the first is the entry. misread refuses lines in which other
@@ -21,41 +22,74 @@ import (
 // and a comment. A line with one column is its own first column. A semicolon begins a comment if it
 // follows a space, and ends a column otherwise.
 func splitLine(line []byte) (first, rest []byte, columns, comment bool) {
-	for i, c := range line {
-		if c == '#' || c == ';' && (i == 0 || isSpace(line[i-1])) {
-			line, comment = line[:i], true
-			break
-		}
-	}
+	line, comment = cutComment(line)
 	line = bytes.TrimSpace(line)
-	i := bytes.IndexAny(line, separators)
-	if i < 0 {
+	end := columnEnd(line)
+	if end == len(line) {
 		return column(line), nil, false, comment
 	}
-	return column(line[:i]), line[i+1:], true, comment
+	return column(line[:end]), line[end+1:], true, comment
+}
+
+// cutComment removes the comment of a line. Quoted columns may contain what else begins one.
+func cutComment(line []byte) (rest []byte, found bool) {
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '#' || c == ';' && (i == 0 || isSpace(line[i-1])):
+			return line[:i], true
+		case c == '"' && beginsColumn(line[:i]):
+			i += 1 + closingQuote(line[i+1:])
+		}
+	}
+	return line, false
+}
+
+// beginsColumn reports whether the next column begins behind a part of a line.
+func beginsColumn(before []byte) bool {
+	before = bytes.TrimRight(before, " ")
+	return len(before) == 0 || bytes.IndexByte([]byte(separators), before[len(before)-1]) >= 0
+}
+
+// columnEnd returns the length of the first column in a part of a line.
+func columnEnd(line []byte) int {
+	from := 0
+	if text := bytes.TrimLeft(line, " "); len(text) > 0 && text[0] == '"' {
+		begin := len(line) - len(text) + 1
+		from = begin + max(closingQuote(line[begin:]), 0)
+	}
+	if i := bytes.IndexAny(line[from:], separators); i >= 0 {
+		return from + i
+	}
+	return len(line)
 }
 
 // separators end a column.
 const separators = ",\t;"
 
+// closingQuote returns where a quoted column ends, given what follows its first quote; -1 if it
+// doesn't. Two quotes are one in the text.
+func closingQuote(text []byte) int {
+	for i := 0; i < len(text); i++ {
+		switch {
+		case text[i] != '"':
+		case i+1 < len(text) && text[i+1] == '"':
+			i++
+		default:
+			return i
+		}
+	}
+	return -1
+}
+
 // columnsOf yields the columns of a part of a line. Quoted columns may contain separators.
 func columnsOf(rest []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for len(rest) > 0 {
-			from := 0
-			if text := bytes.TrimLeft(rest, " "); len(text) > 0 && text[0] == '"' {
-				begin := len(rest) - len(text) + 1
-				from = begin + max(bytes.IndexByte(rest[begin:], '"'), 0)
-			}
-			end := bytes.IndexAny(rest[from:], separators)
-			if end < 0 {
-				yield(column(rest))
+			end := columnEnd(rest)
+			if !yield(column(rest[:end])) || end == len(rest) {
 				return
 			}
-			if !yield(column(rest[:from+end])) {
-				return
-			}
-			rest = rest[from+end+1:]
+			rest = rest[end+1:]
 		}
 	}
 }
@@ -67,88 +101,6 @@ func column(s []byte) []byte {
 		return bytes.TrimSpace(s[1 : n-1])
 	}
 	return s
-}
-
-// heading is a line with the names of columns. Its zero value is that of a list without one.
-type heading struct {
-	line    int  // its number
-	entries bool // the first column is named as what a list has, such as network
-	// extents are the columns that would enlarge an address in the first: ends of ranges, masks.
-	extents []int
-	last    int // the column with the last address of the range that the first begins; 0 if none
-}
-
-// Names of columns, as plainName returns them.
-var (
-	entryNames = strings.Fields("ip ips cidr cidrs network networks net nets prefix prefixes " +
-		"address addresses addr addrs subnet subnets range ranges ipv4 ipv6")
-	endNames    = strings.Fields("end last to stop high broadcast")
-	lengthNames = strings.Fields("mask netmask subnetmask wildcard wildcardmask hostmask length " +
-		"len prefixlength prefixlen masklength masklen bits prefix cidr")
-	rangeNames = map[string]string{
-		"start": "end", "begin": "end", "first": "last", "from": "to", "low": "high",
-	}
-)
-
-// readHeading reads a line with the names of columns. ok is false if it isn't one: its first column
-// is no name, or another has an address.
-func readHeading(first, rest []byte, line int) (h heading, ok bool) {
-	name := plainName(first)
-	h = heading{line: line, entries: slices.Contains(entryNames, name)}
-	if _, number := addressColumn(rest); number > 0 || !h.entries && !isColumnName(first) {
-		return heading{}, false
-	}
-	number := 1
-	for text := range columnsOf(rest) {
-		number++
-		switch other := plainName(text); {
-		case h.last == 0 && other != "" && other == rangeNames[name]:
-			h.last = number
-		case slices.Contains(endNames, other), slices.Contains(lengthNames, other):
-			h.extents = append(h.extents, number)
-		}
-	}
-	return h, true
-}
-
-// isEntryName reports whether the only column of a line is named as what a list has.
-func isEntryName(first []byte) bool {
-	letters := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune(" _-46", r)
-	}
-	return bytes.ContainsFunc(first, letters) &&
-		!bytes.ContainsFunc(first, func(r rune) bool { return !letters(r) }) &&
-		slices.Contains(entryNames, plainName(first))
-}
-
-// plainName returns the name of a column in lower case, without what is not a letter or digit, and
-// without words that only say that it has addresses: start for "Start IP".
-func plainName(column []byte) string {
-	name := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
-			return r
-		}
-		return -1
-	}, strings.ToLower(string(column)))
-	for _, word := range []string{"ipv4", "ipv6", "ip", "network", "range", "address"} {
-		if slices.Contains(entryNames, name) {
-			break
-		}
-		name = strings.Replace(name, word, "", 1)
-	}
-	return name
-}
-
-// isColumnName reports whether a first column is a column name, such as "network".
-func isColumnName(first []byte) bool {
-	letters := false
-	for _, c := range first {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		if letters = letters || letter; !letter && c != '_' && c != ' ' && c != '-' {
-			return false
-		}
-	}
-	return letters
 }
 
 // addressColumn returns the first column in rest that is an entry of a list, and its number in the
@@ -163,9 +115,14 @@ func addressColumn(rest []byte) (text []byte, number int) {
 	return nil, 0
 }
 
-// isAddressText reports whether a text is an address, a CIDR or a range.
+// isAddressText reports whether a text is an address, a CIDR or a range, or begins with one: in
+// quotes or brackets, with leading zeros, or with a remark behind it.
 func isAddressText(text []byte) bool {
-	if isAddressOrCIDR(text) {
+	if bytes.Count(text, []byte(".")) < 3 && bytes.Count(text, []byte(":")) < 2 {
+		return false // most columns, at once
+	}
+	text = plainAddress(text)
+	if isAddressOrCIDR(text) || dottedPattern.MatchString(string(text)) {
 		return true
 	}
 	first, last, isRange := bytes.Cut(text, []byte("-"))
@@ -173,8 +130,28 @@ func isAddressText(text []byte) bool {
 		isAddressOrCIDR(bytes.TrimSpace(last))
 }
 
+// dottedPattern matches IPv4 addresses with leading zeros or wildcards.
+var dottedPattern = pattern.New(`^\d{1,3}(\.(\d{1,3}|[*xX])){3}$`)
+
+// plainAddress returns the address, CIDR or range at the beginning of a text without the signs
+// around it. It returns other texts as they are.
+func plainAddress(text []byte) []byte {
+	plain := bytes.TrimFunc(text, func(r rune) bool {
+		return r != ':' && r != '*' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
+	i := bytes.IndexByte(plain, ' ')
+	if i < 0 || bytes.HasPrefix(bytes.TrimLeft(plain[i:], " "), []byte("-")) {
+		return plain // without a remark, or a range
+	}
+	if word := bytes.TrimRight(plain[:i], ",;)]>'\""); isAddressOrCIDR(word) {
+		return word
+	}
+	return plain
+}
+
 // misread refuses a line in which another column changes the meaning of the first: two addresses
-// are a range or two entries, and a length or a mask turns an address into a CIDR.
+// are a range or two entries, and a length, a mask or a number of addresses makes a CIDR or a range
+// of an address.
 func (h heading) misread(first, rest []byte) error {
 	begin, _, _ := bytes.Cut(first, []byte("-"))
 	bare := isAddressOrCIDR(first) && bytes.IndexByte(first, '/') < 0
@@ -184,8 +161,10 @@ func (h heading) misread(first, rest []byte) error {
 		if err := misreadLength(first, text, bare && number == 2); err != nil {
 			return err
 		}
-		entry, enlarges := isAddressText(text), bare && slices.Contains(h.extents, number)
-		if !entry && !(enlarges && isLength(text) && !isWholeLength(first, text)) {
+		enlarges := bare && slices.Contains(h.extents, number)
+		unit := bare && number == 2 && !slices.Contains(h.apart, number) && hasUnit(text)
+		entry := isAddressText(text)
+		if !entry && !(enlarges && mayEnlarge(first, text)) && !unit {
 			continue
 		}
 		if !isAddressOrCIDR(bytes.TrimSpace(begin)) {
@@ -193,13 +172,13 @@ func (h heading) misread(first, rest []byte) error {
 				"%q is not an address or CIDR, and %q in column %d is: make that the first column",
 				first, text, number)
 		}
-		hint := maskHint(string(first), string(text))
+		hint := extentHint(string(first), string(plainAddress(text)))
 		if bare && number == h.last && !bytes.Equal(first, text) {
 			hint = cmp.Or(hint, rangeOfColumns(first, text))
 		}
-		masks := bare && isMask(string(text))
+		masks := bare && isMask(string(plainAddress(text)))
 		named := h.entries && !(enlarges && bytes.IndexByte(text, '/') < 0)
-		if hint == "" && !masks && (named || entry && repeats(first, text)) {
+		if hint == "" && !masks && !unit && (named || entry && repeats(first, plainAddress(text))) {
 			continue
 		}
 		return twoInOneLine(first, text, hint)
@@ -211,7 +190,11 @@ func (h heading) misread(first, rest []byte) error {
 // column is an address alone, and text the column behind it: there, a number may be a length.
 func misreadLength(first, text []byte, next bool) error {
 	length, slash := bytes.CutPrefix(text, []byte("/"))
-	if !isDigits(length) || !slash && (!next || isWholeLength(first, length)) {
+	if !slash && !next {
+		return nil
+	}
+	length = plainNumber(length)
+	if !isDigits(length) || !slash && isWholeLength(first, length) {
 		return nil
 	}
 	if hint := maskHint(string(first), string(length)); hint != "" || slash {
@@ -229,7 +212,11 @@ func twoInOneLine(first, second []byte, hint string) error {
 
 // rangeOfColumns says how to write a range whose ends stand in two columns; "" if it isn't one.
 func rangeOfColumns(first, last []byte) string {
-	from, to, err := parseRange("", string(first), string(last))
+	end := string(last)
+	if a, ok := numberAddress(end); ok && a.As4()[0] > 0 {
+		end = a.String()
+	}
+	from, to, err := parseRange("", string(first), end)
 	if err != nil {
 		return ""
 	}

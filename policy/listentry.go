@@ -46,10 +46,12 @@ func parseRange(whole, first, last string) (from, to netip.Addr, err error) {
 	from, err1 := netip.ParseAddr(first)
 	to, err2 := netip.ParseAddr(last)
 	switch {
-	case err1 == nil && from.Is4() && err2 != nil && strings.Trim(last, "0123456789") == "":
-		stem := first[:strings.LastIndexByte(first, '.')+1]
-		return from, to, fmt.Errorf("%q: write both addresses of a range in full: %s-%s%s",
-			whole, first, stem, last)
+	case err1 == nil && last == "":
+		return from, to, fmt.Errorf("%q is a range without its last address; write that, too, or "+
+			"%s for the one address", whole, from)
+	case err1 == nil && from.Is4() && err2 != nil && isDigits([]byte(last)):
+		return from, to, fmt.Errorf("%q: write both addresses of a range in full%s",
+			whole, shortRangeHint(from, last))
 	case err1 != nil || err2 != nil:
 		return from, to, fmt.Errorf("%q is not an address, a CIDR or a range of addresses%s",
 			whole, rangeHint(first, last))
@@ -66,13 +68,23 @@ func parseRange(whole, first, last string) (from, to netip.Addr, err error) {
 	return from, to, nil
 }
 
+// shortRangeHint writes a range out whose end is given as its last number; "" if it can't be.
+func shortRangeHint(from netip.Addr, last string) string {
+	stem := from.String()
+	to, err := netip.ParseAddr(stem[:strings.LastIndexByte(stem, '.')+1] + last)
+	if err != nil || to.Less(from) {
+		return ""
+	}
+	return fmt.Sprintf(": %s-%s", from, to)
+}
+
 // rangeHint says what is wrong with a range whose ends are not addresses.
 func rangeHint(first, last string) string {
 	if strings.Contains(first, "/") || strings.Contains(last, "/") {
 		return "; a range goes from one address to another, without prefix lengths"
 	}
 	if _, err := netip.ParseAddr(first); err == nil && strings.ContainsAny(last, " \t") {
-		return "; a comment stands behind #"
+		return commentHint(last)
 	}
 	return nameHint(first + "-" + last)
 }

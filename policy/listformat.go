@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // listSource remembers why reading failed, so that a broken download is not taken for JSON that
@@ -78,6 +80,9 @@ const (
 	xmlMessage = "this is XML: write its addresses into a text file, one a line"
 )
 
+// xmlBeginning matches what XML and HTML begin with. A conflict of git merge begins with <<.
+var xmlBeginning = pattern.New(`^<[A-Za-z!?]`)
+
 // tarMagic is the marker of a tar archive, and tarMagicAt its offset in bytes (POSIX ustar header).
 const (
 	tarMagic   = "ustar"
@@ -102,7 +107,7 @@ func (l *listing) unreadableFormat(head []byte) string {
 		return "this is not text: a list has one address or CIDR a line"
 	}
 	text := bytes.TrimLeft(head, " \t\r\n")
-	if bytes.HasPrefix(text, []byte("<")) {
+	if xmlBeginning.MatchString(string(text[:min(len(text), 2)])) {
 		beginning := strings.ToLower(string(text[:min(len(text), 512)]))
 		if strings.HasPrefix(beginning, "<!doctype html") || strings.Contains(beginning, "<html") ||
 			strings.HasPrefix(beginning, "<head") || strings.HasPrefix(beginning, "<body") {

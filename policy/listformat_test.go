@@ -123,7 +123,16 @@ var formatCases = []struct{ name, content, path, want string }{
 		`list:1:1: "::ffff:192.0.2.1-::ffff:192.0.2.2" has an IPv4-mapped IPv6 address, which never ` +
 			`appears on the wire; write 192.0.2.1-192.0.2.2`},
 	{"open range", "192.0.2.1-", "",
-		`list:1:1: "192.0.2.1-": write both addresses of a range in full: 192.0.2.1-192.0.2.`},
+		`list:1:1: "192.0.2.1-" is a range without its last address; write that, too, or 192.0.2.1 ` +
+			"for the one address"},
+	{"open range with a space", "2001:db8::1 -\n192.0.2.1-300\n192.0.2.9-3\n", "",
+		`list:1:1: "2001:db8::1 -" is a range without its last address; write that, too, or ` +
+			"2001:db8::1 for the one address\n" +
+			`list:2:1: "192.0.2.1-300": write both addresses of a range in full` + "\n" +
+			`list:3:1: "192.0.2.9-3": write both addresses of a range in full`},
+	{"two in quotes", "\"192.0.2.0/24,203.0.113.0/24\",x\n", "",
+		`list:1:2: "192.0.2.0/24,203.0.113.0/24" is not an address or CIDR; write each as an ` +
+			"entry of its own: 192.0.2.0/24, 203.0.113.0/24"},
 
 	{"CSV", "192.0.2.0/24,US,US-TX,Richardson,\n2001:db8::/32,DE,,\n", "",
 		"192.0.2.0/24 2001:db8::/32"},
@@ -208,9 +217,9 @@ var formatCases = []struct{ name, content, path, want string }{
 	{"a name with a digit", "ipv4_prefix,asn\n192.0.2.0/24,64496\n", "", "192.0.2.0/24"},
 	{"named masks", "network,netmask\n192.0.2.0,255.255.255.0\n192.0.3.0,0.0.0.255\n", "",
 		`list:2:1: "192.0.2.0" and "255.255.255.0" stand in one line; write 192.0.2.0/24` + "\n" +
-			`list:3:1: "192.0.3.0" and "0.0.0.255" stand in one line` + oneALine},
+			`list:3:1: "192.0.3.0" and "0.0.0.255" stand in one line; write 192.0.3.0/24`},
 	{"masks without a name", "ip,x\n192.0.3.0,0.0.0.255\n", "",
-		`list:2:1: "192.0.3.0" and "0.0.0.255" stand in one line` + oneALine},
+		`list:2:1: "192.0.3.0" and "0.0.0.255" stand in one line; write 192.0.3.0/24`},
 	{"named lengths", "prefix,as,length\n192.0.2.0,1,24\n192.0.3.5,1,24\n192.0.4.5,1,32\n", "",
 		`list:2:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
 			`list:3:1: "192.0.3.5" and "24" stand in one line` + oneALine},
@@ -374,6 +383,12 @@ var formatCases = []struct{ name, content, path, want string }{
 		standsApart("$.net.ip and $.net.netmask")},
 	{"ends apart", `{"a":[{"start_ip":"192.0.2.0","end_ip":"192.0.2.255"}]}`, "",
 		standsApart("$.a[*].start_ip and $.a[*].end_ip")},
+	{"ends and sizes as numbers", `[{"start":"192.0.2.0","end":3221226239}]`, "",
+		standsApart("$[*].start and $[*].end")},
+	{"sizes", `[{"start":"192.0.2.0","count":256}]`, "",
+		standsApart("$[*].start and $[*].count")},
+	{"masks in hexadecimal", `[{"ip":"192.0.2.0","mask":"0xffffff00"}]`, "",
+		standsApart("$[*].ip and $[*].mask")},
 	{"ends beside a CIDR", `[{"cidr":"192.0.2.0/24","first":"192.0.2.0","last":"192.0.2.255"}]`, "",
 		`list:1:1: this is JSON: add select: "$[*].cidr"`},
 	{"lengths in rows", `[["192.0.2.0",24]]`, "", standsApart("$[*][0] and $[*][1]")},
@@ -453,6 +468,20 @@ var formatCases = []struct{ name, content, path, want string }{
 			`write 10.0.0.0/8 for the network, or 10.0.0.1 for the one address`},
 	{"two with a space", "10.0.0.1 10.0.0.2\n", "",
 		`list:1:1: "10.0.0.1 10.0.0.2" is not an address or CIDR; write each as an entry of its own: 10.0.0.1, 10.0.0.2`},
+	{"a range in words", "192.0.2.0 to 192.0.2.255\n192.0.2.4..192.0.2.7\n", "",
+		`list:1:1: "192.0.2.0 to 192.0.2.255" is not an address or CIDR; write a range as CIDRs: ` +
+			"192.0.2.0/24\n" + `list:2:1: "192.0.2.4..192.0.2.7" is not an address or CIDR; ` +
+			"write a range as CIDRs: 192.0.2.4/30"},
+	{"a mask of a router", "10.0.0.0 0.255.255.255\n10.0.0.1 0.0.0.3\n10.0.0.0 0.0.0.0\n", "",
+		`list:1:1: "10.0.0.0 0.255.255.255" is not an address or CIDR; write 10.0.0.0/8` + "\n" +
+			`list:2:1: "10.0.0.1 0.0.0.3" is not an address or CIDR; write 10.0.0.0/30 for the ` +
+			"network, or 10.0.0.1 for the one address\n" +
+			`list:3:1: "10.0.0.0 0.0.0.0" is not an address or CIDR; a line has one address, ` +
+			"CIDR or range, and comments behind #"},
+	{"a CIDR and text", "10.0.0.0/8 office\n10.0.0.0/8 and (192.0.2.1)\n", "",
+		`list:1:1: "10.0.0.0/8 office" is not an address or CIDR; a comment stands behind #` + "\n" +
+			`list:2:1: "10.0.0.0/8 and (192.0.2.1)" is not an address or CIDR; a line has one ` +
+			"address, CIDR or range, and comments behind #"},
 	{"text behind it", "192.0.2.1 gateway\n", "",
 		`list:1:1: "192.0.2.1 gateway" is not an address or CIDR; a comment stands behind #`},
 }
@@ -588,18 +617,23 @@ func TestSelectKeepsLastGoodContent(t *testing.T) {
 
 func TestBadSelects(t *testing.T) {
 	for path, want := range map[string]string{
-		".prefixes[].ip":                `".prefixes[].ip" is not a JSON path (unexpected '.' at position 1); write "$.prefixes[*].ip"`,
-		"prefixes[*].ip":                `"prefixes[*].ip" is not a JSON path (unexpected identifier at position 1); write "$.prefixes[*].ip"`,
-		"cidr":                          `"cidr" is not a JSON path (unexpected identifier at position 1); write $.cidr`,
-		"$.ip-list[*]":                  `"$.ip-list[*]" is not a JSON path (invalid number literal at position 5); write "$['ip-list'][*]"`,
-		".ip-list[].x":                  `".ip-list[].x" is not a JSON path (unexpected '.' at position 1); write "$['ip-list'][*].x"`,
-		`."ip list"[]`:                  `".\"ip list\"[]" is not a JSON path (unexpected '.' at position 1); write "$['ip list'][*]"`,
-		"$.a.2024[*]":                   `"$.a.2024[*]" is not a JSON path (unexpected integer at position 5); write "$.a['2024'][*]"`,
-		"$.a['b.c-d'].e-f":              `"$.a['b.c-d'].e-f" is not a JSON path (invalid number literal at position 15)`,
-		"$.a[?@.b=='c.d-e'].f-g":        `"$.a[?@.b=='c.d-e'].f-g" is not a JSON path (invalid number literal at position 21)`,
-		"$.a[":                          `"$.a[" is not a JSON path (unexpected eof at position 5)`,
-		"$.a[?@.b==$.c].d":              "a filter looks at the entry alone: write @ instead of $ in it",
-		"$..a..b":                       "a JSON path may have one .. in it: write out more of the path",
+		".prefixes[].ip":         `".prefixes[].ip" is not a JSON path (unexpected '.' at position 1); write "$.prefixes[*].ip"`,
+		"prefixes[*].ip":         `"prefixes[*].ip" is not a JSON path (unexpected identifier at position 1); write "$.prefixes[*].ip"`,
+		"cidr":                   `"cidr" is not a JSON path (unexpected identifier at position 1); write $.cidr`,
+		"$.ip-list[*]":           `"$.ip-list[*]" is not a JSON path (invalid number literal at position 5); write "$['ip-list'][*]"`,
+		".ip-list[].x":           `".ip-list[].x" is not a JSON path (unexpected '.' at position 1); write "$['ip-list'][*].x"`,
+		`."ip list"[]`:           `".\"ip list\"[]" is not a JSON path (unexpected '.' at position 1); write "$['ip list'][*]"`,
+		"$.a.2024[*]":            `"$.a.2024[*]" is not a JSON path (unexpected integer at position 5); write "$.a['2024'][*]"`,
+		"$.a['b.c-d'].e-f":       `"$.a['b.c-d'].e-f" is not a JSON path (invalid number literal at position 15)`,
+		"$.a[?@.b=='c.d-e'].f-g": `"$.a[?@.b=='c.d-e'].f-g" is not a JSON path (invalid number literal at position 21)`,
+		"$.a[":                   `"$.a[" is not a JSON path (unexpected eof at position 5)`,
+		"$.a[?@.b==$.c].d":       "a filter looks at the entry alone: write @ instead of $ in it",
+		"$..a..b":                "a JSON path may have one .. in it: write out more of the path",
+		"$[?search(@,'[')]": "the regular expression \"[\" is not valid (missing closing ]: `[`), " +
+			"and would find nothing",
+		`$[?@.a=="(" && match(@["b"], "a(b")].c`: "the regular expression \"a(b\" is not valid " +
+			"(missing closing ): `a(b`), and would find nothing",
+		`$[?match(@.b, '10\\..*') || search(@['c'], @.d)].c`: "",
 		"$..a[?@..b]":                   "a JSON path may have one .. in it: write out more of the path",
 		"$.a[?@.b=='$..']":              "",
 		"$['..']..b":                    "",

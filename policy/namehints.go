@@ -65,6 +65,8 @@ func networkHint(name string) string {
 		return "; if everyone is meant, that is written any"
 	case familyHint(name) != "":
 		return familyHint(name)
+	case wildcardCIDR(name) != "":
+		return "; write " + wildcardCIDR(name)
 	case slices.Contains(nobodyWords, plain):
 		return nobodyHint
 	case slices.Contains(ownWords, plain):

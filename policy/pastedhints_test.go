@@ -78,6 +78,18 @@ func TestHintsCanBePasted(t *testing.T) {
 		{network(`a: [ip: 192.0.2.1]`), `192.0.2.1`, network(`a: [§]`)},
 		{in(`allow: [{ipBlock: {cidr: 192.0.2.0/24}}]`), `{cidr: 192.0.2.0/24}`, in(`allow: [§]`)},
 
+		{in(`allow: all`), `any`, in(`allow: [§]`)},
+		{in(`allow: ipv4`), `0.0.0.0/0`, in(`allow: [§]`)},
+		{in(`allow: 10.x.x.x`), `[10.0.0.0/8]`, in(`allow: §`)},
+		{in(`allow: [10.x.x.x]`), `10.0.0.0/8`, in(`allow: [§]`)},
+		{in(`allow: ["10.0.0.0/8 office"]`), `10.0.0.0/8`, in(`allow: [§]`)},
+		{network(`a: ["2001:db8::/32 office"]`), `"2001:db8::/32"`, network(`a: [§]`)},
+		{in(`allow: [192.0.2.1 -]`), `192.0.2.1`, in(`allow: [§]`)},
+		{in(`allow: [192.0.2.0 to 192.0.2.255]`), `192.0.2.0/24`, in(`allow: [§]`)},
+		{in(`allow: [10.0.0.0 0.255.255.255]`), `10.0.0.0/8`, in(`allow: [§]`)},
+		{in(`allow: [10.0.0.0/0.255.255.255]`), `10.0.0.0/8`, in(`allow: [§]`)},
+		{test(`192.0.2.0 to 192.0.2.255`), `192.0.2.0/24`, test(`§`)},
+
 		// Networks of their own, and what stands in place of the entry.
 		{
 			in(`allow: [vpn.example.net]`), `vpn.example.net: {dns: vpn.example.net}`,

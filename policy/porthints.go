@@ -57,6 +57,30 @@ func portHint(text string) string {
 	return ""
 }
 
+// testPortHint says how to write the one port of a test.
+func testPortHint(n *node) string {
+	if n.kind == kindList && len(n.items) > 1 && isPort(n.items[0].text) {
+		return "; a test has one port: write " + n.items[0].text
+	}
+	text := strings.ToLower(strings.TrimSpace(n.text))
+	if n.kind != kindString || text == "" {
+		return ""
+	}
+	hint := portHint(text)
+	one := strings.FieldsFunc(text, func(r rune) bool { return r < '0' || r > '9' })
+	switch {
+	case strings.Trim(text, "0123456789-.–:"+portSeparators) != "":
+		if strings.ContainsAny(hint, "[-") || strings.Contains(hint, "addresses") ||
+			strings.Contains(hint, "a service") {
+			return "" // it is about a service
+		}
+		return hint
+	case len(one) > 0 && isPort(one[0]):
+		return "; a test has one port: write " + one[0]
+	}
+	return ""
+}
+
 // portSeparators stand between ports, or around them, in other programs.
 const portSeparators = ",; |&+[]{}()"
 

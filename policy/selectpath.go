@@ -1,8 +1,10 @@
 package policy
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp/syntax"
 	"strings"
 
 	"github.com/theory/jsonpath"
@@ -59,6 +61,26 @@ func (p *selectPath) check(rest []*spec.Segment) error {
 		return errors.New("a filter looks at the entry alone: write @ instead of $ in it")
 	case strings.Count(text, "..") > 1:
 		return errors.New("a JSON path may have one .. in it: write out more of the path")
+	}
+	return checkExpressions(spec.Query(false, rest...).String())
+}
+
+// secondArgument matches the second argument of a function if it is a string. Only match and search
+// have two.
+var secondArgument = pattern.New(`, *("(?:[^"\\]|\\.)*")\)`)
+
+// checkExpressions refuses regular expressions that match nothing because they are not valid.
+func checkExpressions(path string) error {
+	for _, found := range secondArgument.Regexp().FindAllStringSubmatch(path, -1) {
+		var text string
+		if json.Unmarshal([]byte(found[1]), &text) != nil {
+			continue // not as JSON writes it
+		}
+		if _, err := syntax.Parse(text, syntax.Perl|syntax.DotNL); err != nil {
+			reason := strings.TrimPrefix(err.Error(), "error parsing regexp: ")
+			return fmt.Errorf("the regular expression %q is not valid (%s), and would find nothing",
+				text, reason)
+		}
 	}
 	return nil
 }

@@ -87,6 +87,10 @@ func scalarHint(n *node, s shape) string {
 		if n.kind == kindMapping && s.mappingHint != nil {
 			return s.mappingHint(n)
 		}
+	case integer:
+		if s.otherHint != nil {
+			return s.otherHint(n)
+		}
 	case mapOf:
 		if s.valueHint != nil {
 			return s.valueHint(n)
@@ -250,6 +254,9 @@ func (s hintedChoice) check(n *node, r *reporter) {
 type integer struct {
 	min, max int
 	words    string
+	// otherHint returns what to write for a text, or a list, in place of the number. It begins with
+	// a semicolon; nil has no hints.
+	otherHint func(n *node) string
 }
 
 func (s integer) accepts(n *node) bool { return n.kind == kindInteger }

@@ -36,10 +36,13 @@ func cidrsOfRange(s string) string {
 	return "; " + how + ": " + yamlScalars(cidrs)
 }
 
+// rangeSigns stand between the ends of a range in other programs.
+var rangeSigns = pattern.New(`–|—|\.\.+| +(to|through|thru|till|until|bis) +`)
+
 // hintedRange reads a range as people write it: with spaces or a long dash, in the short form
 // 192.0.2.10-20, or reversed.
 func hintedRange(s string) (from, to netip.Addr, reversed, ok bool) {
-	first, last, isRange := strings.Cut(strings.NewReplacer("–", "-", "—", "-").Replace(s), "-")
+	first, last, isRange := strings.Cut(rangeSigns.Regexp().ReplaceAllString(s, "-"), "-")
 	first, last = strings.TrimSpace(first), strings.TrimSpace(last)
 	if dot := strings.LastIndexByte(first, '.'); dot > 0 && isDigits([]byte(last)) {
 		last = first[:dot+1] + last
@@ -135,6 +138,8 @@ func keyElsewhere(text string) string {
 	switch {
 	case httpsPattern.MatchString(text):
 		return "url"
+	case strings.HasPrefix(text, "//"): // a comment of other languages
+		return ""
 	case strings.HasPrefix(text, "/") && !isPrefix(text), strings.HasPrefix(text, "./"),
 		filePattern.MatchString(text):
 		return "file"
@@ -166,6 +171,14 @@ func networkName(key, text string) string {
 	return name
 }
 
+const bracketsHint = "; write a list, in brackets"
+
+// isNetworkWord reports whether a text may be the name of a network, or is a word for everyone.
+func isNetworkWord(text string) bool {
+	return text == "*" || namePattern.MatchString(text) && !looksLikeAddress(text) &&
+		!slices.Contains(nonTextWords, strings.ToLower(text))
+}
+
 // sourcesScalar says which list to write for a text in place of a list of sources.
 func sourcesScalar(text string) string {
 	if slices.Contains(nobodyWords, plainWord(text)) {
@@ -173,23 +186,32 @@ func sourcesScalar(text string) string {
 	}
 	var entries []string
 	hints := ""
-	for _, part := range splitTrimmed(text) {
+	parts := splitTrimmed(text)
+	for _, part := range parts {
 		from, to, _, isRange := hintedRange(part)
 		name, hint := networkElsewhere(part)
+		_, known := builtIn[part]
 		switch {
 		case isPrefix(part):
 			entries = append(entries, yamlScalar(part))
+		case wildcardCIDR(part) != "":
+			entries = append(entries, wildcardCIDR(part))
 		case isRange && len(rangeCIDRs(from, to)) <= maxHintedCIDRs:
 			entries = append(entries, yamlScalars(rangeCIDRs(from, to)))
 		case name != "":
 			entries, hints = append(entries, name), hints+hint
-		case namePattern.MatchString(part) && !looksLikeAddress(part):
-			entries = append(entries, yamlScalar(part))
-			if _, known := builtIn[part]; !known {
-				hints += networkHint(part)
-			}
+		case !isNetworkWord(part):
+			return bracketsHint
+		case slices.Contains(ownWords, plainWord(part)):
+			entries, hints = append(entries, yamlScalar(part)), hints+networkHint(part)
+		case !known && len(parts) == 1 && networkHint(part) == publicHint:
+			return bracketsHint // the list may be except, where the hint is another one
+		case !known && len(parts) == 1 && networkHint(part) != "":
+			return bracketsHint + networkHint(part)
+		case !known && networkHint(part) != "":
+			return bracketsHint
 		default:
-			return "; write a list, in brackets"
+			entries = append(entries, yamlScalar(part))
 		}
 	}
 	return "; write [" + strings.Join(slices.Compact(entries), ", ") + "]" + hints
@@ -260,6 +282,6 @@ func yamlScalars(texts []string) string {
 // letter.
 func isHostName(s string) bool {
 	i := strings.LastIndexByte(strings.TrimSuffix(s, "."), '.')
-	return i > 0 && hostPattern.MatchString(s) &&
+	return i > 0 && hostPattern.MatchString(s) && wildcardCIDR(s) == "" &&
 		strings.Trim(s[:i], "0123456789.") != "" && strings.Trim(s[i:], "0123456789.") != ""
 }

@@ -107,7 +107,7 @@ func TestHintsForForms(t *testing.T) {
 		"allow: {private, office}": notList + "a mapping; write [private, office], in " +
 			"brackets",
 		"allow: none": notList + `text "none"; nobody is an empty list: write []`,
-		"allow: any6": notList + `text "any6"; write [any6]; if all of IPv6 is meant, that is ` +
+		"allow: any6": notList + `text "any6"; write a list, in brackets; if all of IPv6 is meant, that is ` +
 			`written "::/0"`,
 		`allow: "private, lan"`: notList + `text "private, lan"; write [private, lan]; write ` +
 			"lan: [192.0.2.0/24] under networks, with your own prefixes",
@@ -123,6 +123,30 @@ func TestHintsForForms(t *testing.T) {
 		"allow: [Anywhere (v6)]":   `3:25: "Anywhere (v6)" is not an address or CIDR` + all6Hint,
 		"allow: [0/0]":             `3:25: "0/0" is not an address or CIDR` + all4Hint,
 		"allow: [host 192.0.2. 1]": `3:25: "host 192.0.2. 1" is not an address or CIDR`,
+		"allow: all": notList + `text "all"; write a list, in brackets; if everyone is meant, ` +
+			"that is written any",
+		`allow: "*"`: notList + `text "*"; write a list, in brackets; if everyone is meant, ` +
+			"that is written any",
+		"except: internet": "3:25: expected a list of sources, not " +
+			`text "internet"; write a list, in brackets`,
+		`allow: "yes"`:           notList + `text "yes"; write a list, in brackets`,
+		`allow: "192.0.2.1, no"`: notList + `text "192.0.2.1, no"; write a list, in brackets`,
+		`allow: "all, office"`:   notList + `text "all, office"; write a list, in brackets`,
+		"allow: 10.x.x.x":        notList + `text "10.x.x.x"; write [10.0.0.0/8]`,
+		"allow: [10.x.x.x]":      `3:25: unknown network "10.x.x.x"` + noNetwork + "; write 10.0.0.0/8",
+		"allow: [192.0.2.X]": `3:25: unknown network "192.0.2.X"` + noNetwork +
+			"; write 192.0.2.0/24",
+		`allow: ["10.0.0.0/8 office"]`: `3:25: "10.0.0.0/8 office" is not an address or CIDR; ` +
+			"an entry is an address or CIDR alone: write 10.0.0.0/8",
+		`allow: ["192.0.2.1 via 192.0.2.3"]`: `3:25: "192.0.2.1 via 192.0.2.3" is not an address ` +
+			"or CIDR",
+		`allow: ["192.0.2.1 -"]`: `3:25: "192.0.2.1 -" is not an address or CIDR; a range has ` +
+			"both ends: write 192.0.2.1 for the one address, or the range as CIDRs",
+		`allow: ["192.0.2.0 to 192.0.2.255"]`: `3:25: "192.0.2.0 to 192.0.2.255" is not an ` +
+			"address or CIDR; write a range as CIDRs: 192.0.2.0/24",
+		`allow: ["10.0.0.0 0.255.255.255"]`: `3:25: "10.0.0.0 0.255.255.255" is not an address ` +
+			"or CIDR; write 10.0.0.0/8",
+		`allow: ["// office"]`: `3:25: "// office" is not an address or CIDR`,
 		"allow: [192.0.2.1;192.0.2.3]": `3:25: "192.0.2.1;192.0.2.3" is not an address or CIDR; ` +
 			"write each as an entry of its own: 192.0.2.1, 192.0.2.3",
 	} {
@@ -149,6 +173,24 @@ func TestHintsOutsideServices(t *testing.T) {
 			", not a mapping; write 192.0.2.1",
 		"tests: [{from: any, port: 22, expect: allow}]": `2:16: "any" is not an address or CIDR; ` +
 			"a test has one address or CIDR: write one of those that any stands for",
+		`tests: [{from: 192.0.2.1, port: "80;443", expect: allow}]`: `2:33: expected a port from ` +
+			`1 to 65535, not text "80;443"; a test has one port: write 80`,
+		"tests: [{from: 192.0.2.1, port: 22-, expect: allow}]": `2:33: expected a port from ` +
+			`1 to 65535, not text "22-"; a test has one port: write 22`,
+		"tests: [{from: 192.0.2.1, port: [80, 443], expect: allow}]": `2:33: expected a port ` +
+			"from 1 to 65535, not a list; a test has one port: write 80",
+		"tests: [{from: 192.0.2.1, port: 80-90, expect: allow}]": `2:33: expected a port from ` +
+			`1 to 65535, not text "80-90"; a test has one port: write 80`,
+		"tests: [{from: 192.0.2.1, port: ssh, expect: allow}]": `2:33: expected a port from ` +
+			`1 to 65535, not text "ssh"; write 22`,
+		"tests: [{from: 192.0.2.1, port: 53/udp, expect: allow}]": `2:33: expected a port from ` +
+			`1 to 65535, not text "53/udp"; write port: 53 and protocol: udp`,
+		`tests: [{from: 192.0.2.1, port: "22", expect: allow}]`: `2:33: expected a port from ` +
+			`1 to 65535, not text "22"; write it without quotes`,
+		`tests: [{from: 192.0.2.1, port: "80/tcp;443", expect: allow}]`: `2:33: expected a port ` +
+			`from 1 to 65535, not text "80/tcp;443"`,
+		"tests: [{from: 192.0.2.1, port: any, expect: allow}]": `2:33: expected a port from ` +
+			`1 to 65535, not text "any"`,
 		"services: {ssh: {port: 22}}": "2:11: expected a list of services, not a mapping; begin " +
 			"each with a dash and its name: - name: ssh",
 	} {
