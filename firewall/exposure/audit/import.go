@@ -61,6 +61,8 @@ type ImportedService struct {
 	// Ending are sources that get in only until elements of sets expire, such as those of a lease.
 	// They are omitted.
 	Ending []EndingSource
+	// MoreEnding says that there are more such sources, for people; "" if there are none.
+	MoreEnding string
 	// Unknown are rules whose sources can't be known. They are omitted or, with IncludeUnknown,
 	// included.
 	Unknown []string
@@ -88,6 +90,7 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	}
 	if lasting := in.Rules.Lasting(); lasting != in.Rules {
 		s.lasting = exposure.NewEvaluator(lasting, in.Host)
+		s.findExpiring()
 	}
 	s.collectHost()
 	s.unroutable = s.unroutable.union(s.localNetworks()) // the host's own addresses too

@@ -34,8 +34,8 @@ type admission struct {
 	// number in the pool.
 	withheld       exposure.Ranges
 	withheldNumber int
-	// ending are the sources that get in only until elements of sets expire, and endingNumber their
-	// number in the pool.
+	// ending are the sources that get in only until elements of sets expire, and endingNumber the
+	// number of these with their sets and times.
 	ending       exposure.Ranges
 	endingNumber int
 	// stopped are the sources that rules refuse, not the host itself.
@@ -194,13 +194,19 @@ func (s *survey) answer(
 	a.sources = a.sources.Minus(
 		s.unroutable[n],
 	)
-	var both, free, withheld, ending sources
+	var ends []ending
+	if ending := a.ending.Minus(s.unroutable[n]); !ending.Empty() {
+		ends = s.endsOf(q, ending, slices.ContainsFunc(answer.Pieces, func(p exposure.Piece) bool {
+			return p.Outcome.Passes() && p.Translated
+		}), passes)
+	}
+	var both, free, withheld sources
 	both[n], free[n] = a.sources, a.unlimited.Minus(s.unroutable[n])
-	withheld[n], ending[n] = a.withheld.Minus(s.unroutable[n]), a.ending.Minus(s.unroutable[n])
+	withheld[n] = a.withheld.Minus(s.unroutable[n])
 	mu.Lock()
 	defer mu.Unlock()
 	a.number, a.unlimitedNumber = s.pool.number(both), s.pool.number(free)
-	a.withheldNumber, a.endingNumber = s.pool.number(withheld), s.pool.number(ending)
+	a.withheldNumber, a.endingNumber = s.pool.number(withheld), s.pool.numberEndings(ends)
 	for _, what := range answer.Assumed {
 		if exposure.AssumedOfPackets(what) {
 			s.assumed = appendOnce(s.assumed, what)
