@@ -130,6 +130,7 @@ func (s *survey) answer(
 			p.Translated) &&
 			!(needsAnswer(q.Protocol) && lostToRule(p.Reply))
 	}
+	answer = withoutOtherGroups(answer)
 	certain, possible := answer.Reach(passes)
 	n := slot(q.Family)
 	pieces := answer.Pieces
@@ -138,6 +139,7 @@ func (s *survey) answer(
 		if err != nil {
 			return a, false, err
 		}
+		later = withoutOtherGroups(later)
 		// The policy lets in who gets in both now and later.
 		certainLater, possibleLater := later.Reach(passes)
 		a.ending, a.barred = possible.Minus(possibleLater), possibleLater.Minus(possible)
@@ -183,7 +185,7 @@ func (s *survey) answer(
 		}
 	}
 	if !doubt.Empty() {
-		s.decide(&a, s.rateBans(doubts, x.PortRange), possible, q.Destination.IsMulticast())
+		s.decide(&a, s.rateBans(doubts, x.PortRange), possible)
 		for _, d := range doubts {
 			if d.Rule != nil && refuses(d.Rule, 0) {
 				s.mayRefuse.Store(Words(withoutReason(d).Describe()), true)
@@ -223,6 +225,20 @@ func (s *survey) answer(
 	return a, whole, nil
 }
 
+// withoutOtherGroups is an answer without the ways of packets to a multicast group that the host
+// hasn't joined. Which ones it has is up to the host, with the policy as with the rules.
+func withoutOtherGroups(a exposure.Answer) exposure.Answer {
+	a.Pieces = slices.DeleteFunc(slices.Clone(a.Pieces), func(p exposure.Piece) bool {
+		return !p.Outcome.Passes() && byMembership(p.DecidedBy)
+	})
+	return a
+}
+
+// byMembership reports whether membership of a multicast group decides.
+func byMembership(d exposure.Decider) bool {
+	return d.Rule == nil && d.Chain == nil && strings.HasSuffix(d.Reason, "a multicast group")
+}
+
 // byPortgrave reports whether Portgrave's own rules decided.
 func byPortgrave(d exposure.Decider) bool {
 	return d.Rule != nil && d.Rule.Owner() == "portgrave" ||
@@ -241,15 +257,8 @@ func (s *survey) decide(
 	a *admission,
 	doubts []exposure.Decider,
 	possible exposure.Ranges,
-	group bool,
 ) {
-	doubts = slices.DeleteFunc(doubts, func(d exposure.Decider) bool {
-		return d.Rule == nil && d.Chain == nil && strings.HasSuffix(d.Reason, "a multicast group")
-	})
-	if len(doubts) == 0 && group { // the group's members are up to the host
-		a.sources = possible
-		return
-	}
+	doubts = slices.DeleteFunc(doubts, byMembership)
 	if rate, rules, ok := s.ratesOf(doubts); ok {
 		a.unlimited = a.sources
 		a.sources, a.rate, a.rated = possible, rate, rules
