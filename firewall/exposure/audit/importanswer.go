@@ -90,8 +90,19 @@ func (s *survey) askFamily(
 			out = []addressAnswer{{family: f, admission: out[0].admission}}
 		}
 	}
-	for _, g := range s.spreadAddresses(x) {
-		if g.Is4() != (f == address.IPv4) {
+	return s.askGroups(x, q, out, s.spreadAddresses(x), mu)
+}
+
+// askGroups adds the answers for groups and broadcast addresses.
+func (s *survey) askGroups(
+	x *subject,
+	q exposure.Question,
+	out []addressAnswer,
+	groups []netip.Addr,
+	mu *sync.Mutex,
+) ([]addressAnswer, error) {
+	for _, g := range groups {
+		if g.Is4() != (q.Family == address.IPv4) {
 			continue
 		}
 		q.Destination = g
@@ -104,7 +115,7 @@ func (s *survey) askFamily(
 		case !out[0].address.IsValid() && there.equal(out[0].admission):
 			out[0].also = append(out[0].also, g)
 		default:
-			out = append(out, addressAnswer{family: f, address: g, admission: there})
+			out = append(out, addressAnswer{family: q.Family, address: g, admission: there})
 		}
 	}
 	return out, nil

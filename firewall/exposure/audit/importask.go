@@ -102,6 +102,10 @@ func (s *survey) askAbout(x *subject, mu *sync.Mutex) error {
 				spots = append(spots, more...)
 			}
 		}
+		spots, err := s.askBroadcasts(x, on.Name, spots, mu)
+		if err != nil {
+			return err
+		}
 		mu.Lock()
 		x.profiles = append(x.profiles, s.profileOf(on, spots))
 		mu.Unlock()
