@@ -58,7 +58,8 @@ var details = map[string]string{
 		"224-255, without extension headers, IPv4 options or data in TCP's first packet, and of at " +
 		"most 1500 bytes. Over UDP, clients of DNS, SIP, RADIUS and others that may send from a port " +
 		"of their own have a port in 1024-65535; of clients that may send from a lower one (DHCP, " +
-		"NTP, IKE, SNMP, syslog, …), and of packets to groups, no port is assumed. A source that gets in only with other packets, or gets answers only at " +
+		"NTP, IKE, SNMP, syslog, …), and of packets to groups, no port is assumed. " +
+		"A source that gets in only with other packets, or gets answers only at " +
 		"another port or out of a tunnel for all traffic, is possible.\n\n" +
 		"Files of rules (--ruleset) have no sockets. There every range " +
 		"of ports that the rules treat alike has a row, for packets from other machines to any " +
