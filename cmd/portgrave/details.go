@@ -56,7 +56,10 @@ var details = map[string]string{
 		"named. Where a rule looks at what a sender chooses, audit says who certainly gets in with " +
 		"ordinary packets: from a port in 32768-65535, with a TTL or hop limit of 33-64, 97-128 or " +
 		"224-255, without extension headers, IPv4 options or data in TCP's first packet, and of at " +
-		"most 1500 bytes. A source that gets in only with other packets, or gets answers only at " +
+		"most 1500 bytes. Over UDP, clients of DNS, SIP, RADIUS and others that may send from a port " +
+		"of their own have a port in 1024-65535; of clients that may send from a lower one (DHCP, " +
+		"NTP, IKE, SNMP, syslog, …), and of packets to groups, no port is assumed. " +
+		"A source that gets in only with other packets, or gets answers only at " +
 		"another port or out of a tunnel for all traffic, is possible.\n\n" +
 		"Files of rules (--ruleset) have no sockets. There every range " +
 		"of ports that the rules treat alike has a row, for packets from other machines to any " +

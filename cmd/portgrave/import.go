@@ -249,6 +249,9 @@ func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []
 		for _, e := range s.Ending {
 			svc.Comments = append(svc.Comments, e.String())
 		}
+		if s.MoreEnding != "" {
+			svc.Comments = append(svc.Comments, s.MoreEnding)
+		}
 		for _, r := range s.Unknown {
 			verb := "left out"
 			if wide {

@@ -69,6 +69,9 @@ func endingOf(found audit.Imported) (out []endingSource) {
 			x := endingSource{
 				Service: s.Name, Source: e.Source.String(), Lease: e.Lease, why: e.String(),
 			}
+			if e.Everyone {
+				x.Source = e.Name()
+			}
 			if !e.Until.IsZero() {
 				until := e.Until.UTC().Round(time.Second)
 				x.Until = &until

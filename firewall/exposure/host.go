@@ -60,6 +60,9 @@ type Interface struct {
 	// Addresses with their prefix lengths, in the kernel's order. Redirect and tproxy take the
 	// first of a family.
 	Addresses []netip.Prefix
+	// Tentative are those of Addresses that the kernel still looks for duplicates of (RFC 4862 §5.4):
+	// no route makes them local until it has found none.
+	Tentative []netip.Addr
 	Sysctls   InterfaceSysctls
 }
 

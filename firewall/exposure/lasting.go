@@ -3,7 +3,13 @@ package exposure
 // Lasting returns the rules as they are once each element that expires has expired. It is rs itself
 // if none does. Data that maps hold keeps its elements.
 func (rs *Ruleset) Lasting() *Ruleset {
-	x := lasting{}
+	return rs.LastingIn(func(*Set) bool { return true })
+}
+
+// LastingIn returns the rules as they are once each element that expires has expired in some sets,
+// while other sets keep theirs.
+func (rs *Ruleset) LastingIn(sets func(*Set) bool) *Ruleset {
+	x := lasting{sets: sets, known: map[*Set]*Set{}}
 	if !x.any(rs) {
 		return rs
 	}
@@ -35,8 +41,11 @@ func (t *Table) withoutChains() *Table {
 	}
 }
 
-// lasting are the sets that have elements which expire, without these; nil for other sets.
-type lasting map[*Set]*Set
+// lasting drops the elements that expire.
+type lasting struct {
+	sets  func(*Set) bool // those that lose theirs
+	known map[*Set]*Set   // the sets without these elements, or as they are
+}
 
 // any reports whether some set that rules look up has elements which expire.
 func (x lasting) any(rs *Ruleset) (found bool) {
@@ -94,18 +103,24 @@ func (x lasting) of(s *Set) *Set {
 	if s == nil || len(s.Notes) == 0 {
 		return s
 	}
-	if known, ok := x[s]; ok {
+	if known, ok := x.known[s]; ok {
 		return known
 	}
-	x[s] = s
-	expires := false
+	x.known[s] = s
+	if s.Expires() && x.sets(s) {
+		x.known[s] = s.lasting()
+	}
+	return x.known[s]
+}
+
+// Expires reports whether some element of a set expires.
+func (s *Set) Expires() bool {
 	for _, n := range s.Notes {
-		expires = expires || !n.Expires.IsZero()
+		if !n.Expires.IsZero() {
+			return true
+		}
 	}
-	if expires {
-		x[s] = s.lasting()
-	}
-	return x[s]
+	return false
 }
 
 // lasting is a set without the elements that expire.

@@ -55,7 +55,10 @@ var clientPorts = Numbers(32768, 65535)
 
 const (
 	assumedPorts = "a client's port is one of 32768-65535"
-	unusualPort  = "whether a client has a port below 32768 isn't known"
+	// assumedOwnPorts is about protocols whose clients may send from a port of their own.
+	assumedOwnPorts = "a client's port is one of 1024-65535 where protocols over UDP have clients " +
+		"that choose among all of these, or send from a port of their own: DNS, SIP, RADIUS and others"
+	unusualPort = "whether a client has a port below 32768 isn't known"
 )
 
 // clientReplies is the outcome of the answer to some clients.

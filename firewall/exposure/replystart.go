@@ -53,14 +53,14 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 		p.now = f.packet.orig // a transparent proxy answers from the dialled address
 	}
 	if p.headerSource == sourceOwn {
-		p.sport = usualPort(p.sport)
+		p.sport = within(p.sport, clientPorts)
 	}
 	return r, &p
 }
 
-// usualPort limits a client's ports to the usual ones, if it may have one.
-func usualPort(r Range) Range {
-	usual := Range{later(r.From, clientPorts.From), earlier(r.To, clientPorts.To)}
+// within limits a client's ports to the usual ones, if it may have one.
+func within(r, ports Range) Range {
+	usual := Range{later(r.From, ports.From), earlier(r.To, ports.To)}
 	if usual.From.Compare(usual.To) > 0 {
 		return r
 	}

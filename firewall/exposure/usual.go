@@ -45,7 +45,7 @@ func assumedNoQuota(name string) string {
 // AssumedOfPackets reports whether an assumption is one of those above, and not about the host.
 func AssumedOfPackets(what string) bool {
 	switch what {
-	case AssumedHops, AssumedLengthTCP, AssumedLength, AssumedNoExtensions, assumedPorts:
+	case AssumedHops, AssumedLengthTCP, AssumedLength, AssumedNoExtensions, assumedPorts, assumedOwnPorts:
 		return true
 	}
 	return strings.HasPrefix(what, assumedAccount)
@@ -103,31 +103,48 @@ func (w *walk) usually(read func()) []string {
 	return w.taken
 }
 
-// usualPorts are an ordinary client's ports, as far as rules haven't narrowed them down. Protocols
-// over UDP often send from a port of their own: mDNS from 5353 (RFC 6762 §5.2), DHCP from 68
-// (RFC 2131 §4.1) or 546 (RFC 8415 §7.2), IKE and NTP from the port that they are sent to. So
-// nothing is assumed of UDP to such ports.
+// usualPorts are an ordinary client's ports, as far as rules haven't narrowed them down.
 func (w *walk) usualPorts(p *packet) Range {
-	usual := usualPort(p.sport)
-	if !w.ordinary || w.reply != nil || p.headerSource != sourceOwn || usual == p.sport ||
-		!w.q.Protocol.HasPorts() || w.q.Protocol == firewall.UDP && !w.q.clientsChoosePort() {
+	if !w.ordinary || w.reply != nil || p.headerSource != sourceOwn || !w.q.Protocol.HasPorts() {
 		return p.sport
 	}
-	w.take(assumedPorts)
+	ports, assumption := w.q.clientPorts()
+	usual := within(p.sport, ports)
+	if usual != p.sport {
+		w.take(assumption)
+	}
 	return usual
 }
 
-// clientsChoosePort reports whether clients of a port over UDP send from any port of theirs.
-func (q Question) clientsChoosePort() bool {
-	return q.unicast() && !slices.Contains(fixedPorts, q.Port)
+// clientPorts are the ports that ordinary clients of a port send from, and what that assumes.
+// Protocols over UDP often send from a port of their own: mDNS from 5353 (RFC 6762 §5.2), DHCP from
+// 68 (RFC 2131 §4.1) or 546 (RFC 8415 §7.2), IKE and NTP from the port that they are sent to. If
+// that is one below 1024, nothing is assumed.
+func (q Question) clientPorts() (ports Range, assumption string) {
+	switch {
+	case q.Protocol != firewall.UDP:
+		return clientPorts, assumedPorts
+	case !q.unicast() || slices.Contains(lowPorts, q.Port):
+		return Full(16), ""
+	case slices.Contains(ownPorts, q.Port):
+		return unprivilegedPorts, assumedOwnPorts
+	}
+	return clientPorts, assumedPorts
 }
 
-// fixedPorts are UDP ports whose clients may send from a fixed port (IANA): DNS of old resolvers,
-// DHCP, TFTP, NTP, NetBIOS, SNMP traps, IKE, syslog, RIP, DHCPv6, RADIUS, L2TP, VXLAN's and BFD's
-// neighbours, STUN, IPsec over NAT, SIP, mDNS, LLMNR, WireGuard, traffic of Tailscale.
-var fixedPorts = []uint16{53, 67, 68, 69, 123, 137, 138, 161, 162, 500, 514, 520, 521, 546, 547,
-	1194, 1645, 1646, 1701, 1812, 1813, 1900, 3478, 3784, 3785, 4500, 4789, 5060, 5061, 5353, 5355,
-	6081, 41641, 51820}
+// unprivilegedPorts are those that programs without privileges may send from.
+var unprivilegedPorts = Numbers(1024, 65535)
+
+// lowPorts are UDP ports whose clients may send from a fixed port below 1024 (IANA): DHCP, NTP,
+// NetBIOS, SNMP and its traps, IKE, syslog, RIP, DHCPv6.
+var lowPorts = []uint16{67, 68, 123, 137, 138, 161, 162, 500, 514, 520, 521, 546, 547}
+
+// ownPorts are UDP ports whose clients send from any port from 1024 on, or from a fixed one there:
+// DNS (RFC 5452 §9.2; resolvers choose among all of these), TFTP (RFC 1350 §4), RADIUS, L2TP,
+// VXLAN's, Geneve's and BFD's neighbours, STUN, IPsec over NAT, SIP, mDNS, SSDP, LLMNR, OpenVPN,
+// WireGuard, traffic of Tailscale.
+var ownPorts = []uint16{53, 69, 1194, 1645, 1646, 1701, 1812, 1813, 1900, 3478, 3784, 3785, 4500,
+	4789, 5060, 5061, 5353, 5355, 6081, 41641, 51820}
 
 // unicast reports whether the packet is for one host. Packets for groups, and DHCP's broadcasts,
 // have other TTLs: mostly 1 (RFC 1112).

@@ -35,6 +35,8 @@ func TestOrdinaryPackets(t *testing.T) {
 	udp6.Protocol = firewall.UDP
 	group := udp
 	group.Destination = netip.MustParseAddr("224.0.0.251")
+	dns, ntp := udp, udp
+	dns.Port, ntp.Port = 53, 123
 	mdns := udp
 	mdns.Port = 5353
 	ospf, mobility := tcp80, six
@@ -97,6 +99,22 @@ func TestOrdinaryPackets(t *testing.T) {
 			everyone, everyone, assumedPorts},
 		"a protocol's own source port": {mdns, VerdictAccept,
 			[]Statement{In(Of(FieldSport), number(5353)), drop}, nobody, everyone, ""},
+		"a resolver's port": {dns, VerdictDrop,
+			[]Statement{In(Of(FieldSport), Numbers(1024, 65535)), accept},
+			everyone, everyone, assumedOwnPorts},
+		"an old resolver's port": {dns, VerdictAccept,
+			[]Statement{In(Of(FieldSport), number(53)), drop},
+			everyone, everyone, assumedOwnPorts},
+		"some of a resolver's ports": {dns, VerdictDrop,
+			[]Statement{In(Of(FieldSport), Numbers(32768, 65535)), accept},
+			nobody, everyone, ""},
+		"a protocol's own port among high ones": {mdns, VerdictDrop,
+			[]Statement{In(Of(FieldSport), Numbers(1024, 65535)), accept},
+			everyone, everyone, assumedOwnPorts},
+		"a protocol's own low port": {ntp, VerdictDrop,
+			[]Statement{In(Of(FieldSport), Numbers(1024, 65535)), accept}, nobody, everyone, ""},
+		"a low port to a group": {group, VerdictDrop,
+			[]Statement{In(Of(FieldSport), Numbers(1024, 65535)), accept}, nobody, everyone, ""},
 		"routers' packets with a TTL of 1": {ospf, VerdictAccept,
 			[]Statement{In(ttl, number(1)), drop}, nobody, everyone, ""},
 		"a message of its own header": {mobility, VerdictAccept,

@@ -3,6 +3,8 @@ package audit
 import (
 	"context"
 	"errors"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -61,6 +63,8 @@ type ImportedService struct {
 	// Ending are sources that get in only until elements of sets expire, such as those of a lease.
 	// They are omitted.
 	Ending []EndingSource
+	// MoreEnding says that there are more such sources, for people; "" if there are none.
+	MoreEnding string
 	// Unknown are rules whose sources can't be known. They are omitted or, with IncludeUnknown,
 	// included.
 	Unknown []string
@@ -80,7 +84,7 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 		return Imported{}, errors.New("an import needs the rules and the host")
 	}
 	// The host's own check of sources stays in force without the rules, so no service repeats it.
-	in.Host = withoutSourceFilter(in.Host)
+	in.Host = withTentative(withoutSourceFilter(in.Host))
 	s := &survey{
 		auditor: &auditor{Input: in, evaluator: exposure.NewEvaluator(in.Rules, in.Host)},
 		options: o,
@@ -88,6 +92,7 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	}
 	if lasting := in.Rules.Lasting(); lasting != in.Rules {
 		s.lasting = exposure.NewEvaluator(lasting, in.Host)
+		s.findExpiring()
 	}
 	s.collectHost()
 	s.unroutable = s.unroutable.union(s.localNetworks()) // the host's own addresses too
@@ -134,6 +139,33 @@ func withoutSourceFilter(h *exposure.Host) *exposure.Host {
 	c.Interfaces = append([]exposure.Interface(nil), h.Interfaces...)
 	for i := range c.Interfaces {
 		c.Interfaces[i].Sysctls.RPFilter = 0
+	}
+	return &c
+}
+
+// withTentative is the host once duplicate address detection has ended, within a second or two. An
+// address that comes just now would otherwise be told apart from the others.
+func withTentative(h *exposure.Host) *exposure.Host {
+	c := *h
+	c.Routes = slices.Clone(h.Routes)
+	for _, i := range h.Interfaces {
+		table := uint32(255)
+		if master := h.ByIndex(i.Master); master != nil && master.VRFTable != 0 {
+			table = master.VRFTable
+		}
+		for _, a := range i.Tentative {
+			r := exposure.Route{
+				Table: table, Type: exposure.RouteLocal, Dest: netip.PrefixFrom(a, a.BitLen()),
+				NextHops: []exposure.NextHop{{Index: i.Index}},
+			}
+			// The kernel has the route already for an optimistic address (RFC 4429).
+			if !slices.ContainsFunc(c.Routes, func(o exposure.Route) bool {
+				return o.Table == r.Table && o.Type == r.Type && o.Dest == r.Dest &&
+					slices.Equal(o.NextHops, r.NextHops)
+			}) {
+				c.Routes = append(c.Routes, r)
+			}
+		}
 	}
 	return &c
 }

@@ -34,8 +34,8 @@ type admission struct {
 	// number in the pool.
 	withheld       exposure.Ranges
 	withheldNumber int
-	// ending are the sources that get in only until elements of sets expire, and endingNumber their
-	// number in the pool.
+	// ending are the sources that get in only until elements of sets expire, and endingNumber the
+	// number of these with their sets and times.
 	ending       exposure.Ranges
 	endingNumber int
 	// stopped are the sources that rules refuse, not the host itself.
@@ -90,8 +90,19 @@ func (s *survey) askFamily(
 			out = []addressAnswer{{family: f, admission: out[0].admission}}
 		}
 	}
-	for _, g := range s.spreadAddresses(x) {
-		if g.Is4() != (f == address.IPv4) {
+	return s.askGroups(x, q, out, s.spreadAddresses(x), mu)
+}
+
+// askGroups adds the answers for groups and broadcast addresses.
+func (s *survey) askGroups(
+	x *subject,
+	q exposure.Question,
+	out []addressAnswer,
+	groups []netip.Addr,
+	mu *sync.Mutex,
+) ([]addressAnswer, error) {
+	for _, g := range groups {
+		if g.Is4() != (q.Family == address.IPv4) {
 			continue
 		}
 		q.Destination = g
@@ -104,7 +115,7 @@ func (s *survey) askFamily(
 		case !out[0].address.IsValid() && there.equal(out[0].admission):
 			out[0].also = append(out[0].also, g)
 		default:
-			out = append(out, addressAnswer{family: f, address: g, admission: there})
+			out = append(out, addressAnswer{family: q.Family, address: g, admission: there})
 		}
 	}
 	return out, nil
@@ -130,6 +141,7 @@ func (s *survey) answer(
 			p.Translated) &&
 			!(needsAnswer(q.Protocol) && lostToRule(p.Reply))
 	}
+	answer = withoutOtherGroups(answer)
 	certain, possible := answer.Reach(passes)
 	n := slot(q.Family)
 	pieces := answer.Pieces
@@ -138,6 +150,7 @@ func (s *survey) answer(
 		if err != nil {
 			return a, false, err
 		}
+		later = withoutOtherGroups(later)
 		// The policy lets in who gets in both now and later.
 		certainLater, possibleLater := later.Reach(passes)
 		a.ending, a.barred = possible.Minus(possibleLater), possibleLater.Minus(possible)
@@ -183,7 +196,7 @@ func (s *survey) answer(
 		}
 	}
 	if !doubt.Empty() {
-		s.decide(&a, s.rateBans(doubts, x.PortRange), possible, q.Destination.IsMulticast())
+		s.decide(&a, s.rateBans(doubts, x.PortRange), possible)
 		for _, d := range doubts {
 			if d.Rule != nil && refuses(d.Rule, 0) {
 				s.mayRefuse.Store(Words(withoutReason(d).Describe()), true)
@@ -194,13 +207,19 @@ func (s *survey) answer(
 	a.sources = a.sources.Minus(
 		s.unroutable[n],
 	)
-	var both, free, withheld, ending sources
+	var ends []ending
+	if ending := a.ending.Minus(s.unroutable[n]); !ending.Empty() {
+		ends = s.endsOf(q, ending, slices.ContainsFunc(answer.Pieces, func(p exposure.Piece) bool {
+			return p.Outcome.Passes() && p.Translated
+		}), passes)
+	}
+	var both, free, withheld sources
 	both[n], free[n] = a.sources, a.unlimited.Minus(s.unroutable[n])
-	withheld[n], ending[n] = a.withheld.Minus(s.unroutable[n]), a.ending.Minus(s.unroutable[n])
+	withheld[n] = a.withheld.Minus(s.unroutable[n])
 	mu.Lock()
 	defer mu.Unlock()
 	a.number, a.unlimitedNumber = s.pool.number(both), s.pool.number(free)
-	a.withheldNumber, a.endingNumber = s.pool.number(withheld), s.pool.number(ending)
+	a.withheldNumber, a.endingNumber = s.pool.number(withheld), s.pool.numberEndings(ends)
 	for _, what := range answer.Assumed {
 		if exposure.AssumedOfPackets(what) {
 			s.assumed = appendOnce(s.assumed, what)
@@ -215,6 +234,20 @@ func (s *survey) answer(
 		s.rejects, s.drops = s.rejects || rejects, s.drops || drops
 	}
 	return a, whole, nil
+}
+
+// withoutOtherGroups is an answer without the ways of packets to a multicast group that the host
+// hasn't joined. Which ones it has is up to the host, with the policy as with the rules.
+func withoutOtherGroups(a exposure.Answer) exposure.Answer {
+	a.Pieces = slices.DeleteFunc(slices.Clone(a.Pieces), func(p exposure.Piece) bool {
+		return !p.Outcome.Passes() && byMembership(p.DecidedBy)
+	})
+	return a
+}
+
+// byMembership reports whether membership of a multicast group decides.
+func byMembership(d exposure.Decider) bool {
+	return d.Rule == nil && d.Chain == nil && strings.HasSuffix(d.Reason, "a multicast group")
 }
 
 // byPortgrave reports whether Portgrave's own rules decided.
@@ -235,15 +268,8 @@ func (s *survey) decide(
 	a *admission,
 	doubts []exposure.Decider,
 	possible exposure.Ranges,
-	group bool,
 ) {
-	doubts = slices.DeleteFunc(doubts, func(d exposure.Decider) bool {
-		return d.Rule == nil && d.Chain == nil && strings.HasSuffix(d.Reason, "a multicast group")
-	})
-	if len(doubts) == 0 && group { // the group's members are up to the host
-		a.sources = possible
-		return
-	}
+	doubts = slices.DeleteFunc(doubts, byMembership)
 	if rate, rules, ok := s.ratesOf(doubts); ok {
 		a.unlimited = a.sources
 		a.sources, a.rate, a.rated = possible, rate, rules

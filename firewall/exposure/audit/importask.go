@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -19,6 +20,12 @@ type survey struct {
 	pool    *pool
 	// lasting answers for when all elements that expire have expired; nil if none does.
 	lasting *exposure.Evaluator
+	// expiring are the look-ups of sets with elements that expire, and partly the evaluators of rules
+	// in which some of these sets have lost them, by the numbers of the sets.
+	expiring   []expiringLookup
+	endingWork atomic.Int64
+	partlyLock sync.Mutex
+	partly     map[uint64]*exposure.Evaluator
 	// barred are the sources that rules refuse only for a time, on some port.
 	barred sources
 	// groups are multicast and broadcast addresses that rules name.
@@ -94,6 +101,10 @@ func (s *survey) askAbout(x *subject, mu *sync.Mutex) error {
 				}
 				spots = append(spots, more...)
 			}
+		}
+		spots, err := s.askBroadcasts(x, on.Name, spots, mu)
+		if err != nil {
+			return err
 		}
 		mu.Lock()
 		x.profiles = append(x.profiles, s.profileOf(on, spots))

@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/address"
@@ -16,9 +18,12 @@ import (
 // EndingSource is a source that gets in only until an element of a set expires.
 type EndingSource struct {
 	Source netip.Prefix
-	// Until is when the last element that may let it in expires.
+	// Everyone: every source of both families gets in.
+	Everyone bool
+	// Until is when it no longer gets in; zero if that isn't known.
 	Until time.Time
-	// Set is the name of that element's set; "" if it has none or is Portgrave's.
+	// Set is the name of the set whose element then expires; "" if it has none, isn't known or is
+	// Portgrave's.
 	Set string
 	// Ours: a set of Portgrave's has the element, for a lease or an expiring entry of the policy.
 	Ours bool
@@ -32,9 +37,9 @@ func (e EndingSource) String() string {
 	if e.Set != "" {
 		by = " by set " + e.Set
 	}
-	source := e.Source.String()
-	if e.Source.IsSingleIP() {
-		source = e.Source.Addr().String()
+	source, entry := e.Name(), e.Name()
+	if !e.Everyone {
+		entry = strconv.Quote(entry)
 	}
 	until := e.Until.UTC().Round(time.Second).Format(time.RFC3339)
 	switch {
@@ -49,59 +54,68 @@ func (e EndingSource) String() string {
 		return fmt.Sprintf("left out, since %s gets in%s only for a time", source, by)
 	}
 	return fmt.Sprintf("left out, since %s gets in%s only until %s: to allow it until then, write "+
-		"{cidr: %q, expires: %q}", source, by, until, source, until)
+		"{cidr: %s, expires: %q}", source, by, until, entry, until)
+}
+
+// Name is the source in a policy's words: "any", an address or a CIDR.
+func (e EndingSource) Name() string {
+	switch {
+	case e.Everyone:
+		return "any"
+	case e.Source.IsSingleIP():
+		return e.Source.Addr().String()
+	}
+	return e.Source.String()
 }
 
 // maxEnding bounds the sources that are named one by one.
 const maxEnding = 16
 
-// endingOf names sources that get in for a time, and the elements that may let them in.
-func (s *survey) endingOf(set sources) (out []EndingSource) {
-	for _, f := range address.Families {
-		for p := range set[slot(f)].Prefixes(f).All() {
-			if len(out) == maxEnding {
-				return out
-			}
-			out = append(out, s.endOf(p, f))
+// endingOf names sources that get in for a time, and says how many more there are.
+func (s *survey) endingOf(list []ending) (out []EndingSource, more string) {
+	left := 0
+	for _, e := range list {
+		if e.rest {
+			left += e.sources.networks()
+			continue
+		}
+		prefixes := s.offered(e)
+		one := EndingSource{Until: e.until, Set: e.set, Ours: e.ours}
+		if prefixes.Equal(everyone) {
+			prefixes, one.Everyone = prefixes.Of(address.IPv4), true
+		}
+		for one.Source = range prefixes.All() {
+			out = append(out, one)
 		}
 	}
-	return out
+	slices.SortStableFunc(out, func(a, b EndingSource) int {
+		return cmp.Or(a.Source.Addr().Compare(b.Source.Addr()),
+			cmp.Compare(a.Source.Bits(), b.Source.Bits()))
+	})
+	if len(out) > maxEnding {
+		left += len(out) - maxEnding
+		out = out[:maxEnding]
+	}
+	if left > 0 {
+		more = fmt.Sprintf("left out, since %d more networks get in only for a time", left)
+	}
+	return out, more
 }
 
-// endOf finds the element that lets a source in for the longest time.
-func (s *survey) endOf(p netip.Prefix, f address.Family) EndingSource {
-	out := EndingSource{Source: p}
-	one, _ := address.New(p) // from a set, so it is valid
-	at := exposure.SourcesOf(one, f)
-	seen := map[*exposure.Set]bool{}
-	for _, t := range s.Rules.Tables {
-		for _, c := range t.Chains {
-			for _, r := range c.Rules {
-				for _, st := range r.Statements {
-					m, ok := st.(exposure.Match)
-					if !ok || m.In == nil || len(m.In.Notes) == 0 || seen[m.In] || m.Not {
-						continue
-					}
-					seen[m.In] = true
-					column := slices.IndexFunc(m.Key, func(o exposure.Operand) bool {
-						return o == exposure.Of(exposure.FieldSource4) && f == address.IPv4 ||
-							o == exposure.Of(exposure.FieldSource6) && f == address.IPv6
-					})
-					if column < 0 {
-						continue
-					}
-					for i, note := range m.In.Notes {
-						if box := m.In.Element(i); note.Expires.After(out.Until) &&
-							column < len(box) && at.Touches(box[column]) {
-							out.Until, out.Ours = note.Expires, c.Owner() == "portgrave"
-							if out.Set = m.In.Name; out.Ours {
-								out.Set = ""
-							}
-						}
-					}
-				}
-			}
-		}
+// everyone is every source.
+var everyone = address.Must("0.0.0.0/0", "::/0")
+
+// offered converts sources to prefixes. It fills gaps that no packet from outside can come from,
+// but is never wider than the elements that let the sources in.
+func (s *survey) offered(e ending) address.Set {
+	filled := s.pool.simplestPrefixes(s.pool.number(e.sources))
+	if e.within.empty() {
+		return filled
 	}
-	return out
+	var all sources
+	for _, f := range address.Families {
+		n := slot(f)
+		all[n] = e.sources[n].Union(exposure.SourcesOf(filled, f).Intersect(e.within[n]))
+	}
+	return all.prefixes()
 }

@@ -41,8 +41,12 @@ func (w *importWriter) notes() {
 			w.noteUnknown(rule)
 		}
 	}
-	for _, e := range w.endingOf(w.endingToAll) {
+	ending, more := w.endingOf(w.pool.endings[w.endingToAll])
+	for _, e := range ending {
 		w.note("%s, to all ports", e)
+	}
+	if more != "" {
+		w.note("%s, to all ports", more)
 	}
 	if barred := w.pool.simplestPrefixes(w.pool.number(w.barred)); barred.Len() > 0 {
 		w.note("entries of sets that expire bar %s for a time; this policy bars them for good",

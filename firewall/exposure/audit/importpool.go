@@ -1,6 +1,10 @@
 package audit
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
@@ -12,6 +16,8 @@ type pool struct {
 	sets       []sources
 	prefixes   map[int]address.Set
 	at         map[fingerprint][]int
+	endings    [][]ending
+	endingAt   map[string]int
 }
 
 // fingerprint distinguishes most sets.
@@ -25,6 +31,8 @@ func newPool() *pool {
 		sets:     []sources{{}},
 		prefixes: map[int]address.Set{},
 		at:       map[fingerprint][]int{{}: {0}},
+		endings:  [][]ending{nil},
+		endingAt: map[string]int{"": 0},
 	}
 }
 
@@ -56,6 +64,28 @@ func (p *pool) number(s sources) int {
 
 // union returns the number of the union of two sets.
 func (p *pool) union(a, b int) int { return p.number(p.sets[a].union(p.sets[b])) }
+
+// numberEndings returns the number of a list of sources that get in for a time.
+func (p *pool) numberEndings(list []ending) int {
+	var lines []string
+	for _, e := range list {
+		lines = append(lines, fmt.Sprintln(e.set, e.ours, e.rest, e.until.UnixNano(),
+			p.number(e.sources)))
+	}
+	slices.Sort(lines)
+	key := strings.Join(lines, "")
+	n, known := p.endingAt[key]
+	if !known {
+		n = len(p.endings)
+		p.endings, p.endingAt[key] = append(p.endings, list), n
+	}
+	return n
+}
+
+// unionEndings returns the number of two lists joined.
+func (p *pool) unionEndings(a, b int) int {
+	return p.numberEndings(joinEndings(p.endings[a], p.endings[b]...))
+}
 
 // Bounds on the sets whose gaps are filled: with counting prefixes, and without.
 const (

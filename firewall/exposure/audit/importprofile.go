@@ -32,7 +32,7 @@ type opening struct {
 	rated     string // the rules that the rate replaces, a line each
 	unlimited int    // the sources that the rules don't limit, in the pool
 	withheld  int    // the sources that may get in or not and are omitted, in the pool
-	ending    int    // the sources that get in for a time and are omitted, in the pool
+	ending    int    // the sources that get in for a time and are omitted, in the pool's endings
 	unknown   string // the rules that can't be decided, a line each
 }
 
@@ -80,7 +80,7 @@ func (s *survey) profileOf(on exposure.Interface, spots []addressAnswer) *profil
 		}
 		both.unlimitedNumber = s.pool.union(both.unlimitedNumber, free)
 		both.withheldNumber = s.pool.union(both.withheldNumber, x.admission.withheldNumber)
-		both.endingNumber = s.pool.union(both.endingNumber, x.admission.endingNumber)
+		both.endingNumber = s.pool.unionEndings(both.endingNumber, x.admission.endingNumber)
 	}
 	if both.rate.Count == 0 {
 		both.unlimitedNumber = 0
@@ -159,7 +159,7 @@ func (p *profile) pair(pool *pool) {
 			a.sources = pool.union(a.sources, b.sources)
 			a.unlimited = pool.union(a.unlimited, b.unlimited)
 			a.withheld = pool.union(a.withheld, b.withheld)
-			a.ending = pool.union(a.ending, b.ending)
+			a.ending = pool.unionEndings(a.ending, b.ending)
 			p.openings[i] = a
 			p.openings = slices.Delete(p.openings, j, j+1)
 			break

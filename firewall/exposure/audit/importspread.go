@@ -85,7 +85,12 @@ func (s *survey) spreadAddresses(x *subject) []netip.Addr {
 	if !s.telling || !s.takesGroups(x) {
 		return s.groups
 	}
-	out := append(slices.Clone(s.groups), netip.AddrFrom4([4]byte{255, 255, 255, 255}))
+	return s.withBroadcasts(s.groups)
+}
+
+// withBroadcasts adds the broadcast addresses to groups.
+func (s *survey) withBroadcasts(groups []netip.Addr) []netip.Addr {
+	out := append(slices.Clone(groups), netip.AddrFrom4([4]byte{255, 255, 255, 255}))
 	for _, r := range s.Host.Routes {
 		if a := r.Dest.Addr(); s.group(a) && !a.IsMulticast() && len(out) < 2*maxGroups {
 			out = append(out, a)
@@ -93,6 +98,30 @@ func (s *survey) spreadAddresses(x *subject) []netip.Addr {
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)
+}
+
+// askBroadcasts adds the answers for broadcasts to a port where nobody listens, if a service for it
+// would be for single addresses. It would refuse them to a program that listens later.
+func (s *survey) askBroadcasts(
+	x *subject, iface string, spots []addressAnswer, mu *sync.Mutex,
+) ([]addressAnswer, error) {
+	n := slices.IndexFunc(spots, func(o addressAnswer) bool { return o.family == address.IPv6 })
+	if n < 0 {
+		n = len(spots)
+	}
+	if !s.telling || !spreads(x.Protocol) || !x.Protocol.HasPorts() || x.receiver.there ||
+		!areApart(spots) || n == 0 {
+		return spots, nil
+	}
+	more := slices.DeleteFunc(s.withBroadcasts(nil), func(a netip.Addr) bool {
+		return slices.Contains(s.groups, a) // asked already
+	})
+	q := exposure.Question{
+		Family: address.IPv4, Protocol: x.Protocol, Interface: iface, Port: x.First,
+		NoExtensions: true,
+	}
+	four, err := s.askGroups(x, q, slices.Clone(spots[:n]), more, mu)
+	return slices.Concat(four, spots[n:]), err
 }
 
 // askSpread compares the rules with the policy about packets to several hosts, by one interface.

@@ -111,3 +111,46 @@ func TestImportListsBroadcastAddresses(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// Which groups programs have joined is up to the host, so that doubt takes nobody out who certainly
+// gets in, where others get in or not.
+func TestImportKeepsWhoCertainlyReachesGroups(t *testing.T) {
+	lan, lan6 := address.Must("192.168.0.0/16"), address.Must("2001:db8:7::/48")
+	group, group6 := netip.MustParseAddr("224.0.0.251"), netip.MustParseAddr("ff02::fb")
+	const mac = "-m mac --mac-source 02:00:00:00:00:01 "
+	for _, tt := range []struct {
+		four, six string
+		group     netip.Addr
+		want      address.Set
+		unknown   bool
+	}{
+		{"-A INPUT -d 224.0.0.251 -p udp --dport 5353 -j ACCEPT\n" +
+			"-A INPUT -s 8.8.8.8 -p udp --sport 53 --dport 5060 -j ACCEPT\n-A INPUT -s 192.168.0.0/16 -j ACCEPT\n",
+			"", group, lan, true},
+		{"-A INPUT -d 224.0.0.251 -p udp --dport 5353 -j ACCEPT\n" +
+			"-A INPUT -d 224.0.0.251 " + mac + "-j ACCEPT\n-A INPUT -s 192.168.0.0/16 -j ACCEPT\n",
+			"", group, lan, true},
+		{"-A INPUT -d 224.0.0.251 -p udp --dport 5353 -j ACCEPT\n-A INPUT -s 192.168.0.0/16 -j ACCEPT\n",
+			"", group, lan, false},
+		{"", "-A INPUT -d ff02::fb -p udp --dport 5353 -j ACCEPT\n" +
+			"-A INPUT -s 2001:db8:9::9 -p udp --sport 53 --dport 5060 -j ACCEPT\n-A INPUT -s 2001:db8:7::/48 -j ACCEPT\n",
+			group6, lan6, true},
+		{"-A INPUT -d 224.0.0.251 -p udp --dport 5353 -j ACCEPT\n-A INPUT " + mac + "-j DROP\n-A INPUT -s 192.168.0.0/16 -j ACCEPT\n",
+			"", group, address.Set{}, true}, // the group's doubt isn't the only one
+	} {
+		out := importOn(t, spreadingWorld(), denyAll+tt.four, denyAll+tt.six, "sip udp:[::]:5060")
+		found := false
+		for _, s := range out.Services {
+			if s.Ports[0].Protocol == firewall.UDP && s.Ports[0].First <= 5060 && s.Ports[0].Last >= 5060 &&
+				s.OnAddress(tt.group) {
+				found = true
+				if !s.Sources.Equal(tt.want) || (len(s.Unknown) > 0) != tt.unknown {
+					t.Errorf("%s%s: %v, %q", tt.four, tt.six, s.Sources.Strings(), s.Unknown)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s%s: no service: %+v", tt.four, tt.six, out.Services)
+		}
+	}
+}

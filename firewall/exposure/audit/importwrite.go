@@ -20,8 +20,8 @@ type importWriter struct {
 	taken map[string]bool
 	// unknownToAll are rules for all ports whose sources can't be known.
 	unknownToAll []string
-	// endingToAll are the sources that get in to all ports for a time.
-	endingToAll sources
+	// endingToAll are the sources that get in to all ports for a time, in the pool's endings.
+	endingToAll int
 	// unsayable are interfaces that a policy can't name.
 	unsayable []string
 	// sampledOpen: ports were omitted that a sample found open.
@@ -121,7 +121,7 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 			}
 			if usual && w.deny() && o.sources == 0 && !somebody.there {
 				w.unknownToAll = appendOnce(w.unknownToAll, o.unknown)
-				w.endingToAll = w.endingToAll.union(w.pool.sets[o.ending])
+				w.endingToAll = w.pool.unionEndings(w.endingToAll, o.ending)
 				continue // unlisted: deny covers it
 			}
 			g := &group{opening: o, everything: usual && !somebody.there, comments: p.comments}
@@ -324,7 +324,7 @@ func (w *importWriter) service(g *group) {
 	}
 	svc.Rated, svc.Unknown = lines(g.rated), lines(g.unknown)
 	svc.Withheld = w.pool.simplestPrefixes(g.withheld)
-	svc.Ending = w.endingOf(w.pool.sets[g.ending])
+	svc.Ending, svc.MoreEnding = w.endingOf(w.pool.endings[g.ending])
 	for _, rule := range svc.Unknown {
 		if w.effectOf(rule) == "stops" {
 			svc.Stopping = append(svc.Stopping, rule)

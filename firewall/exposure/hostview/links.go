@@ -72,11 +72,13 @@ const (
 
 // interfaceAddress is an address of an interface.
 type interfaceAddress struct {
-	index  int
-	prefix netip.Prefix
+	index     int
+	prefix    netip.Prefix
+	tentative bool
 }
 
-// parseAddress reads struct ifaddrmsg and IFA_* (include/uapi/linux/if_addr.h).
+// parseAddress reads struct ifaddrmsg and IFA_* (include/uapi/linux/if_addr.h). An address that
+// another host turned out to have isn't this host's.
 func parseAddress(m netlink.Message) (out interfaceAddress, ok bool, err error) {
 	a, err := netlink.Parse(m.Attributes)
 	address, ok := netip.AddrFromSlice(a.Bytes(unix.IFA_LOCAL))
@@ -84,6 +86,11 @@ func parseAddress(m netlink.Message) (out interfaceAddress, ok bool, err error) 
 		address, ok = netip.AddrFromSlice(a.Bytes(unix.IFA_ADDRESS))
 	}
 	bits := int(m.Header[1])
-	out = interfaceAddress{int(netlink.Native(m.Header[4:8])), netip.PrefixFrom(address, bits)}
-	return out, ok && bits <= address.BitLen(), err
+	flags := m.Header[2] // the lowest eight
+	out = interfaceAddress{
+		index:     int(netlink.Native(m.Header[4:8])),
+		prefix:    netip.PrefixFrom(address, bits),
+		tentative: flags&unix.IFA_F_TENTATIVE != 0,
+	}
+	return out, ok && bits <= address.BitLen() && flags&unix.IFA_F_DADFAILED == 0, err
 }

@@ -46,6 +46,9 @@ func ReadHost(
 	for _, a := range addresses {
 		if i := h.ByIndex(a.index); i != nil {
 			i.Addresses = append(i.Addresses, a.prefix)
+			if a.tentative {
+				i.Tentative = append(i.Tentative, a.prefix.Addr())
+			}
 		}
 	}
 	if h.Routes, err = read(ctx, from, "routes", unix.RTM_GETROUTE, unix.SizeofRtMsg, route); err != nil {

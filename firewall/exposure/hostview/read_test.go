@@ -3,6 +3,7 @@ package hostview
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -25,6 +26,8 @@ func TestReadTheNamespaceOfTheThread(t *testing.T) {
 		ip link set eth0 group 7
 		ip addr add 192.0.2.1/24 dev eth0
 		ip addr add 192.0.2.2/24 dev eth0
+		echo 100 > /proc/sys/net/ipv6/conf/eth0/dad_transmits
+		ip addr add 2001:db8::99/64 dev eth0
 		ip addr add 2001:db8::1/64 dev eth0 nodad
 		ip link add br0 type bridge
 		ip link set peer0 master br0
@@ -63,6 +66,10 @@ func TestReadTheNamespaceOfTheThread(t *testing.T) {
 		if eth0.Addresses[i] != netip.MustParsePrefix(want) {
 			t.Errorf("addresses of eth0: %v", eth0.Addresses)
 		}
+	}
+	if !slices.Contains(eth0.Tentative, netip.MustParseAddr("2001:db8::99")) ||
+		slices.Contains(eth0.Tentative, netip.MustParseAddr("2001:db8::1")) {
+		t.Errorf("tentative addresses of eth0: %v of %v", eth0.Tentative, eth0.Addresses)
 	}
 	if s := eth0.Sysctls; s.RPFilter != 1 || !s.RouteLocalnet || !s.Forwarding4 || !s.Forwarding6 ||
 		s.AcceptLocal ||
@@ -213,4 +220,28 @@ func FuzzAttributes(f *testing.F) {
 			_, _, _ = rule(m)
 		}
 	})
+}
+
+// An address that another host turned out to have isn't this host's.
+func TestLeavesOutDuplicateAddresses(t *testing.T) {
+	backendtest.Isolate(t)
+	backendtest.Program(t, "", "sh", "-ec", `
+		ip link add eth0 type veth peer name peer0
+		ip link set eth0 up; ip link set peer0 up
+		ip addr add 2001:db8::1/64 dev peer0 nodad
+		ip addr add 2001:db8::1/64 dev eth0
+		for i in $(seq 50); do
+			ip -6 addr show dev eth0 | grep -q dadfailed && exit 0
+			sleep 0.1
+		done
+		exit 1
+	`)
+	h, err := Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	duplicate := netip.MustParsePrefix("2001:db8::1/64")
+	if eth0 := h.Interface("eth0"); slices.Contains(eth0.Addresses, duplicate) {
+		t.Errorf("addresses of eth0: %v", eth0.Addresses)
+	}
 }
