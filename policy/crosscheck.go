@@ -45,7 +45,7 @@ func (d *decoder) checkReferences() {
 		}
 	}
 	for _, name := range sortedNames(d.policy.networks) {
-		verify(d.policy.networks[name].entries, networkHint)
+		verify(d.policy.networks[name].entries, entryOfNetworkHint)
 	}
 	for _, s := range d.policy.services {
 		verify(s.allow, networkHint)

@@ -162,8 +162,8 @@ var lineFormats = []lineFormat{
 	},
 }
 
-const yamlMessage = "this is YAML, which is not read: write the entries alone, one a line: " +
-	`sed -nE "s/^ *- +['\"]?([^'\"]*)['\"]?$/\1/p"`
+const yamlMessage = "this is YAML, which is not read: write the entries of the list that is meant " +
+	"alone, one a line"
 
 // nginxMessage offers a command that drops comments first: they may have directives. Directives end
 // at semicolons, not at line ends.
@@ -180,8 +180,7 @@ const routeMessage = "this is a line of ip route, which is not read: write the d
 	"alone, one a line: sed -E 's/ (via|dev|proto|metric|scope|table) .*//'"
 
 const literalMessage = "this is a list in a programming language, such as Python, which is not " +
-	"read: write the entries alone, one a line: " +
-	`sed -E "s/#.*//; s/^ *[A-Za-z_.]+ *:?= *//; s/[]['\"(){}]//g" | tr , '\n'`
+	"read: write the entries of the list that is meant alone, one a line"
 
 const hostsMessage = "this is a line of hosts.allow or hosts.deny, which is not read: write the " +
 	"addresses of hosts.allow alone, one a line and as CIDRs; those of hosts.deny stand in except"
@@ -200,8 +199,8 @@ func keyMessage(key string) string {
 	if lookUpKeyHint(networkKeyHints[:1], word) == "" {
 		return ""
 	}
-	return fmt.Sprintf("the key %s stands before the address: write the addresses alone, one a "+
-		"line: sed -n 's/^ *%[1]s: *//p'", key)
+	return fmt.Sprintf("the key %s stands before the address: write the addresses that are meant "+
+		"alone, one a line", key)
 }
 
 // ipsetMessage is about the line of ipset save that makes a set.
@@ -219,12 +218,11 @@ func ipsetMessage(set, kind string) string {
 func elementsMessage(set string) string {
 	const message = "this is a line of ipset save, which is not read: write the elements alone, " +
 		"one a line: "
-	source, name := "ipset save "+set+" | ", set
 	if strings.Trim(set, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") != "" {
-		source, name = "", "[^ ]+"
+		return strings.TrimSuffix(message, ": ") // the name may mean something to a shell or to sed
 	}
-	return message + source + "sed -E '/^add /!d; / nomatch| timeout [1-9]/!" +
-		"s/^add " + name + ` ([^ ,]+)( .*)?$/\1/'`
+	return message + "ipset save " + set + " | sed -E '/^add /!d; / nomatch| timeout [1-9]/!" +
+		"s/^add " + set + ` ([^ ,]+)( .*)?$/\1/'`
 }
 
 // elementMessage is about an element of an ipset with its options.

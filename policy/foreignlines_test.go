@@ -32,9 +32,7 @@ func TestForeignLines(t *testing.T) {
 			"list:1:1: this is a line of ipset save, which is not read: write the elements " +
 				"alone, one a line: " + saveGood + "\n" +
 				"list:2:1: this is a line of ipset save, which is not read: write the elements " +
-				"alone, one a line: " +
-				strings.TrimPrefix(strings.ReplaceAll(saveGood, "add good", "add [^ ]+"),
-					"ipset save good | "), "",
+				"alone, one a line", "",
 		},
 		"an ipset of pairs": {
 			"create good hash:ip,port family inet\nadd good 192.0.2.1,tcp:80\n",
@@ -146,13 +144,13 @@ func TestForeignLines(t *testing.T) {
 		"Python": {
 			"office = [\n    '192.0.2.1',  # x\n    # '203.0.113.1', '203.0.113.3',\n" +
 				"    '192.0.2.3', \"192.0.2.5\",\n]\n",
-			"list:1:1: " + literalMessage, "192.0.2.1/32 192.0.2.3/32 192.0.2.5/32",
+			"list:1:1: " + literalMessage, "",
 		},
 		"Python on one line": {
 			"['192.0.2.1', '192.0.2.3']\n",
-			"list:1:1: " + literalMessage, "192.0.2.1/32 192.0.2.3/32",
+			"list:1:1: " + literalMessage, "",
 		},
-		"a variable": {"IPS=\"192.0.2.1\"\n", "list:1:1: " + literalMessage, "192.0.2.1/32"},
+		"a variable": {"IPS=\"192.0.2.1\"\n", "list:1:1: " + literalMessage, ""},
 		"unbound": {
 			"access-control: 192.0.2.0/24 allow # x\n  access-control: 0.0.0.0/0 refuse\n",
 			"list:1:1: " + unboundMessage, "192.0.2.0/24",
@@ -184,11 +182,11 @@ func TestForeignLines(t *testing.T) {
 		},
 		"a key": {
 			"network: 192.0.2.0/24\nnetwork: 2001:db8::/32\n",
-			"list:1:1: " + keyMessage("network"), "192.0.2.0/24 2001:db8::/32",
+			"list:1:1: " + keyMessage("network"), "",
 		},
 		"keys in dashes": {
 			"- cidr: 192.0.2.0/24\n- cidr: 2001:db8::/32\n",
-			"list:1:1: " + keyMessage("- cidr"), "192.0.2.0/24 2001:db8::/32",
+			"list:1:1: " + keyMessage("- cidr"), "",
 		},
 		"a key that refuses": {
 			"deny: 192.0.2.0/24\n",
@@ -196,11 +194,11 @@ func TestForeignLines(t *testing.T) {
 		},
 		"YAML": {
 			"payload:\n  - '192.0.2.0/24'\n  - 2001:db8::/32\n  - \"192.0.4.1\"\n",
-			"list:1:1: " + yamlMessage, "192.0.2.0/24 192.0.4.1/32 2001:db8::/32",
+			"list:1:1: " + yamlMessage, "",
 		},
 		"dashes": {"- 192.0.2.1\n", `list:1:1: "- 192.0.2.1" is not an address or CIDR; ` +
 			`leave the dash out: write 192.0.2.1`, ""},
-		"dashes, quoted": {"- '192.0.2.1'\n", "list:1:1: " + yamlMessage, "192.0.2.1/32"},
+		"dashes, quoted": {"- '192.0.2.1'\n", "list:1:1: " + yamlMessage, ""},
 		"whois": {
 			"% This is the RIPE Database.\ninetnum:        192.0.2.0 - 192.0.2.255\nnetname:  X\n",
 			"list:1:1: " + whoisMessage("(inet6?num|NetRange)"), "192.0.2.0/24",

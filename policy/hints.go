@@ -67,6 +67,8 @@ func entryHint(s string) string {
 	withPort, portErr := netip.ParseAddrPort(s)
 	host, port, _ := strings.Cut(s, ":")
 	switch {
+	case strings.HasPrefix(s, "!"):
+		return "; sources that are not meant stand in except"
 	case isPrefix(bare) && bare != s:
 		return "; leave the dash out: write " + yamlScalar(bare)
 	case openRangeOf(s) != "":
@@ -78,8 +80,6 @@ func entryHint(s string) string {
 		return "; write " + yamlScalar(several[0])
 	case (len(fields) > 1 || s == "0/0") && familyHint(s) != "":
 		return familyHint(s)
-	case strings.HasPrefix(s, "!"):
-		return "; sources that are not meant stand in except"
 	case portErr == nil:
 		return fmt.Sprintf("; write %s, and the port in port", yamlScalar(withPort.Addr().String()))
 	case isHostName(host) && isDigits([]byte(port)):
@@ -127,8 +127,8 @@ func openRangeOf(s string) string {
 }
 
 // sourceSeparators stand between or around sources in other programs.
-var sourceSeparators = strings.NewReplacer(";", ",", "|", ",", "'", "", `"`, "", "{", "", "}", "",
-	" and ", ",", " or ", ",")
+var sourceSeparators = strings.NewReplacer(";", ",", "|", ",", "'", ",", `"`, ",", "{", ",",
+	"}", ",", " and ", ",", " or ", ",")
 
 // sourcesIn splits a text at what separates sources in other programs, and removes quotes.
 func sourcesIn(s string) (parts []string) {

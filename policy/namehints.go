@@ -39,7 +39,7 @@ const nobodyHint = "; nobody is an empty list: write []"
 
 // publicHint says how to write all sources of the Internet. 100.64.0.0/10 is shared by providers
 // (RFC 6598), so it isn't public either.
-const publicHint = "; any includes private networks: without them it is allow: [any] and " +
+const publicHint = "; if the whole Internet is meant, that is written allow: [any] and " +
 	"except: [private, 100.64.0.0/10]"
 
 const (
@@ -55,6 +55,14 @@ func plainWord(word string) string {
 		}
 		return -1
 	}, strings.ToLower(word))
+}
+
+// entryOfNetworkHint is networkHint for the entries of a network, which can't leave sources out.
+func entryOfNetworkHint(name string) string {
+	if hint := networkHint(name); hint != publicHint {
+		return hint
+	}
+	return ""
 }
 
 // networkHint says what to write for an unknown network name.

@@ -99,7 +99,11 @@ func openRangeHint(text string) string {
 	case isRange && first == "0" && isPort(last):
 		return "; there is no port 0: write " + quotedRange("1-"+last)
 	}
-	limit, number := strings.Trim(text, "0123456789 "), strings.Trim(text, "<>=+ ")
+	number := strings.TrimLeft(text, "<>= ")
+	limit := strings.TrimSpace(strings.TrimSuffix(text, number))
+	if least, plus := strings.CutSuffix(number, "+"); plus && limit == "" {
+		number, limit = strings.TrimSpace(least), "+"
+	}
 	port, err := strconv.Atoi(number)
 	if err != nil || !isPort(number) {
 		return ""

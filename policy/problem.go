@@ -114,16 +114,19 @@ func (p Problems) sorted(dropped int) Problems {
 	})
 	out = slices.Compact(out)
 	if len(out) < maxProblems {
-		return out // what was dropped was there before
+		return out // all that were dropped came twice
 	}
 	more := dropped
-	out = slices.DeleteFunc(out, func(x Problem) bool { more += x.more; return x.more > 0 })
+	for _, x := range out {
+		more += x.more
+	}
+	out = slices.DeleteFunc(out, func(x Problem) bool { return x.more > 0 })
 	if n := len(out) - maxProblems; n > 0 {
 		out, more = out[:maxProblems], more+n
 	}
 	if more > 0 {
 		last := out[len(out)-1]
-		last.Message, last.more = fmt.Sprintf("… and %d more", more), more
+		last.Message, last.Rule, last.more = fmt.Sprintf("… and %d more", more), "", more
 		out = append(out, last)
 	}
 	return out

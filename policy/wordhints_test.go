@@ -7,7 +7,7 @@ import "testing"
 func TestHintsForWords(t *testing.T) {
 	const (
 		own      = ": [192.0.2.0/24] under networks, with your own prefixes"
-		noPublic = "; any includes private networks: without them it is allow: [any] and " +
+		noPublic = "; if the whole Internet is meant, that is written allow: [any] and " +
 			"except: [private, 100.64.0.0/10]"
 		nobody = "; nobody is an empty list: write []"
 	)
