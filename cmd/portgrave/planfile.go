@@ -23,6 +23,9 @@ func checkPlanFile(inv *invocation, flag string, generations bool) error {
 	if inv.cli.String(flag) == "" {
 		return usagef("--%s needs a file: write --%s plan.json", flag, flag)
 	}
+	if inv.cli.String(flag) == "-" && flag == "out" {
+		return usagef("--out needs a file: write --out plan.json")
+	}
 	if generations {
 		return usagef("--out keeps a plan for apply: leave --from out")
 	}
