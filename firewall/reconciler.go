@@ -130,14 +130,11 @@ func (r *Reconciler) withOthers(ctx context.Context, plan Plan) Plan {
 	return plan
 }
 
-// converge applies the difference and returns it, with what the kernel held before. It starts again
-// when another program got in between, and believes nothing before it is read back. What was
+// converge applies the difference and returns it, with what the kernel held before. What was
 // accepted but isn't held, as when another program undid it at once, is written once more. Before
 // it writes for the first time, or has nothing to write, it calls before.
 func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force bool,
 	before func(Plan) error) (Plan, Observation, error) {
-	var written *Plan // what was accepted once, and is not held
-	var first Observation
 	called := false
 	announce := func(p Plan) error {
 		if called {
@@ -146,13 +143,25 @@ func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force
 		called = true
 		return before(p)
 	}
+	plan, seen, err := r.write(ctx, b, want, force, announce)
+	if !errors.Is(err, ErrNotHeld) {
+		return plan, seen, err
+	}
+	r.Log.Info("writing the rules once more", "backend", b.Name(), "error", err)
+	if _, _, again := r.write(ctx, b, want, force, announce); again != nil {
+		return plan, seen, fmt.Errorf("%w; the second time: %w", err, again)
+	}
+	return plan, seen, nil
+}
+
+// write applies the difference and returns it, with what the kernel held before. It starts again
+// when another program got in between, and believes nothing before it is read back.
+func (r *Reconciler) write(ctx context.Context, b Backend, want *State, force bool,
+	announce func(Plan) error) (Plan, Observation, error) {
 	for range attempts {
 		plan, seen, err := r.planOf(ctx, b, want)
 		if err != nil {
 			return Plan{}, nil, err
-		}
-		if plan.InSync() && written != nil {
-			return *written, first, nil
 		}
 		if plan.InSync() {
 			return plan, seen, announce(plan)
@@ -169,24 +178,13 @@ func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force
 		}
 		err = b.Apply(ctx, plan)
 		if !errors.Is(err, ErrConflict) {
-			err = r.readBack(ctx, b, want, plan, err)
-			switch {
-			case written != nil:
-				return *written, first, err
-			case !errors.Is(err, ErrNotHeld):
-				return plan, seen, err
-			}
-			written, first = &plan, seen
+			return plan, seen, r.readBack(ctx, b, want, plan, err)
 		}
 		r.Log.Info(
 			"the rules changed while they were compared; comparing again",
 			"backend",
 			plan.Backend,
 		)
-	}
-	if written != nil {
-		return *written, first, fmt.Errorf("%w: %w, %d times in a row; run apply again",
-			ErrNotHeld, ErrConflict, attempts)
 	}
 	return Plan{}, nil, fmt.Errorf(
 		"%w, %d times in a row; nothing was changed: stop that program, or try again",

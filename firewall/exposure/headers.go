@@ -116,7 +116,8 @@ func needsAuthentication(s Statement) bool {
 	o := m.Key[0]
 	switch {
 	case o == Operand{Field: FieldRaw, Raw: nextHeader}:
-		return NewRanges(m.In.Keys...).Equal(NewRanges(One(Number(headerAuth)))) && !m.In.Grows
+		return NewRanges(m.In.Keys...).Equal(NewRanges(One(Number(headerAuth)))) &&
+			!m.In.Grows && m.In.Unknown == ""
 	case o.Field != FieldHeaders:
 		return false
 	}

@@ -24,7 +24,7 @@ func WrongPrefix(s string) string {
 	return ""
 }
 
-// wrongQuad is the first part of four decimal numbers, "300.0.0.1", that is no byte; "" if there is
+// wrongQuad returns the first part above 255 of four decimal numbers, "300.0.0.1"; "" if there is
 // none.
 func wrongQuad(s string) (wrong string) {
 	parts := strings.Split(s, ".")

@@ -16,10 +16,11 @@ const (
 const authorTimeout = 250 * time.Millisecond
 
 // heardSince returns the notification of the change that a look at the kernel found and undid
-// before the notification was read, or nil if none comes: ipset sends none. A change after repaired
-// is another one. All that is heard here is answered afterwards, since more may have changed.
+// before the notification was read, or nil if none comes: ipset sends none. It ends as soon as it
+// hears of a later change, which is to be undone. All that is heard here is answered afterwards,
+// since more may have changed. In a fight the author is known, and nothing waits.
 func (d *Daemon) heardSince(ctx context.Context, repaired time.Time) *Commit {
-	if d.commits == nil {
+	if d.commits == nil || d.fights.now != nil {
 		return nil
 	}
 	timeout := time.NewTimer(authorTimeout)
@@ -31,8 +32,12 @@ func (d *Daemon) heardSince(ctx context.Context, repaired time.Time) *Commit {
 				return nil
 			}
 			d.early = append(d.early, c)
-			if (c.Ours || c.Lost) && c.At.Before(repaired) {
+			switch {
+			case !c.Ours && !c.Lost:
+			case c.At.Before(repaired):
 				return &c
+			default:
+				return nil
 			}
 		case <-timeout.C:
 			return nil

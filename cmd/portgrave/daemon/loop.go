@@ -107,7 +107,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case r := <-d.reads:
 			d.finishReading(ctx, r)
 		case <-d.dueBack():
-			d.enforce(ctx, "a generation was not confirmed", nil)
+			d.enforce(ctx, "a generation was not confirmed", d.owed)
 		case <-d.repairDue():
 			d.repairOwed(ctx)
 		case <-d.fightDue():
@@ -115,13 +115,13 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case <-d.again.due(d.fights.waitAgain(time.Now(), d.again.first())):
 			d.enforceWithin(ctx, "another try", d.unanswered)
 		case <-resync.C:
-			d.enforce(ctx, resyncing, nil)
+			d.enforce(ctx, resyncing, d.owed)
 			// What was refused may fit by now: there may be room on the disk again.
 			if d.refused || d.writing != nil && len(d.writing.files) > 0 {
 				d.beginReading(ctx, "resync")
 			}
 		case <-clock:
-			d.enforce(ctx, "the clock was set", nil)
+			d.enforce(ctx, "the clock was set", d.owed)
 			d.endLeases(ctx)
 		case <-poll.C:
 			d.pollOwed = true
