@@ -176,6 +176,7 @@ func TestOrdinaryPackets(t *testing.T) {
 	} {
 		b := build()
 		in := b.base(FamilyInet, "a", "in", Base{Hook: HookInput, Policy: c.policy})
+		in.does(neighbourDiscovery, accept)
 		in.does(c.rule...)
 		in.user("x").does(drop)
 		a, err := Evaluate(b.rs, nil, c.q)
@@ -238,6 +239,7 @@ func TestRulesForUnusualPacketsAreNamed(t *testing.T) {
 	six.Family, six.Destination = address.IPv6, netip.MustParseAddr("2001:db8::1")
 	b := build()
 	in := b.base(FamilyInet, "a", "in", Base{Hook: HookInput, Policy: VerdictDrop})
+	in.does(neighbourDiscovery, accept)
 	in.does(Unknown{Text: "-m hbh", Optional: true}, accept)
 	in.does(Unknown{Text: "-m ah"}, accept)
 	a, err := Evaluate(b.rs, nil, six)

@@ -63,9 +63,7 @@ func TestUnderstood(t *testing.T) {
 			}
 			nft(t, script)
 			rs := read(t, Options{})
-			a, err := exposure.Evaluate(
-				rs,
-				nil,
+			a, err := exposure.NewEvaluator(rs, nil).NeighboursKnown().Evaluate(
 				exposure.Question{Family: c.family, Protocol: firewall.TCP,
 					Interface: "eth0", Port: c.port},
 			)
