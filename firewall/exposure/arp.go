@@ -1,34 +1,19 @@
 package exposure
 
-import (
-	"slices"
-
-	"github.com/portgrave/portgrave/firewall/address"
-)
+import "slices"
 
 // Who can't be found by ARP gets no IPv4 packet, and can't find this host either. Rules of ARP
 // aren't followed: where one may drop, packets may be lost.
 
-// arpRules accounts for the rules of ARP at interfaces that use it.
+// arpRules accounts for the rules of ARP.
 func (w *walk) arpRules(flows []flow) []flow {
 	by := w.e.arp
-	if w.q.Family != address.IPv4 || by.Chain == nil ||
-		w.in != nil && (w.in.Loopback || w.in.Tunnel()) {
+	if by.Chain == nil {
 		return flows
 	}
 	var out []flow
 	for _, f := range flows {
-		pick := w.pick(2)
-		w.step(&f, nil, "may be lost: "+by.Reason, Maybe)
-		if pick != 0 {
-			drop := f
-			drop.doubts = w.doubt(f.doubts, by, 1)
-			w.finish(drop, Dropped, by)
-		}
-		if pick != 1 {
-			f.doubts = w.doubt(f.doubts, by, 0)
-			out = append(out, f)
-		}
+		out = append(out, w.perhapsLost(f, by)...)
 	}
 	return out
 }

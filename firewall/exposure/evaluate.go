@@ -38,8 +38,10 @@ type Evaluator struct {
 	sets      map[*Set]*preparedSet
 	preimages map[preimageKey]preimages
 	arp       Decider // see Ruleset.arpDecider
-	memory    map[any]any
-	replies   int // ranges of remembered answers
+	// neighboursKnown: see NeighboursKnown.
+	neighboursKnown bool
+	memory          map[any]any
+	replies         int // ranges of remembered answers
 	// elements counts the elements of the ruleset's sets; maxWork and maxRanges bound a question.
 	elements, maxWork, maxRanges int
 	// prepared counts the ranges of plain rules (plain.go), and maxPrepared bounds them: a thousand

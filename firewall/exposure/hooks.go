@@ -15,7 +15,7 @@ const (
 	FamilyUnspec Family = 0
 	FamilyInet   Family = 1 // IPv4 and IPv6
 	FamilyIPv4   Family = 2
-	FamilyARP    Family = 3 // kept, but never sees an IP packet: see walk.arpRules
+	FamilyARP    Family = 3 // kept, but never sees an IP packet: see walk.linkRules
 	FamilyNetdev Family = 5
 	// FamilyBridge is kept. It matters only to a Question whose interface is a bridge: the packet
 	// came through one of its ports, and every bridge chain that isn't empty is an unknown effect.

@@ -45,6 +45,9 @@ type Interface struct {
 	// The kernel drops what is sent by it.
 	NoCarrier bool
 	Loopback  bool
+	// NoNeighbours: it leads to one host, or to hosts that aren't looked for (IFF_POINTOPOINT,
+	// IFF_NOARP), so that neither ARP nor neighbour discovery is used.
+	NoNeighbours bool
 	// Ethernet: packets from it have MAC addresses.
 	Ethernet bool
 	Kind     string // "veth", "bridge", "vrf", "vlan", …; "" for hardware

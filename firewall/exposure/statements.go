@@ -2,6 +2,7 @@ package exposure
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall/address"
@@ -338,30 +339,85 @@ func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, f flow) []branch {
 	if l.broken || l.Unknown != "" {
 		return w.anyEffect(c, r, f, "verdict map "+m.In.Name+": "+l.Unknown)
 	}
+	all := w.verdictsIn(m, l, f)
+	if !slices.ContainsFunc(all, func(h hit) bool { return h.doubtful }) || !readsSender(m.Key) ||
+		!w.mayAssume(f.packet) {
+		return w.applyVerdicts(c, r, m, l, f, all, 2)
+	}
+	var usual []hit
+	taken := w.usually(func() { usual = w.verdictsIn(m, l, f) })
+	if sameVerdicts(m.In, usual, all) {
+		return w.applyVerdicts(c, r, m, l, f, all, 2)
+	}
+	w.noteAssumptions(taken)
+	// Other packets may meet any verdict, also those that ordinary ones meet.
+	p := *f.packet
+	p.unusual = true
+	other := f
+	other.packet = &p
+	return append(w.applyVerdicts(c, r, m, l, f, usual, 2),
+		w.applyVerdicts(c, r, m, l, other, all, 2+len(usual))...)
+}
+
+// verdictsIn looks a flow up in a map of verdicts.
+func (w *walk) verdictsIn(m VerdictMap, l *preparedSet, f flow) (out []hit) {
+	for _, rd := range w.read(&f, m.Key) {
+		for _, h := range w.findVerdicts(rd, l) {
+			h.doubtful = h.doubtful || rd.doubtful
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// foundVerdict is what a look-up in a map of verdicts may find, or that it finds nothing.
+type foundVerdict struct {
+	Verdict
+	none bool
+}
+
+// sameVerdicts reports whether two look-ups may find the same for every source.
+func sameVerdicts(s *Set, a, b []hit) bool {
+	bySource := func(hits []hit) map[foundVerdict]Ranges {
+		out := map[foundVerdict]Ranges{}
+		for _, h := range hits {
+			v := foundVerdict{none: h.row < 0}
+			if !v.none {
+				v.Verdict = s.Verdicts[h.row]
+			}
+			out[v] = out[v].Union(h.sources)
+		}
+		return out
+	}
+	return maps.EqualFunc(bySource(a), bySource(b), Ranges.Equal)
+}
+
+// applyVerdicts are the branches of what was found in a map of verdicts, with doubts numbered from
+// a number on.
+func (w *walk) applyVerdicts(
+	c *chain, r *rule, m VerdictMap, l *preparedSet, f flow, hits []hit, number int,
+) []branch {
 	var out []branch
 	by := Decider{
 		Rule:   r.Rule,
 		Chain:  c.Chain,
 		Reason: "not known: " + describe(Match{Key: m.Key, In: m.In}),
 	}
-	number := 2
-	for _, rd := range w.read(&f, m.Key) {
-		for _, h := range w.findVerdicts(rd, l) {
-			g := f
-			g.sources = h.sources
-			if h.doubtful || rd.doubtful {
-				g.doubts = w.doubt(f.doubts, by, number)
-				number++
-			}
-			if h.row < 0 {
-				out = append(out, branch{flow: g, do: toNextRule})
-			} else {
-				v := m.In.Verdicts[h.row]
-				out = append(out, w.verdict(c, r, v, w.e.chains[c.table.Chain(v.Chain)], g)...)
-			}
-			if l.Grows && (h.row < 0 || h.row == l.Len()) {
-				out = append(out, w.anyEffect(c, r, g, "verdict map "+m.In.Name+" grows")...)
-			}
+	for _, h := range hits {
+		g := f
+		g.sources = h.sources
+		if h.doubtful {
+			g.doubts = w.doubt(f.doubts, by, number)
+			number++
+		}
+		if h.row < 0 {
+			out = append(out, branch{flow: g, do: toNextRule})
+		} else {
+			v := m.In.Verdicts[h.row]
+			out = append(out, w.verdict(c, r, v, w.e.chains[c.table.Chain(v.Chain)], g)...)
+		}
+		if l.Grows && (h.row < 0 || h.row == l.Len()) {
+			out = append(out, w.anyEffect(c, r, g, "verdict map "+m.In.Name+" grows")...)
 		}
 		if len(out) > 4*maxReadings {
 			return w.anyEffect(c, r, f, "a verdict map with too many answers")

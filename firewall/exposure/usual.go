@@ -167,6 +167,9 @@ func (w *walk) usualHeader(p *packet, r Raw) (view, bool) {
 		return view{}, false
 	}
 	six := w.q.Family == address.IPv6
+	if six && w.q.ofNeighbours() && r.Offset == 56 && r.Bits == 8 && !p.written {
+		return exactly(Number(255), 8), true // the kernel ignores others (RFC 4861 §7.1)
+	}
 	hops, length, size := 64, 16, uint64(0)
 	if six {
 		hops, length, size = 56, 32, headerSize6

@@ -1,6 +1,7 @@
 package exposure
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -162,6 +163,24 @@ func TestOrdinaryPackets(t *testing.T) {
 			[]Statement{In(fragment, number(0)), drop}, nobody, everyone, AssumedNoExtensions},
 		"next header": {six, VerdictDrop,
 			[]Statement{In(next, number(6)), accept}, everyone, everyone, AssumedNoExtensions},
+		"verdicts by next header": {six, VerdictDrop, []Statement{verdicts(next, map[uint64]Verdict{
+			6: accept, 17: drop,
+		})}, everyone, everyone, AssumedNoExtensions},
+		"verdicts by next header, and a chain": {six, VerdictAccept, []Statement{
+			verdicts(next, map[uint64]Verdict{6: jump("x"), 44: accept}),
+		}, nobody, everyone, AssumedNoExtensions},
+		"no verdict by next header": {six, VerdictAccept, []Statement{
+			verdicts(next, map[uint64]Verdict{44: drop, 17: drop}),
+		}, everyone, everyone, AssumedNoExtensions},
+		"verdicts by TTL": {tcp80, VerdictAccept, []Statement{
+			verdicts(ttl, map[uint64]Verdict{1: drop}),
+		}, everyone, everyone, AssumedHops},
+		"verdicts by a TTL among others": {tcp80, VerdictAccept, []Statement{
+			verdicts(ttl, map[uint64]Verdict{1: drop, 64: drop}),
+		}, nobody, everyone, ""},
+		"verdicts by source port": {tcp80, VerdictAccept, []Statement{
+			verdicts(Of(FieldSport), map[uint64]Verdict{53: drop}),
+		}, everyone, everyone, assumedPorts},
 		"no extension headers": {six, VerdictDrop,
 			[]Statement{In(headers, number(1)), accept}, everyone, everyone, AssumedNoExtensions},
 		"a header of any kind": {six, VerdictDrop,
@@ -176,6 +195,7 @@ func TestOrdinaryPackets(t *testing.T) {
 	} {
 		b := build()
 		in := b.base(FamilyInet, "a", "in", Base{Hook: HookInput, Policy: c.policy})
+		in.does(neighbourDiscovery, accept)
 		in.does(c.rule...)
 		in.user("x").does(drop)
 		a, err := Evaluate(b.rs, nil, c.q)
@@ -203,6 +223,15 @@ func TestOrdinaryPackets(t *testing.T) {
 			}
 		}
 	}
+}
+
+// verdicts is a map of verdicts by one value.
+func verdicts(key Operand, by map[uint64]Verdict) VerdictMap {
+	s := &Set{Width: 1}
+	for _, v := range slices.Sorted(maps.Keys(by)) {
+		s.Keys, s.Verdicts = append(s.Keys, One(Number(v))), append(s.Verdicts, by[v])
+	}
+	return VerdictMap{Key: []Operand{key}, In: s}
 }
 
 // The answer to an ordinary packet is ordinary too, and one that is lost only if it isn't doesn't
@@ -238,6 +267,7 @@ func TestRulesForUnusualPacketsAreNamed(t *testing.T) {
 	six.Family, six.Destination = address.IPv6, netip.MustParseAddr("2001:db8::1")
 	b := build()
 	in := b.base(FamilyInet, "a", "in", Base{Hook: HookInput, Policy: VerdictDrop})
+	in.does(neighbourDiscovery, accept)
 	in.does(Unknown{Text: "-m hbh", Optional: true}, accept)
 	in.does(Unknown{Text: "-m ah"}, accept)
 	a, err := Evaluate(b.rs, nil, six)

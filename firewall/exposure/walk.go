@@ -100,7 +100,7 @@ func (w *walk) assume() {
 // run carries the sources through all hooks.
 func (w *walk) run() {
 	flows := []flow{{sources: w.q.Universe(), packet: newPacket(w.q)}}
-	flows = w.arpRules(flows)
+	flows = w.linkRules(flows)
 	flows = w.atHook(HookIngress, w.bridgeChains(flows))
 	flows = w.atHook(HookPrerouting, flows)
 	local, forward := w.route(flows)

@@ -209,7 +209,7 @@ func liveEvaluator(n *lab.Node) (e *ex.Evaluator, err error) {
 		if err == nil {
 			var rules *ex.Ruleset
 			if rules, err = live.Rules(context.Background(), host); err == nil {
-				e = ex.NewEvaluator(rules, host)
+				e = ex.NewEvaluator(rules, host).NeighboursKnown()
 			}
 		}
 		return err

@@ -142,7 +142,7 @@ func (j *judge) judge(d *description, g *generator) []string {
 		j.t.Logf("seed %d was refused: %v", d.seed, err)
 		return nil
 	}
-	j.dump = ex.NewEvaluator(d.model(), nil)
+	j.dump = ex.NewEvaluator(d.model(), nil).NeighboursKnown()
 	all, probes, problems := j.ask(j.views(d), g)
 	answers := j.w.ProbeEach(j.w.Internet, probes, lab.Attempts(1), lab.Rate(60000))
 	var again []int

@@ -24,8 +24,8 @@ type view struct {
 // at least as exact as the second.
 func (j *judge) views(d *description) []view {
 	out := []view{
-		{"the description", ex.NewEvaluator(d.model(), j.host)},
-		{"the description without order", ex.NewEvaluator(anyOrder(d), j.host)},
+		{"the description", ex.NewEvaluator(d.model(), j.host).NeighboursKnown()},
+		{"the description without order", ex.NewEvaluator(anyOrder(d), j.host).NeighboursKnown()},
 	}
 	var rules *ex.Ruleset
 	var host *ex.Host
@@ -41,7 +41,7 @@ func (j *judge) views(d *description) []view {
 	if len(rules.Missing) > 0 {
 		j.t.Fatalf("seed %d: the kernel's rules are incomplete: %v", d.seed, rules.Missing)
 	}
-	out = append(out, view{"what the kernel says", ex.NewEvaluator(rules, host)})
+	out = append(out, view{"what the kernel says", ex.NewEvaluator(rules, host).NeighboursKnown()})
 	listing := withDevices(j, d, j.w.Host.Run("nft", "-j", "list", "ruleset"))
 	// Rules of iptables-nft have no options here, so nearly all is unknown, which is slow.
 	if !d.legacy() || j.xt == "nft" && d.seed%8 == 0 {
@@ -98,7 +98,7 @@ func (j *judge) files(d *description, host *ex.Host, files ...rulesetfile.File) 
 	if err != nil {
 		j.t.Fatalf("reading seed %d from files: %v", d.seed, err)
 	}
-	return view{strings.Join(names, ", "), ex.NewEvaluator(rules, host)}
+	return view{strings.Join(names, ", "), ex.NewEvaluator(rules, host).NeighboursKnown()}
 }
 
 // withDevices adds the devices of ingress chains, which nft prints since 1.0.7.

@@ -260,7 +260,7 @@ func TestKernelTracesTheSamePath(t *testing.T) {
 		rs := d.model()
 		handles(t, j.w.Host, rs)
 		// The reader's rules already have the kernel's handles.
-		views := []view{{"the description", ex.NewEvaluator(rs, j.host)}, j.views(d)[2]}
+		views := []view{{"the description", ex.NewEvaluator(rs, j.host).NeighboursKnown()}, j.views(d)[2]}
 		tr := newTracer(t, j.w.Host)
 		var questions []ex.Question
 		var probes []lab.Question

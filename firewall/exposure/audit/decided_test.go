@@ -197,7 +197,7 @@ func TestSentencesNameAFew(t *testing.T) {
 func TestSummaries(t *testing.T) {
 	const drops = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n"
 	const nd, refused = "-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT\n-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 136 -j ACCEPT\n",
-		"refuse neighbour discovery by eth0"
+		"refuses neighbour discovery (nd-neighbor-"
 	for name, c := range map[string]struct {
 		rules           string
 		from, to        string

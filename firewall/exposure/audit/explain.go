@@ -80,7 +80,6 @@ func Explain(in Input, p Packet) (Explanation, error) {
 	x.Assumed = append(x.Assumed, p.Guesses...)
 	x.loseLater(in, p)
 	x.conclude(in, p)
-	x.mentionNeighbours(in, p)
 	x.CutTargets()
 	x.Connects = x.Reason == Connects
 	return x, nil

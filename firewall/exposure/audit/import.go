@@ -86,12 +86,16 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	// The host's own check of sources stays in force without the rules, so no service repeats it.
 	in.Host = withTentative(withoutSourceFilter(in.Host))
 	s := &survey{
-		auditor: &auditor{Input: in, evaluator: exposure.NewEvaluator(in.Rules, in.Host)},
+		auditor: &auditor{
+			Input: in,
+			// What the rules do to neighbour discovery is the policy's essentials' matter.
+			evaluator: exposure.NewEvaluator(in.Rules, in.Host).NeighboursKnown(),
+		},
 		options: o,
 		pool:    newPool(),
 	}
 	if lasting := in.Rules.Lasting(); lasting != in.Rules {
-		s.lasting = exposure.NewEvaluator(lasting, in.Host)
+		s.lasting = exposure.NewEvaluator(lasting, in.Host).NeighboursKnown()
 		s.findExpiring()
 	}
 	s.collectHost()

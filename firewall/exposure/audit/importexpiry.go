@@ -290,7 +290,7 @@ func (s *survey) without(
 			lost[l.set] = lost[l.set] || l.number < bits.Len64(gone) && gone>>l.number&1 != 0
 		}
 		rules := s.Rules.LastingIn(func(x *exposure.Set) bool { return lost[x] })
-		e = exposure.NewEvaluator(rules, s.Host)
+		e = exposure.NewEvaluator(rules, s.Host).NeighboursKnown()
 		if s.partly == nil {
 			s.partly = map[uint64]*exposure.Evaluator{}
 		}

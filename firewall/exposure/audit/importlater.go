@@ -106,7 +106,7 @@ func (w *importWriter) later() *later {
 			})
 		}
 	}
-	l.evaluator = exposure.NewEvaluator(w.Rules, &h)
+	l.evaluator = exposure.NewEvaluator(w.Rules, &h).NeighboursKnown()
 	return l
 }
 

@@ -41,7 +41,8 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 	in.Rules, in.Host = rs, nil
 	a := &auditor{
 		Input:     in,
-		evaluator: exposure.NewEvaluator(rs, nil),
+		// Whether neighbours know each other, a dump doesn't tell.
+		evaluator: exposure.NewEvaluator(rs, nil).NeighboursKnown(),
 		shared:    &shared{},
 		assumed:   map[string]bool{},
 		report: Report{
@@ -70,6 +71,10 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 			"nothing is said of the other IP version: these are rules for %s alone",
 			o.families[0],
 		)] = true
+	}
+	if slices.Contains(o.families, address.IPv6) {
+		a.assumed["hosts on a link know each other, whatever the rules do to IPv6's neighbour "+
+			"discovery"] = true
 	}
 	a.assumeEmptySets()
 	o.run()

@@ -13,6 +13,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/nfttext"
 )
 
+// findsNeighbours is a rule without which IPv6 is in doubt.
+const findsNeighbours = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"
+
 func nftRules(t *testing.T, policy, rules string) *exposure.Ruleset {
 	t.Helper()
 	rs := &exposure.Ruleset{}
@@ -46,7 +49,7 @@ func TestExplainOrdinaryPackets(t *testing.T) {
 		{"drop", "ip saddr & 0.0.0.255 . tcp dport { 0.0.0.5 . 22 } accept", "8.8.8.5", "allow", ""},
 	} {
 		in := Input{
-			Rules: nftRules(t, c.policy, c.rules), Host: world(), Now: time.Now(),
+			Rules: nftRules(t, c.policy, findsNeighbours+"; "+c.rules), Host: world(), Now: time.Now(),
 			Sockets: listening("sshd 0.0.0.0:22", "sshd [::]:22"),
 		}
 		to := "198.51.100.10"

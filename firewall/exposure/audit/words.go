@@ -66,6 +66,9 @@ func Words(d exposure.Decision) string {
 	}
 	s := strings.Join(parts, ", ")
 	what := d.Rule
+	if _, why, ok := strings.Cut(d.Reason, exposure.RefusesNeighbours); ok && what != "" {
+		what += ": " + exposure.RefusesNeighbours + why
+	}
 	if what == "" {
 		what = d.Reason
 	}

@@ -23,10 +23,12 @@ func link(h *exposure.Host, m netlink.Message) (i exposure.Interface, ok bool, e
 		// IFF_LOWER_UP is the kernel's netif_carrier_ok.
 		NoCarrier: flags&unix.IFF_UP != 0 && flags&unix.IFF_LOWER_UP == 0,
 		Loopback:  flags&unix.IFF_LOOPBACK != 0,
-		Ethernet:  netlink.Native(m.Header[2:4]) == unix.ARPHRD_ETHER,
-		Master:    int(netlink.Native(a.Bytes(unix.IFLA_MASTER))),
-		Group:     uint32(netlink.Native(a.Bytes(unix.IFLA_GROUP))),
-		Link:      int(netlink.Native(a.Bytes(unix.IFLA_LINK))),
+		// arp_constructor in net/ipv4/arp.c, ndisc_constructor in net/ipv6/ndisc.c
+		NoNeighbours: flags&(unix.IFF_NOARP|unix.IFF_POINTOPOINT) != 0,
+		Ethernet:     netlink.Native(m.Header[2:4]) == unix.ARPHRD_ETHER,
+		Master:       int(netlink.Native(a.Bytes(unix.IFLA_MASTER))),
+		Group:        uint32(netlink.Native(a.Bytes(unix.IFLA_GROUP))),
+		Link:         int(netlink.Native(a.Bytes(unix.IFLA_LINK))),
 	}
 	// Attributes has no room for its number.
 	if err := netlink.Each(m.Attributes, func(kind uint16, _ []byte) error {

@@ -454,8 +454,19 @@ func boxText(box []exposure.Range, key []exposure.Operand) string {
 	return strings.Join(words, " . ")
 }
 
-// shownAs is the field whose values are written as those of an operand: fib's are of several kinds.
+// shownAs is the field whose values are written as those of an operand: fib's are of several kinds,
+// and a whole field of the IP header has protocols or numbers.
 func shownAs(o exposure.Operand) exposure.Field {
+	for _, h := range headerNames {
+		raw := exposure.Raw{Base: exposure.RawNetwork, Offset: h.offset, Bits: h.bits}
+		switch {
+		case h.shift != 0 || o != exposure.Operand{Field: exposure.FieldRaw, Raw: raw}:
+		case h.protocol:
+			return exposure.FieldProtocol
+		default:
+			return exposure.FieldLength // a plain number
+		}
+	}
 	if o.Field == exposure.FieldFib {
 		switch o.Fib.Want {
 		case exposure.FibOutName:

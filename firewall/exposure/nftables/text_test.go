@@ -14,6 +14,8 @@ func TestRuleTexts(t *testing.T) {
 	for _, r := range []struct{ rule, ours string }{
 		{"ip6 nexthdr ipv6-icmp accept", "ip6 nexthdr icmpv6 accept"},
 		{"ip6 nexthdr tcp tcp dport 22 accept", ""},
+		{"ip6 nexthdr vmap { tcp : accept, udp : drop }", ""},
+		{"ip ttl vmap { 1 : drop, 64 : accept }", ""},
 		{"ip protocol tcp tcp dport 22 accept", ""},
 		{"ip ttl < 5 drop", ""},
 		{"ip6 hoplimit 255 accept", ""},

@@ -48,6 +48,7 @@ func TestUnderstood(t *testing.T) {
 		{"", "ip protocol . th dport { tcp . 20-30 } accept", address.IPv4, 22, true, true},
 		{"", "ip saddr . meta l4proto . th dport { 0.0.0.0/0 . tcp . 20-30 } accept", address.IPv4, 22, true, true},
 		{"", "meta l4proto . th dport vmap { tcp . 20-30 : accept, udp . 22 : drop }", address.IPv4, 22, true, true},
+		{"", "ip6 nexthdr vmap { tcp : accept, udp : drop }", address.IPv6, 22, true, true},
 		{"", "ip ttl 64 accept", address.IPv4, 22, false, true},
 		{"", "ip version 4 accept", address.IPv4, 22, true, true},
 	} {
@@ -63,9 +64,7 @@ func TestUnderstood(t *testing.T) {
 			}
 			nft(t, script)
 			rs := read(t, Options{})
-			a, err := exposure.Evaluate(
-				rs,
-				nil,
+			a, err := exposure.NewEvaluator(rs, nil).NeighboursKnown().Evaluate(
 				exposure.Question{Family: c.family, Protocol: firewall.TCP,
 					Interface: "eth0", Port: c.port},
 			)

@@ -246,9 +246,7 @@ func TestCases(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := exposure.Evaluate(
-			rs,
-			nil,
+		a, err := exposure.NewEvaluator(rs, nil).NeighboursKnown().Evaluate(
 			exposure.Question{
 				Family:    c.family,
 				Protocol:  firewall.TCP,
