@@ -90,15 +90,15 @@ func ruleset() string {
 	return string(out)
 }
 
-// waitUntil ends the process when something has come true, or with an error after ten seconds.
+// waitUntil ends the process when something has come true, or with an error after a minute.
 func waitUntil(f func() bool) {
-	for range 200 {
+	for range 1200 {
 		if f() {
 			os.Exit(0)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	fmt.Fprintln(os.Stderr, "waited ten seconds in vain for", os.Args[1], ruleset())
+	fmt.Fprintln(os.Stderr, "waited a minute in vain for", os.Args[1], ruleset())
 	os.Exit(1)
 }
 

@@ -40,7 +40,7 @@ const (
 func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 	in.Rules, in.Host = rs, nil
 	a := &auditor{
-		Input:     in,
+		Input: in,
 		// Whether neighbours know each other, a dump doesn't tell.
 		evaluator: exposure.NewEvaluator(rs, nil).NeighboursKnown(),
 		shared:    &shared{},
