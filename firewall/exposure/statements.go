@@ -32,7 +32,7 @@ func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
 	case NoTrack:
 		return []branch{{flow: w.noTrack(f)}}
 	case SetUpdate:
-		return w.update(c, r, s, f)
+		return w.update(c, r, at, s, f)
 	case NoEffect:
 		return []branch{{flow: w.touched(s, f)}}
 	case Unknown:
@@ -456,7 +456,7 @@ func joinHits(hits []hit, m *Set) []hit {
 
 // update adds to a set or removes from it. The packet goes on unless the set is full or a condition
 // of the element stops it.
-func (w *walk) update(c *chain, r *rule, s SetUpdate, f flow) []branch {
+func (w *walk) update(c *chain, r *rule, at int, s SetUpdate, f flow) []branch {
 	var out []branch
 	rest := Ranges{}
 	for _, rd := range w.read(&f, s.Key) {
@@ -478,7 +478,8 @@ func (w *walk) update(c *chain, r *rule, s SetUpdate, f flow) []branch {
 	switch {
 	case s.Condition != "":
 		return append(out, w.mayHoldRate(c, r, f, s.Condition, s.perElement())...)
-	case !s.EndsWhenFull || s.Op != SetAdd || s.Set == nil || s.Set.Size == 0:
+	case !s.EndsWhenFull || s.Op != SetAdd || s.Set == nil || s.Set.Size == 0,
+		r.doesNothingAfter(at): // full or not, the next rule is next
 		return append(out, branch{flow: f})
 	}
 	what := "whether set " + s.Set.Name + " is full"
@@ -489,6 +490,14 @@ func (w *walk) update(c *chain, r *rule, s SetUpdate, f flow) []branch {
 	return append(out, w.assumedToHold(
 		c, r, f, true, what, "set "+s.Set.Name+" has room for one more element",
 	)...)
+}
+
+// doesNothingAfter reports whether no statement behind one matters.
+func (r *rule) doesNothingAfter(at int) bool {
+	return !slices.ContainsFunc(r.Statements[at+1:], func(s Statement) bool {
+		_, nothing := s.(NoEffect)
+		return !nothing
+	})
 }
 
 // noTrack keeps packets without a template out of conntrack, if they haven't passed it yet.

@@ -152,6 +152,9 @@ func TestFight(t *testing.T) {
 				if busy := (stalledTime(t) - stalled).Seconds() / time.Since(began).Seconds(); busy > 0.5 {
 					t.Logf("some wanted a processor and had none in %.0f %% of the time", 100*busy)
 					patience *= 4
+					if busy > 0.9 {
+						patience *= 3
+					}
 				}
 				x := s.fightStatus().Daemon
 				if x.Fight == nil {

@@ -128,6 +128,7 @@ func TestSetWithRoom(t *testing.T) {
 		"tcp dport 22 add @m { ip saddr } accept":                             "sshd 0.0.0.0/0",
 		"tcp dport 22 add @m { ip saddr } drop; tcp dport 22 accept":          "sshd 0.0.0.0/0 certain ",
 		"tcp dport 22 update @m { ip saddr limit rate 3/minute } accept":      "sshd 0.0.0.0/0 certain ",
+		"tcp dport 22 add @full { ip saddr } counter; tcp dport 22 accept":    "sshd 0.0.0.0/0",
 		"tcp dport 22 add @full { ip saddr } accept":                          "sshd 0.0.0.0/0 certain ",
 		"tcp dport 22 add @full { ip saddr } drop; tcp dport 22 accept":       "sshd 0.0.0.0/0 certain ",
 		"ip saddr 10.0.0.0/8 add @m { ip saddr } drop; tcp dport 23 continue": "sshd ",
