@@ -162,8 +162,8 @@ var lineFormats = []lineFormat{
 	},
 }
 
-const yamlMessage = "this is YAML, which is not read: write the entries of the list that is meant " +
-	"alone, one a line"
+const yamlMessage = "this is YAML, which is not read: write the entries of the list that is " +
+	"meant alone, one a line"
 
 // nginxMessage offers a command that drops comments first: they may have directives. Directives end
 // at semicolons, not at line ends.

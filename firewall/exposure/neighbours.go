@@ -212,7 +212,7 @@ func (w *walk) endings() []ending {
 type neighbours struct {
 	link    Ranges
 	on      string
-	left    Ranges // sources that nothing is known of yet
+	left    Ranges // sources not judged yet
 	refused []refusedNeighbours
 }
 
@@ -236,7 +236,7 @@ func (n *neighbours) refuse(message string, ends []ending) {
 		}
 		sources := e.sources
 		switch {
-		case solicitedNodes.Contains(sources.At(0).From): // the group of whoever is looked for
+		case solicitedNodes.Contains(sources.At(0).From): // the group that a solicitation goes to
 			sources = n.left
 		case passing.Empty():
 			// Clients behind a router need the router. Which address it has isn't known.

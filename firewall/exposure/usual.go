@@ -45,7 +45,8 @@ func assumedNoQuota(name string) string {
 // AssumedOfPackets reports whether an assumption is one of those above, and not about the host.
 func AssumedOfPackets(what string) bool {
 	switch what {
-	case AssumedHops, AssumedLengthTCP, AssumedLength, AssumedNoExtensions, assumedPorts, assumedOwnPorts:
+	case AssumedHops, AssumedLengthTCP, AssumedLength, AssumedNoExtensions, assumedPorts,
+		assumedOwnPorts:
 		return true
 	}
 	return strings.HasPrefix(what, assumedAccount)

@@ -8,7 +8,7 @@ import (
 )
 
 // WrongPrefix says what is wrong about an address, a prefix or a range "from-to" that no program
-// loads; "" if nothing is known to be, as of a host's name.
+// loads; "" for all others, a host's name among them.
 func WrongPrefix(s string) string {
 	for end := range strings.SplitSeq(s, "-") {
 		address, length, _ := strings.Cut(end, "/")

@@ -393,7 +393,8 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 // where its write took effect all the same, the next try has nothing to repair.
 func waitForRepairs(t *testing.T, state string, first, repairs int) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	end := time.Now().Add(20 * time.Second)
+	for ; time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		done := 0
 		for _, e := range driftLog(t, state)[first:] {
 			if e.Kind == "repaired" || e.Kind == "failed" {

@@ -615,7 +615,9 @@ func testCommandLineWhileListsAreWritten(t *testing.T, e engine) {
 			err := s.tryInto(&out, "apply")
 			applied <- fmt.Sprintf("%v\n%s", err, out.String())
 		}()
-		for end := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), "waiting until"); time.Sleep(10 * time.Millisecond) {
+		end := time.Now().Add(20 * time.Second)
+		for !strings.Contains(out.String(), "waiting until") {
+			time.Sleep(10 * time.Millisecond)
 			if time.Now().After(end) {
 				t.Fatalf("apply doesn't say that it waits:\n%s", out.String())
 			}

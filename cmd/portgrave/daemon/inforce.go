@@ -11,7 +11,7 @@ import (
 
 // operated looks at what an operation of the control socket has put in force.
 func (d *Daemon) operated(ctx context.Context) {
-	d.mendNow(ctx) // whoever asked was told what is damaged
+	d.mendNow(ctx) // the reply has named what is damaged
 	before, policy := d.number(), d.policyName()
 	d.smallStands = false // the operation may have put the full lists in force
 	if err := d.reload(); err != nil {
