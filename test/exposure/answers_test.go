@@ -125,6 +125,8 @@ func mirrored(r *rule) *rule {
 		}
 		return s
 	})}
+	// The port that answers come from is the first of their header.
+	out.text = strings.ReplaceAll(out.text, "@th,16,16", "@th,0,16")
 	for _, s := range r.model {
 		switch s := s.(type) {
 		case ex.Match:
