@@ -136,8 +136,7 @@ func (w *walk) refusedNeighbours() []refusedNeighbours {
 		nodes := NewRanges(solicitedNodes)
 		group := solicitedNodes
 		if k.address.IsValid() {
-			last, _ := Address(k.address).And(Ones(24)).Uint64()
-			group = One(solicitedNodes.From.Or(Number(last)))
+			group = One(solicitedGroup(Address(k.address)))
 		}
 		n := neighbours{link: link, on: w.q.Interface, left: AllSources(w.q.Family)}
 		n.refuse(solicits, w.received(neighbourSolicitation, link, group))

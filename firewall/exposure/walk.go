@@ -111,7 +111,7 @@ func (w *walk) run() {
 		w.finish(f, Delivered, Decider{})
 	}
 	forward = w.atHook(HookPostrouting, w.atHook(HookForward, forward))
-	for _, f := range w.atHook(HookEgress, forward) {
+	for _, f := range w.findTarget(w.atHook(HookEgress, forward)) {
 		w.finish(f, Forwarded, Decider{})
 	}
 	if w.picker != nil {
