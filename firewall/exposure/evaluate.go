@@ -34,10 +34,12 @@ type Evaluator struct {
 	// conntrack is whether connections of a family are tracked: Yes or Maybe.
 	conntrack map[address.Family]Tri
 
-	mu        sync.Mutex
-	sets      map[*Set]*preparedSet
-	preimages map[preimageKey]preimages
-	arp       Decider // see Ruleset.arpDecider
+	mu   sync.Mutex
+	sets map[*Set]*preparedSet
+	// derived is kept for all questions (derived.go), of at most maxDerived ranges.
+	derived                   map[derivedKey]derived
+	derivedRanges, maxDerived int
+	arp                       Decider // see Ruleset.arpDecider
 	// neighboursKnown: see NeighboursKnown.
 	neighboursKnown bool
 	memory          map[any]any
@@ -48,6 +50,9 @@ type Evaluator struct {
 	// rules may look at the same long list. Rules beyond the bound run one by one.
 	prepared    atomic.Int64
 	maxPrepared int64
+	// preparing counts the work for operands of plain rules, and maxPreparing bounds it.
+	preparing    atomic.Int64
+	maxPreparing int64
 }
 
 type hookKey struct {
@@ -61,13 +66,13 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 		rs = &Ruleset{}
 	}
 	e := &Evaluator{
-		rules:     rs,
-		host:      host,
-		hooks:     map[hookKey][]group{},
-		sets:      map[*Set]*preparedSet{},
-		preimages: map[preimageKey]preimages{},
-		memory:    map[any]any{},
-		arp:       rs.arpDecider(),
+		rules:   rs,
+		host:    host,
+		hooks:   map[hookKey][]group{},
+		sets:    map[*Set]*preparedSet{},
+		derived: map[derivedKey]derived{},
+		memory:  map[any]any{},
+		arp:     rs.arpDecider(),
 	}
 	if host != nil {
 		e.fib = newFib(host)
@@ -76,6 +81,8 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	e.maxWork = maxWork + stepsPerElement*e.elements
 	e.maxRanges = maxRanges + rangesPerElement*e.elements
 	e.maxPrepared = int64(maxRanges/4 + 2*e.elements)
+	e.maxDerived = maxRanges/4 + 4*e.elements
+	e.maxPreparing = int64(maxRanges + stepsPerElement/4*e.elements)
 	e.compile()
 	e.conntrack = map[address.Family]Tri{}
 	for _, family := range address.Families {

@@ -64,6 +64,10 @@ func (e *Evaluator) routeWords(f address.Family, a netip.Addr) string {
 			}
 		}
 	}
+	w := &walk{e: e, q: Question{Family: f, Destination: a}}
+	for _, u := range w.unfound() {
+		fmt.Fprintf(&b, "%s for %v; ", u.by.Reason, Answer{Question: w.q}.Prefixes(u.sources))
+	}
 	k := fibKey{family: f, in: "lo", inKnown: true}
 	for i := range e.fib.rules[f] {
 		r := &e.fib.rules[f][i]

@@ -66,6 +66,8 @@ type Interface struct {
 	// Tentative are those of Addresses that the kernel still looks for duplicates of (RFC 4862 §5.4):
 	// no route makes them local until it has found none.
 	Tentative []netip.Addr
+	// HostScope are the IPv4 addresses of scope host, for which ARP may not answer (arp_ignore 3).
+	HostScope []netip.Addr
 	Sysctls   InterfaceSysctls
 }
 
@@ -76,6 +78,8 @@ type InterfaceSysctls struct {
 	AcceptLocal   bool // IPv4
 	RouteLocalnet bool // IPv4
 	SrcValidMark  bool // IPv4: rp_filter's look-up uses the packet's mark
+	ARPIgnore     int  // which of the host's addresses ARP answers for
+	ARPFilter     bool // ARP answers where the route to the asking host leads out again
 	Forwarding4   bool
 	Forwarding6   bool
 	DisableIPv6   bool
@@ -199,6 +203,13 @@ func (h *Host) AcceptLocal(i *Interface) bool { return h.All.AcceptLocal || i.Sy
 func (h *Host) RouteLocalnet(i *Interface) bool {
 	return h.All.RouteLocalnet || i.Sysctls.RouteLocalnet
 }
+
+// ARPIgnore is the mode in force on an interface: the higher of its own and conf.all's
+// (IN_DEV_ARP_IGNORE).
+func (h *Host) ARPIgnore(i *Interface) int { return max(h.All.ARPIgnore, i.Sysctls.ARPIgnore) }
+
+// ARPFilter reports whether ARP looks at routes: if either is set (IN_DEV_ARPFILTER).
+func (h *Host) ARPFilter(i *Interface) bool { return h.All.ARPFilter || i.Sysctls.ARPFilter }
 
 // SrcValidMark reports whether rp_filter's look-up uses the packet's mark: if either is set
 // (IN_DEV_SRC_VMARK).

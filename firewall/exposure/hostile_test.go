@@ -214,6 +214,47 @@ func hostile() map[string]func(b builder) {
 				}
 			}
 		},
+		"a verdict map under thousands of operands": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			in.user("x").does(limit, accept)
+			set := &Set{Width: 1, Name: "m"}
+			for i := range uint64(20000) {
+				set.Keys = append(set.Keys, One(Number(i*2)))
+				set.Verdicts = append(set.Verdicts, []Verdict{drop, jump("x")}[i%2])
+			}
+			for n := range uint64(3000) {
+				key := []Operand{Of(FieldSource4).XorWith(Number(n << 16))}
+				in.does(VerdictMap{Key: key, In: set})
+			}
+		},
+		"a list under thousands of operands": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			set := &Set{Width: 1, Name: "s"}
+			for i := range uint64(20000) {
+				set.Keys = append(set.Keys, One(Number(i*2)))
+			}
+			for n := range uint64(3000) {
+				key := []Operand{Of(FieldSource4).XorWith(Number(n << 16))}
+				in.does(Match{Key: key, In: set}, markSet(n)).
+					does(from("10.0.0.0/8"), Match{Key: key, In: set}, drop)
+			}
+			in.does(markIs(7), accept)
+		},
+		"masks with holes": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			set := &Set{Width: 1, Name: "m"}
+			list := &Set{Width: 1, Name: "s"}
+			for i := range uint64(2000) {
+				list.Keys = append(list.Keys, One(Number(i<<12)))
+				set.Keys = append(set.Keys, One(Number(i<<12)))
+				set.Verdicts = append(set.Verdicts, []Verdict{drop, accept}[i%2])
+			}
+			for n := range uint64(500) {
+				key := []Operand{Of(FieldSource4).And(Number(0xfffff000 | n)).XorWith(Number(n))}
+				in.does(VerdictMap{Key: key, In: set}).
+					does(Match{Key: key, In: list}, markSet(n))
+			}
+		},
 		"a long list in many rules": func(b builder) {
 			in := b.base(FamilyIPv4, "f", "in", input)
 			set := &Set{Width: 1, Name: "s"}

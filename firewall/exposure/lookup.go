@@ -128,7 +128,7 @@ func (w *walk) match(r reading, l *preparedSet) (in, maybe Ranges) {
 		in, maybe = r.all(t)
 	case l.Width == 1:
 		o := r.values[0].operand
-		flat, ok := w.e.preimage(l, o)
+		flat, ok := w.preimage(l, o)
 		if !ok {
 			in, maybe = w.tryEach(r.sources, func(v Value) Tri {
 				switch v = o.Apply(v); {
@@ -251,53 +251,62 @@ func (w *walk) elements(r reading, l *preparedSet, f func(i int, sources Ranges,
 		return
 	}
 	w.spend(l.Len())
-	for i := range l.Len() {
+	for i := 0; i < l.Len() && !w.tooFar; i++ {
 		one(i)
 	}
 }
 
 // preimages are the sources for which an operand is in a set.
-type preimages struct {
-	sure, loose Ranges
-	ok          bool
-}
-
-type preimageKey struct {
-	set        *Set
-	width      int
-	shift      int
-	clear, xor Value
-}
+type preimages struct{ sure, loose Ranges }
 
 // preimage returns the sources for which the operand, a transformed source address, is in the set.
 // It is false if they take too many ranges.
-func (e *Evaluator) preimage(l *preparedSet, o Operand) (preimages, bool) {
-	key := preimageKey{l.Set, o.Width(), o.Shift, o.Clear, o.Xor}
+func (w *walk) preimage(l *preparedSet, o Operand) (preimages, bool) {
 	if o.asIs() {
-		return preimages{l.flat, l.loose, true}, true
+		return preimages{l.flat, l.loose}, true
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if p, ok := e.preimages[key]; ok {
-		return p, p.ok
-	}
-	var p preimages
-	if p.sure, p.ok = preimageOf(o, l.flat); p.ok {
-		p.loose, p.ok = preimageOf(o, l.loose)
-	}
-	e.preimages[key] = p
-	return p, p.ok
+	p, ok := w.derive(keyOfDerived(l.Set, o, false), l.preimage(o)).(preimages)
+	return p, ok
 }
 
-func preimageOf(o Operand, s Ranges) (Ranges, bool) {
+// preimage is walk.preimage, for rules that are prepared. It is also false once that took too much
+// work: such rules run one by one, and questions pay.
+func (e *Evaluator) preimage(l *preparedSet, o Operand) (preimages, bool) {
+	if o.asIs() {
+		return preimages{l.flat, l.loose}, true
+	}
+	left := max(e.maxPreparing-e.preparing.Load(), 0)
+	d := e.derive(keyOfDerived(l.Set, o, false), int(left), l.preimage(o))
+	e.preparing.Add(int64(d.work))
+	p, ok := d.value.(preimages)
+	return p, ok
+}
+
+// preimage derives preimages.
+func (l *preparedSet) preimage(o Operand) func(*deriving) {
+	return func(d *deriving) {
+		sure, ok := preimageOf(o, l.flat, d)
+		if !ok {
+			return
+		}
+		if loose, ok := preimageOf(o, l.loose, d); ok {
+			d.value = preimages{sure, loose}
+		}
+	}
+}
+
+func preimageOf(o Operand, s Ranges, d *deriving) (Ranges, bool) {
 	if o.isPrefixMask() { // as in sets by prefix length, which may hold a million
+		if !d.add(o, s.Len()) {
+			return Ranges{}, false
+		}
 		return prefixPreimage(o, s), true
 	}
 	var out rangesBuilder
 	n := 0
 	for r := range s.All() {
 		p, ok := o.Preimage(r)
-		if n += p.Len(); !ok || n > 64*maxPreimage {
+		if n += p.Len(); !d.add(o, p.Len()) || !ok || n > 64*maxPreimage {
 			return Ranges{}, false
 		}
 		out.addAll(p)

@@ -55,12 +55,22 @@ func (w *walk) linkRules(flows []flow) []flow {
 	switch {
 	case w.in != nil && !w.in.findsNeighbours():
 		return flows
-	case w.isFour():
-		return w.arpRules(flows)
-	case w.e.neighboursKnown, w.q.ICMPType != 0, w.q.later:
+	case w.q.ICMPType != 0, w.q.later:
 		return flows // the message itself, or a connection that was opened
 	}
-	for _, r := range w.refusedNeighbours() {
+	lost := w.unfound()
+	switch {
+	case w.isFour():
+		flows = w.arpRules(flows)
+	case !w.e.neighboursKnown:
+		lost = slices.Concat(lost, w.refusedNeighbours())
+	}
+	return w.lose(flows, lost)
+}
+
+// lose puts sources in doubt that may not be found.
+func (w *walk) lose(flows []flow, lost []refusedNeighbours) []flow {
+	for _, r := range lost {
 		var out []flow
 		for _, f := range flows {
 			concerned := f
@@ -102,8 +112,7 @@ func (i *Interface) findsNeighbours() bool { return !i.Loopback && !i.Tunnel() &
 // it. Otherwise it isn't known which one, as for packets that are forwarded.
 func (w *walk) ownAddress() netip.Addr {
 	to := w.q.Destination
-	has := func(p netip.Prefix) bool { return p.Addr().WithZone("") == to.WithZone("") }
-	if w.in != nil && slices.ContainsFunc(w.in.Addresses, has) ||
+	if w.in != nil && w.in.has(to) ||
 		w.e.host == nil && !w.q.Elsewhere {
 		return to
 	}
@@ -127,8 +136,7 @@ func (w *walk) refusedNeighbours() []refusedNeighbours {
 		nodes := NewRanges(solicitedNodes)
 		group := solicitedNodes
 		if k.address.IsValid() {
-			last, _ := Address(k.address).And(Ones(24)).Uint64()
-			group = One(solicitedNodes.From.Or(Number(last)))
+			group = One(solicitedGroup(Address(k.address)))
 		}
 		n := neighbours{link: link, on: w.q.Interface, left: AllSources(w.q.Family)}
 		n.refuse(solicits, w.received(neighbourSolicitation, link, group))

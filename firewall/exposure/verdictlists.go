@@ -33,25 +33,25 @@ type sourceVerdicts struct {
 
 // sourceVerdicts returns them for a map and an operand, or nil if elements carry conditions or an
 // element takes too many ranges of sources.
-func (e *Evaluator) sourceVerdicts(l *preparedSet, o Operand) *sourceVerdicts {
-	type key preimageKey
-	k := key{l.Set, o.Width(), o.Shift, o.Clear, o.Xor}
-	return e.remember(k, func() any {
-		if len(l.Notes) > 0 {
-			return (*sourceVerdicts)(nil)
-		}
+func (w *walk) sourceVerdicts(l *preparedSet, o Operand) *sourceVerdicts {
+	if len(l.Notes) > 0 {
+		return nil
+	}
+	v, _ := w.derive(keyOfDerived(l.Set, o, true), func(d *deriving) {
 		var hits []hit
 		var all rangesBuilder
 		for i, box := range l.All() {
 			pre, ok := o.Preimage(box[0])
-			if !ok {
-				return (*sourceVerdicts)(nil)
+			// once for its verdict, once for all
+			if !d.add(o, 2*pre.Len()) || !ok {
+				return
 			}
 			hits = append(hits, hit{sources: pre, row: i})
 			all.addAll(pre)
 		}
-		return &sourceVerdicts{joinHits(hits, l.Set), all.ranges()}
+		d.value = &sourceVerdicts{joinHits(hits, l.Set), all.ranges()}
 	}).(*sourceVerdicts)
+	return v
 }
 
 // findVerdicts looks a tuple up in a map of verdicts: find, with certain hits of one verdict
@@ -61,7 +61,7 @@ func (w *walk) findVerdicts(r reading, l *preparedSet) []hit {
 		l.broken || l.Shrinks || l.Unknown != "" {
 		return joinHits(w.find(r, l), l.Set)
 	}
-	known := w.e.sourceVerdicts(l, r.values[0].operand)
+	known := w.sourceVerdicts(l, r.values[0].operand)
 	if known == nil {
 		return joinHits(w.find(r, l), l.Set)
 	}

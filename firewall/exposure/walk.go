@@ -21,6 +21,9 @@ type walk struct {
 	endedBefore int
 	undecided   []undecided
 	found       map[*Set]verdictsFound // in maps of verdicts, by their sources
+	// derived is what the question has paid for (derived.go), of derivedRanges ranges.
+	derived       map[derivedKey]any
+	derivedRanges int
 
 	// accepted are the flows that the running base chain has accepted.
 	accepted []flow
@@ -108,7 +111,7 @@ func (w *walk) run() {
 		w.finish(f, Delivered, Decider{})
 	}
 	forward = w.atHook(HookPostrouting, w.atHook(HookForward, forward))
-	for _, f := range w.atHook(HookEgress, forward) {
+	for _, f := range w.findTarget(w.atHook(HookEgress, forward)) {
 		w.finish(f, Forwarded, Decider{})
 	}
 	if w.picker != nil {

@@ -77,6 +77,7 @@ type interfaceAddress struct {
 	index     int
 	prefix    netip.Prefix
 	tentative bool
+	hostScope bool
 }
 
 // parseAddress reads struct ifaddrmsg and IFA_* (include/uapi/linux/if_addr.h). An address that
@@ -93,6 +94,7 @@ func parseAddress(m netlink.Message) (out interfaceAddress, ok bool, err error) 
 		index:     int(netlink.Native(m.Header[4:8])),
 		prefix:    netip.PrefixFrom(address, bits),
 		tentative: flags&unix.IFA_F_TENTATIVE != 0,
+		hostScope: m.Header[3] >= unix.RT_SCOPE_HOST,
 	}
 	return out, ok && bits <= address.BitLen() && flags&unix.IFA_F_DADFAILED == 0, err
 }

@@ -49,6 +49,9 @@ func ReadHost(
 			if a.tentative {
 				i.Tentative = append(i.Tentative, a.prefix.Addr())
 			}
+			if a.hostScope && a.prefix.Addr().Is4() {
+				i.HostScope = append(i.HostScope, a.prefix.Addr())
+			}
 		}
 	}
 	if h.Routes, err = read(ctx, from, "routes", unix.RTM_GETROUTE, unix.SizeofRtMsg, route); err != nil {

@@ -45,6 +45,9 @@ func TestReadTheNamespaceOfTheThread(t *testing.T) {
 		ip -6 rule add priority 50 to 2001:db8::/32 prohibit
 		echo 1 > /proc/sys/net/ipv4/conf/eth0/rp_filter
 		echo 1 > /proc/sys/net/ipv4/conf/eth0/route_localnet
+		echo 2 > /proc/sys/net/ipv4/conf/eth0/arp_ignore
+		echo 1 > /proc/sys/net/ipv4/conf/eth0/arp_filter
+		ip addr add 192.0.2.77/32 dev br0 scope host
 		echo 1 > /proc/sys/net/ipv4/ip_forward
 		echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
 		echo 1 > /proc/sys/net/ipv6/conf/br0/disable_ipv6
@@ -76,6 +79,10 @@ func TestReadTheNamespaceOfTheThread(t *testing.T) {
 		s.DisableIPv6 ||
 		!br0.Sysctls.DisableIPv6 {
 		t.Errorf("sysctls of eth0: %+v", s)
+	}
+	if h.ARPIgnore(eth0) != 2 || !h.ARPFilter(eth0) || h.ARPIgnore(br0) != 0 || h.ARPFilter(br0) ||
+		!slices.Equal(br0.HostScope, []netip.Addr{netip.MustParseAddr("192.0.2.77")}) {
+		t.Errorf("ARP: %+v, %+v", eth0, br0)
 	}
 	if !h.IPForward || !h.All.Forwarding6 || !h.Forwards(eth0, address.IPv4) {
 		t.Errorf("all: %+v", h.All)

@@ -44,6 +44,8 @@ func (s *sysctls) of(name string) exposure.InterfaceSysctls {
 		AcceptLocal:   s.number(v4+"accept_local", 0) != 0,
 		RouteLocalnet: s.number(v4+"route_localnet", 0) != 0,
 		SrcValidMark:  s.number(v4+"src_valid_mark", 0) != 0,
+		ARPIgnore:     s.number(v4+"arp_ignore", 0),
+		ARPFilter:     s.number(v4+"arp_filter", 0) != 0,
 		Forwarding4:   s.number(v4+"forwarding", 0) != 0,
 		Forwarding6:   s.number(v6+"forwarding", 0) != 0,
 		DisableIPv6:   s.number(v6+"disable_ipv6", 1) != 0,

@@ -128,7 +128,18 @@ func (t *translator) expression(e kernel.Expr) {
 		t.log(e)
 	case kernel.Counter, kernel.Last:
 		t.noEffect(e.Name())
-	case kernel.Limit, kernel.Quota, kernel.Connlimit:
+	case kernel.Quota:
+		// Any packet is more than no byte (nft_overquota in net/netfilter/nft_quota.c).
+		text, _ := conditionText(e)
+		switch {
+		case e.Bytes != 0:
+			t.add(exposure.Unknown{Text: text})
+		case e.Flags&unix.NFT_QUOTA_F_INV != 0:
+			t.noEffect(text)
+		default:
+			t.never()
+		}
+	case kernel.Limit, kernel.Connlimit:
 		// They end the rule or not by what happened before.
 		text, _ := conditionText(e)
 		t.add(exposure.Unknown{Text: text, Rate: rateOf(e)})

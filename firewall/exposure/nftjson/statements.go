@@ -56,6 +56,13 @@ func (r *ruleReader) statement(s map[string]any, last bool) {
 			r.meter(s, args)
 		case name == "xt":
 			r.xt(s, args, last)
+		case name == "quota" && isNoByte(args):
+			// Any packet is more than no byte (nft_overquota in net/netfilter/nft_quota.c).
+			if args["inv"] == true {
+				r.add(exposure.NoEffect{Text: text(s)})
+			} else {
+				r.add(exposure.In(exposure.Const(exposure.Value{})))
+			}
 		case unknownMatches[name]:
 			r.add(exposure.Unknown{Text: text(s), Rate: rateOf(s)})
 		case noEffect[name]:
@@ -65,6 +72,9 @@ func (r *ruleReader) statement(s map[string]any, last bool) {
 		}
 	}
 }
+
+// isNoByte reports whether a quota is of 0 bytes.
+func isNoByte(quota map[string]any) bool { return text(quota["val"]) == "0" }
 
 // verdictOf reads {"accept": null}, {"jump": {"target": "x"}}, as a statement or in a map.
 func verdictOf(m map[string]any) (exposure.Verdict, bool) {
