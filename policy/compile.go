@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,11 +86,30 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 	canonical, err := state.Canonical()
 	if err != nil {
 		// Read refuses everything that Canonical refuses. If a check is missing, apply nothing.
-		return nil, fmt.Errorf("%s: %w", p.Origin, err)
+		return nil, p.refused(err)
 	}
 	c.out.State, c.out.Networks = canonical, c.resolved
 	c.out.Warnings = c.warnings.list.sorted(c.warnings.dropped)
 	return c.out, nil
+}
+
+// refused are the mistakes that the State of a policy has.
+func (p *Policy) refused(err error) Problems {
+	var r reporter
+	list := []error{err}
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		list = several.Unwrap()
+	}
+	for _, err := range list {
+		at := Location{File: p.FirstFile()}
+		for _, s := range p.services {
+			if strings.HasPrefix(err.Error(), fmt.Sprintf("service %q: ", s.enforced.Name)) {
+				at = s.nameAt
+			}
+		}
+		r.at(at, "%v", err)
+	}
+	return r.list.sorted(r.dropped)
 }
 
 // Infos has what the policy says about each service beyond what is enforced, by name.
@@ -209,6 +229,7 @@ func (c *compiler) recordLoad(
 		c.report.list = append(c.report.list, problems...)
 	case errors.As(err, &file):
 		c.report.at(net.sourceAt, "network %q: %v", net.name, err)
+		c.report.markFault(isFault(err))
 	case err != nil:
 		c.report.at(
 			net.sourceAt,

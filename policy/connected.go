@@ -55,6 +55,7 @@ func (c *compiler) virtualServices(n *Networks) []firewall.VirtualService {
 	if err != nil {
 		at := Location{File: c.policy.FirstFile()}
 		c.report.at(at, "the services of IPVS can't be listed: %v", err)
+		c.report.markFault(true)
 		return nil
 	}
 	return found

@@ -127,7 +127,7 @@ func (r Files) tryRead(path string, trust trust, use useFile) error {
 	used := use(whole)
 	after, err := f.Stat()
 	if err != nil {
-		return errors.New(withoutPath(err))
+		return pathless{err}
 	}
 	if fingerprintOf(after) != whole.print {
 		return unfinishedError{reason: "it changed while it was read"}
@@ -139,7 +139,7 @@ func (r Files) tryRead(path string, trust trust, use useFile) error {
 func (r Files) open(path string) (*os.File, fs.FileInfo, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // opening a FIFO must not block
 	if err != nil {
-		return nil, nil, errors.New(withoutPath(err))
+		return nil, nil, pathless{err}
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
@@ -265,8 +266,15 @@ func numbersMessage(first, last string) string {
 // numberAddress returns the IPv4 address that a number stands for.
 func numberAddress(text string) (netip.Addr, bool) {
 	n, err := strconv.ParseUint(text, 10, 32)
-	return addressOf(n), err == nil
+	return address.V4(n).IP(), err == nil
 }
+
+// maxForeignText bounds the bytes of refused lines that are compared with all formats: each of them
+// reads a line from end to end, and a list may be 10 MiB of lines that match none.
+const maxForeignText = 256 << 10
+
+// maxForeignLine is the most bytes of a line that are looked at. How a line begins says what it is.
+const maxForeignLine = 512
 
 // foreignMessage says which program's line this is; "" if that is unknown. Lines with the same key
 // are about the same. It tries the format of the line before first, as lists have long runs of one.
@@ -274,30 +282,42 @@ func (l *listing) foreignMessage(line []byte) (message, key string) {
 	if l.report.count() >= maxProblems {
 		return "", "" // nobody reads that many
 	}
-	text := string(bytes.TrimSpace(line))
+	line = bytes.TrimSpace(line)
+	text := string(line[:min(len(line), maxForeignLine)])
 	if l.lastFormat != nil && strings.Trim(text, "])},; ") == "" {
 		return l.lastMessage, l.lastKey // it closes what that line began
 	}
-	for i := -1; i < len(lineFormats); i++ {
-		f := l.lastFormat
-		if i >= 0 {
-			f = &lineFormats[i]
+	if len(line) > maxForeignLine {
+		text += "\x00" // a format that wants the end of the line must not find it here
+	}
+	if l.lastFormat != nil {
+		if message, key = l.lastFormat.of(text); message != "" {
+			l.lastMessage, l.lastKey = message, key
+			return message, key
 		}
-		if f == nil {
-			continue
+	}
+	if l.foreignText += len(text); l.foreignText > maxForeignText {
+		return "", ""
+	}
+	for i := range lineFormats {
+		f := &lineFormats[i]
+		if message, key = f.of(text); message != "" {
+			l.lastFormat, l.lastMessage, l.lastKey = f, message, key
+			return message, key
 		}
-		parts := f.line.Regexp().FindStringSubmatch(text)
-		if parts == nil {
-			continue
-		}
-		if message = f.message(parts); message == "" {
-			continue
-		}
-		l.lastFormat, l.lastMessage, l.lastKey = f, message, message
-		if f.once {
-			l.lastKey = f.line.String()
-		}
-		return message, l.lastKey
 	}
 	return "", ""
+}
+
+// of is the message about a line, and its key, if it has the format; "" otherwise.
+func (f *lineFormat) of(text string) (message, key string) {
+	parts := f.line.Regexp().FindStringSubmatch(text)
+	if parts == nil {
+		return "", ""
+	}
+	message = f.message(parts)
+	if f.once && message != "" {
+		return message, f.line.String()
+	}
+	return message, message
 }

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Hints for people who know other firewalls. A hint never allows more than what was written; it
@@ -280,7 +282,7 @@ func maskBits(mask netip.Addr) (bits int, ok bool) {
 
 // inverseMask returns an IPv4 mask with each bit inverted: 255.0.0.0 for 0.255.255.255.
 func inverseMask(mask netip.Addr) netip.Addr {
-	return addressOf(1<<32 - 1 - numberOf(mask))
+	return (^address.V4Of(mask)).IP()
 }
 
 // wildcardCIDR returns the CIDR of a text such as 192.0.2.* or 192.0.2.x; "" if it has another

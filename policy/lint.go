@@ -20,7 +20,7 @@ import (
 // compiled. The warnings of Compile are not among them.
 func (p *Policy) Lint(c *Compiled, now time.Time) []Problem {
 	l := linter{policy: p, compiled: c, now: now, inPolicy: map[string]bool{},
-		contents: map[string]address.Set{}, everyone: map[address.Identity]bool{}}
+		everyone: map[address.Identity]bool{}}
 	enforced := map[string]firewall.Service{}
 	for _, s := range c.State.Services {
 		enforced[s.Name] = s
@@ -46,8 +46,7 @@ type linter struct {
 	compiled *Compiled
 	now      time.Time
 	report   reporter
-	inPolicy map[string]bool        // see writtenOut
-	contents map[string]address.Set // of networks that no service uses
+	inPolicy map[string]bool // see writtenOut
 	// everyone caches isEveryone, since many services may share a long list.
 	everyone map[address.Identity]bool
 }
@@ -312,30 +311,15 @@ func (s source) name() string {
 	return s.prefix.String()
 }
 
-// content returns what a network holds, if that stands in the policy. What a file, a URL or a name
-// holds may change tomorrow, so that nothing is redundant beside it.
+// content returns what a network holds, if that stands in the policy and a service uses it. What a
+// file, a URL or a name holds may change tomorrow, so that nothing is redundant beside it. Networks
+// that no service uses aren't put together for the sake of such a warning: they have one already.
 func (l *linter) content(name string) (address.Set, bool) {
 	if !l.writtenOut(name) {
 		return address.Set{}, false
 	}
-	if set, ok := l.compiled.Networks[name]; ok {
-		return set, true
-	}
-	if set, ok := l.contents[name]; ok {
-		return set, true
-	}
-	var direct address.Builder
-	var sets []address.Set
-	for _, e := range l.policy.networks[name].entries {
-		if e.network == "" {
-			_ = direct.Add(e.prefix) // parsePrefix has refused what Add refuses
-			continue
-		}
-		below, _ := l.content(e.network)
-		sets = append(sets, below)
-	}
-	l.contents[name] = address.Union(append(sets, direct.Set())...)
-	return l.contents[name], true
+	set, ok := l.compiled.Networks[name]
+	return set, ok
 }
 
 // writtenOut reports whether a network is built in, or it and all networks that it names are lists

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -294,5 +295,46 @@ func TestRules(t *testing.T) {
 	}
 	if _, ok := RuleOf(Problem{}); ok {
 		t.Error("a mistake has a rule")
+	}
+}
+
+// Networks that no service uses are named, and not put together to look for entries in them that
+// have no effect: a chain of them would take memory that grows with the square of its length.
+func TestLintOfUnusedNetworks(t *testing.T) {
+	const networks, entries = 300, 100
+	var text strings.Builder
+	text.WriteString("version: 1\nnetworks:\n")
+	for n := range networks {
+		fmt.Fprintf(&text, "  n%d: [", n)
+		if n > 0 {
+			fmt.Fprintf(&text, "n%d, ", n-1)
+		}
+		for i := range entries {
+			at := 2 * (n*entries + i)
+			fmt.Fprintf(&text, "10.%d.%d.%d, ", at>>16, at>>8&255, at&255)
+		}
+		text.WriteString("]\n")
+	}
+	text.WriteString("services: [{name: web, port: 80, allow: [any]}]\n")
+	p := mustParse(t, text.String())
+	c, err := p.Compile(t.Context(), &Networks{Now: testClock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	problems := p.Lint(c, testClock())
+	runtime.ReadMemStats(&after)
+	unused := 0
+	for _, x := range problems {
+		if x.Rule == RuleUnusedNetwork {
+			unused++
+		}
+	}
+	if unused < maxProblems/2 {
+		t.Errorf("%d networks are named as unused", unused)
+	}
+	if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 24 {
+		t.Errorf("lint took %d MiB", took)
 	}
 }

@@ -61,6 +61,8 @@ type listing struct {
 	lastFormat *lineFormat     // of the last such line; nil if there was none
 	// lastMessage and lastKey are those of that line.
 	lastMessage, lastKey string
+	foreignText          int // bytes of lines that were compared with all formats
+	refused              int // entries
 }
 
 // read reads a list. The error is either Problems, with every mistake, or the reader's.
@@ -154,6 +156,9 @@ func (l *listing) line(raw []byte, number int) bool {
 	if addFast(&l.prefixes, entry) {
 		return l.count(at)
 	}
+	if l.refused >= maxRefused {
+		return l.passOver(entry, at)
+	}
 	first, rest, columns, comment := splitLine(entry)
 	l.content.blank = l.content.blank && !comment
 	if len(first) == 0 && !columns {
@@ -178,8 +183,32 @@ func (l *listing) line(raw []byte, number int) bool {
 	}
 	if err != nil {
 		l.reportLine(err, entry, Location{l.name, number, bytes.Index(raw, first) + 1})
+		l.countRefused(at())
 	}
 	return true
+}
+
+// maxRefused bounds the entries for which it is found out what is wrong: each takes some
+// microseconds, and a file that isn't a list may have millions.
+const maxRefused = 10_000
+
+// countRefused counts an entry that is refused. It says when no more are looked at, unless so many
+// mistakes are reported already that the others are only counted.
+func (l *listing) countRefused(at Location) {
+	if l.refused++; l.refused == maxRefused && l.report.count() < maxProblems {
+		l.report.at(at, "%d entries are refused up to this one, and the others aren't looked at",
+			maxRefused)
+	}
+}
+
+// passOver counts a line of a list that has too many mistakes. It reports whether to go on.
+func (l *listing) passOver(entry []byte, at func() Location) bool {
+	entry = bytes.TrimLeft(entry, " \t")
+	if len(entry) == 0 || entry[0] == '#' || entry[0] == ';' {
+		return true
+	}
+	l.report.dropped++
+	return l.count(at)
 }
 
 // reportLine reports a line that isn't an entry: if it is another program's, what to write, once.

@@ -57,7 +57,7 @@ func mayEnlarge(first, text []byte) bool {
 func extentHint(first, text string) string {
 	hex := strings.TrimPrefix(strings.ToLower(text), "0x")
 	if n, err := strconv.ParseUint(hex, 16, 32); err == nil && len(hex) == 8 && hex[0] == 'f' {
-		return maskHint(first, addressOf(n).String())
+		return maskHint(first, address.V4(n).IP().String())
 	}
 	parts := unitPattern.Regexp().FindStringSubmatch(text)
 	switch {
@@ -73,23 +73,14 @@ func extentHint(first, text string) string {
 func sizeHint(first, size string) string {
 	a, err := netip.ParseAddr(first)
 	n, errSize := strconv.ParseUint(size, 10, 32)
-	if err != nil || errSize != nil || !a.Is4() || n < 2 || numberOf(a)+n > 1<<32 {
+	if err != nil || errSize != nil || !a.Is4() || n < 2 {
 		return ""
 	}
-	return fmt.Sprintf("; write the range as %s-%s", a, addressOf(numberOf(a)+n-1))
-}
-
-// addressOf returns the IPv4 address that a number stands for.
-func addressOf(n uint64) netip.Addr {
-	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
-}
-
-// numberOf returns the number that stands for an IPv4 address.
-func numberOf(a netip.Addr) (n uint64) {
-	for _, b := range a.As4() {
-		n = n<<8 | uint64(b)
+	last := uint64(address.V4Of(a)) + n - 1
+	if last >= 1<<32 {
+		return ""
 	}
-	return n
+	return fmt.Sprintf("; write the range as %s-%s", a, address.V4(last).IP())
 }
 
 // extentTally judges columns that no name explains by the first lines of a list: if addresses in a
@@ -165,11 +156,11 @@ func extentOrder(from netip.Addr, text string, next bool) int {
 	case !from.Is4() || err != nil:
 		return -1
 	}
-	powerOfTwo := n&(n-1) == 0
-	if last := numberOf(from) % 256; n == 255 && last == 0 { // the last number of the end
+	powerOfTwo, begin := n&(n-1) == 0, uint64(address.V4Of(from))
+	if n == 255 && begin%256 == 0 { // the last number of the end
 		return 1
 	}
-	if powerOfTwo && numberOf(from)%n == 0 || n%256 == 0 && numberOf(from)%256 == 0 {
+	if powerOfTwo && begin%n == 0 || n%256 == 0 && begin%256 == 0 {
 		return 1
 	}
 	return -1

@@ -184,6 +184,10 @@ func (j *jsonList) add(text, where string) error {
 	if err := j.countEntry(); err != nil {
 		return err
 	}
+	if j.refused >= maxRefused {
+		j.report.dropped++
+		return nil
+	}
 	if err := addEntry(&j.prefixes, []byte(strings.TrimSpace(text))); err != nil {
 		j.reportEntry(where, err)
 	}
@@ -194,6 +198,10 @@ func (j *jsonList) add(text, where string) error {
 func (j *jsonList) refuse(what, where string) error {
 	if err := j.countEntry(); err != nil {
 		return err
+	}
+	if j.refused >= maxRefused {
+		j.report.dropped++
+		return nil
 	}
 	hint := ""
 	if what == "null" && j.report.count() < maxProblems {
@@ -207,6 +215,7 @@ func (j *jsonList) refuse(what, where string) error {
 
 // reportEntry reports a mistake in a selected value.
 func (j *jsonList) reportEntry(where string, err error) {
+	defer j.countRefused(j.at)
 	if j.hideText {
 		j.report.at(j.at, "%v", errHiddenText)
 		return

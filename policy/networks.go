@@ -129,7 +129,7 @@ func (n *Networks) load(
 		Name:    net.name,
 		Source:  net.sourceForPeople(),
 		Since:   last.Fetched,
-		Reason:  firstProblem(err).Error(),
+		Reason:  FirstProblem(err).Error(),
 		Offline: errors.Is(err, errOffline),
 	}, nil
 }
@@ -201,14 +201,19 @@ func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error)
 	case errors.As(err, &problems):
 		return nil, err
 	}
-	return nil, fileError{net.file, withoutPath(err)}
+	return nil, fileError{net.file, pathless{err}}
 }
 
 // fileError says that a network file as a whole can't be used. The mistake stands in the policy,
 // where it names the file.
-type fileError struct{ path, reason string }
+type fileError struct {
+	path   string
+	reason error
+}
 
-func (e fileError) Error() string { return e.path + ": " + e.reason }
+func (e fileError) Error() string { return e.path + ": " + e.reason.Error() }
+
+func (e fileError) Unwrap() error { return e.reason }
 
 // reader returns a listReader for the network, whose messages use name.
 func (n *Networks) reader(net *network, name string) listReader {
@@ -302,7 +307,7 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 			net.sha256,
 		)
 	case wrong:
-		return nil, firstProblem(err)
+		return nil, FirstProblem(err)
 	}
 	if err := checkPlausible(list.prefixes); err != nil {
 		return nil, fmt.Errorf("%s: %w", net.redactedURL(), err)
@@ -329,18 +334,6 @@ func checkPlausible(p address.Set) error {
 		}
 	}
 	return nil
-}
-
-// firstProblem returns the first of several Problems, with the number of the others.
-func firstProblem(err error) error {
-	var problems Problems
-	if errors.As(err, &problems) && len(problems) > 0 {
-		if len(problems) == 1 {
-			return problems[0]
-		}
-		return fmt.Errorf("%w (and %d more)", problems[0], len(problems)-1)
-	}
-	return err
 }
 
 func (n *Networks) client() *http.Client {

@@ -21,10 +21,10 @@ type Host struct {
 	Raw []firewall.Protocol
 }
 
-// OnHost warns about parts of a policy that can't work on a host as it is now: services that name
-// missing interfaces or addresses, or interfaces in a VRF, and programs from which unlisted: deny
+// OnHost warns about parts of a policy that can't work on a host as it is now; c is the policy
+// compiled. These are services that name missing interfaces or addresses, or interfaces in a VRF, and programs from which unlisted: deny
 // would keep all packets.
-func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
+func (p *Policy) OnHost(c *Compiled, h Host, now time.Time) []Problem {
 	var out []Problem
 	for _, svc := range c.State.Services {
 		at := c.Services[svc.Name].Location
@@ -34,8 +34,8 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 				File: at.File, Line: at.Line, Column: at.Column, Message: message, Rule: rule,
 			})
 		}
-		for _, p := range svc.Interfaces {
-			has := func(name string) bool { return firewall.MatchInterface(p, name) }
+		for _, wanted := range svc.Interfaces {
+			has := func(name string) bool { return firewall.MatchInterface(wanted, name) }
 			if slices.ContainsFunc(h.Interfaces, has) {
 				for _, name := range h.Interfaces {
 					if vrf := h.VRFs[name]; has(name) && vrf != "" &&
@@ -54,14 +54,15 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 				continue
 			}
 			hint := ""
-			if prefix, plus := strings.CutSuffix(p, "+"); plus {
+			if prefix, plus := strings.CutSuffix(wanted, "+"); plus {
 				hint = fmt.Sprintf("; names that begin with %s are written %q", prefix, prefix+"*")
 			}
 			warn(RuleMissingInterface,
-				"this host has no interface %q now, and nobody gets in by it until it has%s", p, hint)
+				"this host has no interface %q now, and nobody gets in by it until it has%s",
+				wanted, hint)
 		}
-		for p := range svc.Addresses.All() {
-			for a := p.Addr(); p.Contains(a) && len(out) < maxHostWarnings; a = a.Next() {
+		for prefix := range svc.Addresses.All() {
+			for a := prefix.Addr(); prefix.Contains(a) && len(out) < maxHostWarnings; a = a.Next() {
 				if !slices.Contains(h.Addresses, a) && !a.IsMulticast() && a != broadcast {
 					warn(RuleMissingAddress,
 						"this host has no address %s now, and nobody gets in by it until it has", a)
@@ -70,19 +71,16 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 		}
 	}
 	index := c.State.Index()
-	for _, p := range h.Raw {
-		f := firewall.Flow{Protocol: p, Source: unspecified}
+	for _, raw := range h.Raw {
+		f := firewall.Flow{Protocol: raw, Source: unspecified}
 		if d := index.Decide(f, now); d.Verdict == firewall.Refused && d.Service == "" {
-			out = append(
-				out,
-				Problem{
-					File: origin,
-					Rule: RuleRawSocket,
-					Message: fmt.Sprintf("a program listens for %s on a raw socket, and no "+
-						"service lists that: unlisted: deny refuses it (protocol: %s in a "+
-						"service lets it in)", p, protocolText(p)),
-				},
-			)
+			out = append(out, Problem{
+				File: p.unlistedAt.File, Line: p.unlistedAt.Line, Column: p.unlistedAt.Column,
+				Rule: RuleRawSocket,
+				Message: fmt.Sprintf("a program listens for %s on a raw socket, and no "+
+					"service lists that: unlisted: deny refuses it (protocol: %s in a "+
+					"service lets it in)", raw, protocolText(raw)),
+			})
 		}
 	}
 	return out[:min(len(out), maxHostWarnings)]

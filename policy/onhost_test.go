@@ -8,7 +8,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-func compiledText(t *testing.T, text string) *Compiled {
+func onHost(t *testing.T, h Host, text string) []Problem {
 	t.Helper()
 	p, err := Parse("policy.yaml", []byte(text))
 	if err != nil {
@@ -18,7 +18,7 @@ func compiledText(t *testing.T, text string) *Compiled {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return p.OnHost(c, h, testClock())
 }
 
 func TestOnHost(t *testing.T) {
@@ -28,7 +28,8 @@ func TestOnHost(t *testing.T) {
 		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.10"),
 			netip.MustParseAddr("2001:db8::10")},
 	}
-	c := compiledText(t, `version: 1
+	var got []string
+	for _, p := range onHost(t, h, `version: 1
 unlisted: deny
 services:
   - {name: here, port: 1, interfaces: [eth0, "wg*", "odd+"], addresses: [192.0.2.10, "2001:db8::10", 224.0.0.18, 255.255.255.255], allow: [any]}
@@ -36,9 +37,7 @@ services:
   - {name: gone, port: 3, interfaces: [eth1, "br*"], allow: [any]}
   - {name: other, port: 4, addresses: [192.0.2.11], allow: [any]}
   - {name: router, protocol: vrrp, allow: [192.0.2.1]}
-`)
-	var got []string
-	for _, p := range c.OnHost(h, "policy.yaml", testClock()) {
+`) {
 		got = append(got, p.Error())
 	}
 	want := []string{
@@ -46,7 +45,7 @@ services:
 		`policy.yaml:6:5: service "gone": this host has no interface "eth1"`,
 		`policy.yaml:7:5: service "other": this host has no address 192.0.2.11`,
 		`policy.yaml:5:5: service "plus": this host has no interface "eth+" now, and nobody gets in by it until it has; names that begin with eth are written "eth*"`,
-		"policy.yaml: a program listens for ospf on a raw socket",
+		"policy.yaml:2:11: a program listens for ospf on a raw socket",
 	}
 	if len(got) != len(want) {
 		t.Fatalf("the warnings are\n%s", strings.Join(got, "\n"))
@@ -56,8 +55,7 @@ services:
 			t.Errorf("%s\nis not\n%s", got[i], want[i])
 		}
 	}
-	c = compiledText(t, "version: 1\nservices: []\n")
-	if got := c.OnHost(h, "policy.yaml", testClock()); len(got) > 0 {
+	if got := onHost(t, h, "version: 1\nservices: []\n"); len(got) > 0 {
 		t.Errorf("with unlisted: ignore: %v", got)
 	}
 }
@@ -68,15 +66,15 @@ func TestInterfaceInVRF(t *testing.T) {
 		Interfaces: []string{"lo", "eth0", "eth1", "red"},
 		VRFs:       map[string]string{"eth0": "red"},
 	}
-	c := compiledText(t, `version: 1
+	const text = `version: 1
 services:
   - {name: port, port: 1, interfaces: [eth0], allow: [any]}
   - {name: pattern, port: 2, interfaces: ["eth*"], allow: [any]}
   - {name: vrf, port: 3, interfaces: [red], allow: [any]}
   - {name: both, port: 4, interfaces: [eth0, "r*"], allow: [any]}
   - {name: outside, port: 5, interfaces: [eth1], allow: [any]}
-`)
-	warned := c.OnHost(h, "policy.yaml", testClock())
+`
+	warned := onHost(t, h, text)
 	if len(warned) != 2 {
 		t.Fatalf("the warnings are %v", warned)
 	}
@@ -89,13 +87,13 @@ services:
 		}
 	}
 	h.VRFs = nil // as with nftables
-	if warned := c.OnHost(h, "policy.yaml", testClock()); len(warned) > 0 {
+	if warned := onHost(t, h, text); len(warned) > 0 {
 		t.Error(warned)
 	}
 }
 
 func TestSuspiciousSources(t *testing.T) {
-	c := compiledText(t, `version: 1
+	c := mustCompile(t, `version: 1
 services:
   - {name: everybody, port: 1, allow: [0.0.0.0, "::"]}
   - {name: dhcp, port: [53, 67], protocol: udp, interfaces: [eth3], allow: [192.168.1.0/24]}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,7 +32,8 @@ type Problem struct {
 	// Rule is the ID of the Rule that a warning belongs to; "" for mistakes.
 	Rule string `json:"rule,omitempty"`
 
-	more int // mistakes that Message counts in place of its own
+	more  int  // mistakes that Message counts in place of its own
+	fault bool // see fault.go
 }
 
 func (p Problem) Error() string {
@@ -50,6 +52,18 @@ func (p Problems) Error() string {
 		lines[i] = x.Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// FirstProblem returns the first of several Problems, with the number of the others.
+func FirstProblem(err error) error {
+	var problems Problems
+	if errors.As(err, &problems) && len(problems) > 0 {
+		if len(problems) == 1 {
+			return problems[0]
+		}
+		return fmt.Errorf("%w (and %d more)", problems[0], len(problems)-1)
+	}
+	return err
 }
 
 // maxProblems bounds the mistakes that are reported. A message gives the number of the others.

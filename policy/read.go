@@ -73,7 +73,7 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 		origins = append(origins, f.path)
 		content, err := opts.Files.content(f.path, maxFileBytes)
 		if err != nil {
-			d.report.at(Location{File: f.path}, "%v", err)
+			d.report.unreadable(Location{File: f.path}, err)
 			d.incomplete = true
 			continue
 		}
@@ -104,7 +104,7 @@ func (r Files) policyFiles(path string, optional bool) ([]policyFile, error) {
 	case errors.Is(err, fs.ErrNotExist) && optional:
 		return nil, nil
 	case err != nil:
-		return nil, Problems{{File: path, Message: withoutPath(err)}}
+		return nil, Problems{{File: path, Message: withoutPath(err), fault: isFault(err)}}
 	case !info.IsDir():
 		dir := filepath.Dir(path)
 		if err := r.permit(dir, refuseReplaceable(dir)); err != nil {
@@ -130,7 +130,7 @@ func (r Files) policyFiles(path string, optional bool) ([]policyFile, error) {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			found.at(Location{File: dir.path}, "%s", withoutPath(err))
+			found.unreadable(Location{File: dir.path}, err)
 		}
 		for _, f := range in {
 			if strings.HasSuffix(f.path, ".yml") {
@@ -167,22 +167,13 @@ func (r Files) filesIn(dir string, s mapping, takes func(name string) bool) ([]p
 	return files, r.permit(dir, refuseForeignWriters(info, dir))
 }
 
-// withoutPath returns the text of an error without the path that the caller prints anyway.
-func withoutPath(err error) string {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return "can't be read: " + p.Err.Error()
-	}
-	return err.Error()
-}
-
 // content reads one policy file. It returns at most limit+1 bytes, so that the caller notices a
 // longer file.
 func (r Files) content(path string, limit int64) (content []byte, err error) {
 	err = r.read(context.Background(), path, trustLinks, func(f wholeFile) error {
 		var err error
 		if content, err = io.ReadAll(io.LimitReader(f, limit+1)); err != nil {
-			return errors.New(withoutPath(err))
+			return pathless{err}
 		}
 		return nil
 	})
@@ -194,7 +185,7 @@ func (r Files) content(path string, limit int64) (content []byte, err error) {
 func ReadFrom(r io.Reader, name string) (*Policy, error) {
 	content, err := io.ReadAll(io.LimitReader(r, maxFileBytes+1))
 	if err != nil {
-		return nil, Problems{{File: name, Message: withoutPath(err)}}
+		return nil, Problems{{File: name, Message: withoutPath(err), fault: isFault(err)}}
 	}
 	return Parse(name, content)
 }

@@ -26,7 +26,12 @@ func (c *Compiled) RunTests(now time.Time) []TestResult {
 
 // FailedTests returns the results of the tests that the policy fails.
 func (c *Compiled) FailedTests(now time.Time) []TestResult {
-	return slices.DeleteFunc(c.RunTests(now), func(r TestResult) bool { return r.OK })
+	return Failed(c.RunTests(now))
+}
+
+// Failed returns those results that a policy fails.
+func Failed(results []TestResult) []TestResult {
+	return slices.DeleteFunc(slices.Clone(results), func(r TestResult) bool { return r.OK })
 }
 
 // judge decides tests about one State. Thousands of tests use the same few ports and services, so

@@ -39,7 +39,7 @@ func (n *Networks) checkShrink(net *network, fresh, last *cached) error {
 		net.maxShrink,
 	)
 	if net.file != "" {
-		return fileError{net.file, err.Error()}
+		return fileError{net.file, err}
 	}
 	return err
 }

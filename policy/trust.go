@@ -85,7 +85,7 @@ func tracePath(path string) (pathTrace, error) {
 func (r Files) trustedPath(path string, t trust) (pathTrace, error) {
 	w, err := tracePath(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return w, errors.New(withoutPath(err))
+		return w, pathless{err}
 	}
 	if w.links == 0 && t == trustLinks {
 		return w, nil
@@ -93,7 +93,7 @@ func (r Files) trustedPath(path string, t trust) (pathTrace, error) {
 	for _, dir := range w.folders {
 		info, err := os.Stat(dir)
 		if err != nil {
-			return w, Problems{{File: dir, Message: withoutPath(err)}}
+			return w, Problems{{File: dir, Message: withoutPath(err), fault: isFault(err)}}
 		}
 		if err := r.permit(dir, refuseForeignWriters(info, dir)); err != nil {
 			return w, Problems{{File: dir, Message: err.Error()}}
@@ -107,7 +107,7 @@ func (r Files) trustedPath(path string, t trust) (pathTrace, error) {
 func refuseReplaceable(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
-		return errors.New(withoutPath(err))
+		return pathless{err}
 	}
 	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
 		return fmt.Errorf(

@@ -124,7 +124,8 @@ func (inv *invocation) auditInput() (in audit.Input, unusable string) {
 	} else if err != nil && !errors.Is(herr, history.ErrNone) {
 		unusable = fmt.Sprintf("what the policy says is not known: %v", herr)
 	} else if err != nil {
-		unusable = "the policy can't be used, so nothing counts as declared: " + firstProblem(err)
+		unusable = "the policy can't be used, so nothing counts as declared: " +
+			policy.FirstProblem(err).Error()
 	}
 	return in, unusable
 }
@@ -148,7 +149,7 @@ func auditFiles(inv *invocation, paths []string) error {
 		return err
 	case err != nil:
 		inv.screen.warnf("the policy can't be used, so nothing is judged by it: %v", err)
-		unusable = "the policy can't be used: " + firstProblem(err)
+		unusable = "the policy can't be used: " + policy.FirstProblem(err).Error()
 	}
 	report := audit.RunOffline(rs, ask, in)
 	report.UnjudgedWhy = unusable
@@ -162,15 +163,6 @@ func auditFiles(inv *invocation, paths []string) error {
 		}
 	}
 	return err
-}
-
-// firstProblem is the first of a policy's mistakes, and how many there are beside it.
-func firstProblem(err error) string {
-	var problems policy.Problems
-	if !errors.As(err, &problems) || len(problems) < 2 {
-		return err.Error()
-	}
-	return fmt.Sprintf("%v (and %s)", problems[0], plural(len(problems)-1, "more problem"))
 }
 
 // offlineQuestion is what the flags ask of dumps.

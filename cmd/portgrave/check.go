@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/cireport"
@@ -54,9 +56,14 @@ func check(inv *invocation) error {
 		paths = []string{inv.config}
 	}
 	var done []checkedPolicy
+	backend, _ := inv.enforcedWith()
+	here := readOnce(
+		func() (policy.Host, error) { return readThisHost(backend) },
+		func() []netip.AddrPort { return sshServers(inv.ctx) },
+	)
 	for i, path := range paths {
 		if !slices.Contains(paths[:i], path) {
-			done = append(done, inv.checkOne(path))
+			done = append(done, inv.checkOne(path, here))
 		}
 	}
 	if err := inv.printChecked(done, forThisHost); err != nil {
@@ -65,8 +72,21 @@ func check(inv *invocation) error {
 	return checkedCode(done, inv.cli.Bool("strict"), forThisHost)
 }
 
+// thisHost is what policies are compared with. It is read when the first policy needs it, and once
+// for all of them.
+type thisHost struct {
+	parts      func() (policy.Host, error)
+	sshServers func() []netip.AddrPort
+}
+
+func readOnce(
+	parts func() (policy.Host, error), sshServers func() []netip.AddrPort,
+) thisHost {
+	return thisHost{sync.OnceValues(parts), sync.OnceValue(sshServers)}
+}
+
 // checkOne checks the policy at a path.
-func (inv *invocation) checkOne(path string) checkedPolicy {
+func (inv *invocation) checkOne(path string, here thisHost) checkedPolicy {
 	// Where a policy is only read, such as in a clone for a group to write, it need not be safe
 	// from others.
 	var exposed exposedFiles
@@ -95,15 +115,12 @@ func (inv *invocation) checkOne(path string) checkedPolicy {
 		return out
 	}
 	now := time.Now()
-	backend, _ := inv.enforcedWith()
-	out.Warnings = slices.Concat(
-		out.Warnings,
-		c.Warnings,
-		p.Lint(c, now),
-		onHost(c, p.FirstFile(), backend),
-	)
+	out.Warnings = slices.Concat(out.Warnings, c.Warnings, p.Lint(c, now))
+	if h, err := here.parts(); err == nil {
+		out.Warnings = append(out.Warnings, p.OnHost(c, h, now)...)
+	}
 	if p.Denies() { // to read all sockets takes a while
-		out.Warnings = append(out.Warnings, p.LintSSH(c, sshServers(inv.ctx), now)...)
+		out.Warnings = append(out.Warnings, p.LintSSH(c, here.sshServers(), now)...)
 	}
 	out.Valid, out.services = true, len(c.State.Services)
 	out.Stale, out.Tests = c.Stale, c.RunTests(now)
@@ -112,10 +129,7 @@ func (inv *invocation) checkOne(path string) checkedPolicy {
 
 // failedTests are the tests that the policy fails.
 func (p checkedPolicy) failedTests() []policy.TestResult {
-	return slices.DeleteFunc(
-		slices.Clone(p.Tests),
-		func(r policy.TestResult) bool { return r.OK },
-	)
+	return policy.Failed(p.Tests)
 }
 
 // counted are the warnings that --strict counts and reports have, stale networks among them. What
@@ -138,22 +152,24 @@ func (p checkedPolicy) counted(forThisHost bool) (list []policy.Problem) {
 	return list
 }
 
-// checkedCode is the error that ends check with the worst of the exit codes. All was printed
-// already.
+// checkedCode is the error that ends check with the worst of the exit codes: a policy that is not
+// valid counts more than one that can't be read. All was printed already.
 func checkedCode(done []checkedPolicy, strict, forThisHost bool) error {
-	var invalid []error
+	var worst error
 	report := false
 	for _, p := range done {
 		if p.err != nil {
-			invalid = append(invalid, p.err)
+			if worst == nil || exitCode(worst) != exitInvalid {
+				worst = p.err
+			}
 			continue
 		}
 		report = report || len(p.failedTests()) > 0 ||
 			strict && len(p.counted(forThisHost)) > 0
 	}
 	switch {
-	case len(invalid) > 0:
-		return invalidReported{errors.Join(invalid...)}
+	case worst != nil:
+		return invalidReported{worst}
 	case report:
 		return errReport
 	}

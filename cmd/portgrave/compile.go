@@ -87,7 +87,7 @@ func (inv *invocation) compileFor(
 		}
 	}
 	if q.OnHost {
-		c.Warnings = append(c.Warnings, onHost(c, q.Origin, q.Backend)...)
+		c.Warnings = append(c.Warnings, onHost(p, c, q.Backend)...)
 	}
 	return p, c, nil
 }

@@ -19,8 +19,13 @@ import (
 // readDump reads a file of rules; "-" is standard input.
 func readDump(path string) (*bytes.Buffer, error) {
 	text, err := readBounded(path, rulesetfile.Limit)
-	if errors.Is(err, errFIFO) {
-		err = fmt.Errorf("%w, or pipe the dump into --ruleset -", err)
+	switch {
+	case errors.Is(err, errFIFO):
+		err = fmt.Errorf("%w: write <(command), or pipe the dump into --ruleset -", err)
+	case errors.Is(err, errFolder):
+		err = fmt.Errorf("%w: name the files in it one by one", err)
+	case errors.Is(err, errDevice):
+		err = fmt.Errorf("%w: pipe the text into it, or name a file", err)
 	}
 	return text, err
 }
@@ -28,7 +33,7 @@ func readDump(path string) (*bytes.Buffer, error) {
 // readBounded reads a file, or a pipe that is open already, into memory of its size. Of one that is
 // larger than limit it reads a byte more than that.
 func readBounded(path string, limit int64) (*bytes.Buffer, error) {
-	f, err := openDump(path)
+	f, err := openBounded(path)
 	if err != nil {
 		return nil, err
 	}
@@ -41,16 +46,16 @@ func readBounded(path string, limit int64) (*bytes.Buffer, error) {
 	return text, errors.Join(err, f.Close())
 }
 
-// openDump opens a regular file, or a pipe or socket that this process has open already: standard
+// openBounded opens a regular file, or a pipe or socket that this process has open already: standard
 // input, or what a shell passes for <(command). Others could block without end, as a FIFO that no
 // program writes to.
-func openDump(path string) (*os.File, error) {
+func openBounded(path string) (*os.File, error) {
 	if fd, ok := ownDescriptor(path); ok {
 		return openDescriptor(fd, path)
 	}
 	info, err := os.Stat(path)
 	if err == nil {
-		err = checkDumpMode(info.Mode(), false)
+		err = checkMode(info.Mode(), false)
 	}
 	if err != nil {
 		return nil, err
@@ -61,7 +66,7 @@ func openDump(path string) (*os.File, error) {
 		return nil, err
 	}
 	if info, err = f.Stat(); err == nil {
-		err = checkDumpMode(info.Mode(), false)
+		err = checkMode(info.Mode(), false)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -82,7 +87,7 @@ func openDescriptor(fd int, path string) (*os.File, error) {
 	f := os.NewFile(uintptr(own), path)
 	info, err := f.Stat()
 	if err == nil {
-		err = checkDumpMode(info.Mode(), true)
+		err = checkMode(info.Mode(), true)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -106,20 +111,24 @@ func ownDescriptor(path string) (fd int, ok bool) {
 	return 0, false
 }
 
-var errFIFO = errors.New("it is a FIFO, which may never get a writer: write <(command)")
+// What is not read. The callers say what to name instead.
+var (
+	errFIFO   = errors.New("it is a FIFO, which may never get a writer")
+	errFolder = errors.New("it is a folder")
+	errDevice = errors.New("it is a terminal or another device")
+)
 
-// checkDumpMode refuses what can't hold a dump. open: this process has it open already.
-func checkDumpMode(m fs.FileMode, open bool) error {
+// checkMode refuses what may block without end. open: this process has it open already.
+func checkMode(m fs.FileMode, open bool) error {
 	switch {
 	case m.IsRegular(), open && m&(fs.ModeNamedPipe|fs.ModeSocket) != 0:
 		return nil
 	case m.IsDir():
-		return errors.New("it is a folder: name the files in it one by one")
+		return errFolder
 	case m&fs.ModeNamedPipe != 0:
 		return errFIFO
 	case open && m&fs.ModeCharDevice != 0:
-		return errors.New("it is a terminal or another device: pipe the text into it, " +
-			"or name a file")
+		return errDevice
 	}
 	return errors.New("it is neither a regular file nor an open pipe")
 }

@@ -25,7 +25,7 @@ func printExplanation(s *screen, x audit.Explanation) {
 	rows := [][]string{{"HOOK", "TABLE", "CHAIN", "RULE", "EFFECT", "BY"}}
 	steps, quiet := telling(x.Steps)
 	way, reply := 0, false
-	for _, step := range steps {
+	for _, step := range withoutRepeats(steps) {
 		if step.Way != way {
 			way = step.Way
 			rows = append(rows, []string{"or else:", "", "", "", "", ""})
@@ -106,6 +106,37 @@ func telling(steps []exposure.Step) (out []exposure.Step, quiet int) {
 	}
 	slices.Reverse(out)
 	return out, quiet
+}
+
+// asAbove is the effect of a step from which on a way is the same as the way before.
+const asAbove = "as above from here"
+
+// withoutRepeats shortens ways that differ from the way before in their first steps alone. A chain
+// after a rule that may match would otherwise be listed for each way.
+func withoutRepeats(steps []exposure.Step) (out []exposure.Step) {
+	var before []exposure.Step
+	for len(steps) > 0 {
+		n := slices.IndexFunc(steps, func(s exposure.Step) bool { return s.Way != steps[0].Way })
+		if n < 0 {
+			n = len(steps)
+		}
+		way := steps[:n]
+		same := 0
+		for same < min(len(way), len(before)) {
+			a, b := way[len(way)-1-same], before[len(before)-1-same]
+			if a.Way = b.Way; a != b {
+				break
+			}
+			same++
+		}
+		out = append(out, way...)
+		if same > 1 { // the row that stands for the others is one itself
+			out = out[:len(out)-same+1]
+			out[len(out)-1].Effect = asAbove
+		}
+		before, steps = way, steps[n:]
+	}
+	return out
 }
 
 // effectWords is what a step did, without repeating where a rule that says so jumps to.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -32,5 +33,31 @@ func TestTelling(t *testing.T) {
 	}
 	if got, quiet := telling(nil); len(got) != 0 || quiet != 0 {
 		t.Error(got, quiet)
+	}
+}
+
+// A way that differs from the one before in its first steps lists no chain again that follows them.
+func TestWithoutRepeats(t *testing.T) {
+	step := func(chain, effect string, way int) exposure.Step {
+		return exposure.Step{Hook: "input", Table: "t", Chain: chain, Effect: effect, Way: way}
+	}
+	steps := []exposure.Step{
+		step("in", "match", 0), step("in", "may match: jump a", 0), step("a", "match: return", 0),
+		step("in", "match: jump b", 0), step("b", "match: accept", 0),
+		step("in", "may match, here not", 1),
+		step("in", "match: jump b", 1), step("b", "match: accept", 1),
+		step("in", "no match", 2), step("b", "match: accept", 2),
+		step("in", "policy drop", 3),
+	}
+	want := append(slices.Clone(steps[:6]), step("in", asAbove, 1))
+	want = append(want, steps[8:]...)
+	if diff := cmp.Diff(want, withoutRepeats(steps)); diff != "" {
+		t.Error(diff)
+	}
+	if steps[6].Effect == asAbove {
+		t.Error("the steps of the explanation have changed")
+	}
+	if got := withoutRepeats(nil); len(got) != 0 {
+		t.Error(got)
 	}
 }

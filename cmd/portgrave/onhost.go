@@ -18,7 +18,7 @@ import (
 // there the interfaces are yet to come.
 func (inv *invocation) warnOnHost(p *policy.Policy, c *policy.Compiled) {
 	backend, _ := inv.enforcedWith()
-	for _, w := range onHost(c, p.Origin, backend) {
+	for _, w := range onHost(p, c, backend) {
 		c.Warnings = append(c.Warnings, w)
 		inv.screen.warnf("%v", w)
 	}
@@ -26,18 +26,26 @@ func (inv *invocation) warnOnHost(p *policy.Policy, c *policy.Compiled) {
 
 // onHost is what to warn of where a backend enforces the policy. What can't be read is not warned
 // of: the policy is no worse for it.
-func onHost(c *policy.Compiled, origin, backend string) []policy.Problem {
-	var h policy.Host
-	interfaces, err := net.Interfaces()
+func onHost(p *policy.Policy, c *policy.Compiled, backend string) []policy.Problem {
+	h, err := readThisHost(backend)
 	if err != nil {
 		return nil
+	}
+	return p.OnHost(c, h, time.Now())
+}
+
+// readThisHost reads what policies name of this host.
+func readThisHost(backend string) (h policy.Host, err error) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return h, err
 	}
 	for _, i := range interfaces {
 		h.Interfaces = append(h.Interfaces, i.Name)
 	}
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil
+		return h, err
 	}
 	for _, a := range addresses {
 		if n, ok := a.(*net.IPNet); ok {
@@ -53,7 +61,7 @@ func onHost(c *policy.Compiled, origin, backend string) []policy.Problem {
 		h.VRFs = vrfs()
 	}
 	h.Raw, _ = rawsockets.Protocols(rawsockets.Here)
-	return c.OnHost(h, origin, time.Now())
+	return h, nil
 }
 
 // sshServers are the addresses where an SSH server of this host listens for other machines; none

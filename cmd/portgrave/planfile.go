@@ -63,6 +63,8 @@ func readPlan(path string) (*host.Fingerprint, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		return nil, err
+	case errors.Is(err, errFIFO), errors.Is(err, errFolder), errors.Is(err, errDevice):
+		return nil, usagef("--plan %s: %w: name the file that plan --out has written", path, err)
 	case err != nil:
 		return nil, usagef("--plan %s: %w", path, cause(err))
 	case text.Len() > maxPlanFile:

@@ -55,7 +55,7 @@ func exitCode(err error) int {
 		return exitFine
 	case errors.Is(err, errReport):
 		return exitReport
-	case errors.As(err, &usage), errors.As(err, &problems):
+	case errors.As(err, &usage), errors.As(err, &problems) && !problems.Faults():
 		return exitInvalid
 	case errors.Is(err, firewall.ErrPermission):
 		return exitNotAllowed
@@ -120,8 +120,11 @@ func (s *screen) fail(verb string, err error) {
 	if s.json {
 		o := map[string]any{"error": err.Error(), "kind": api.KindOf(err)}
 		if isPolicy {
-			o["error"] = "the policy is not valid"
+			o["error"] = "the policy " + whatIsWrong(problems)
 			o["problems"] = problems
+			if problems.Faults() {
+				o["kind"] = "failed"
+			}
 		}
 		_ = s.object(o)
 	}
@@ -144,11 +147,20 @@ func (s *screen) invalid(name string, problems policy.Problems) {
 	s.progress.clear()
 	_, _ = fmt.Fprintf(
 		s.err,
-		"%v\nportgrave: %sthe policy is not valid (%s); the rules in force stay\n",
+		"%v\nportgrave: %sthe policy %s (%s); the rules in force stay\n",
 		problems,
 		name,
+		whatIsWrong(problems),
 		plural(len(problems), "problem"),
 	)
+}
+
+// whatIsWrong says what problems make of a policy.
+func whatIsWrong(problems policy.Problems) string {
+	if problems.Faults() {
+		return "can't be read"
+	}
+	return "is not valid"
 }
 
 // complain says what went wrong, in a line.

@@ -9,9 +9,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/host/history"
 )
 
-// operated looks at what an operation of the control socket has put in force.
+// operated takes over what an operation of the control socket has put in force.
 func (d *Daemon) operated(ctx context.Context) {
-	d.mendNow(ctx) // the reply has named what is damaged
+	d.mendNow(ctx) // the operation's reply has told its caller about damaged files already
 	before, policy := d.number(), d.policyName()
 	d.smallStands = false // the operation may have put the full lists in force
 	if err := d.reload(); err != nil {
@@ -29,7 +29,7 @@ func (d *Daemon) operated(ctx context.Context) {
 	}
 }
 
-// nameServices tells the reports which services there are, when they may have changed.
+// nameServices tells the reports the names of the services, if the generation in force has changed.
 func (d *Daemon) nameServices() {
 	if d.Reports == nil || d.named == d.number() {
 		return
@@ -44,7 +44,8 @@ func (d *Daemon) nameServices() {
 	d.Reports.SetServices(names)
 }
 
-// reload looks which generation is in force, and reads it only if it is another one than before.
+// reload finds the generation that is in force. It reads the generation only if its number has
+// changed, or if it may have been confirmed since.
 func (d *Daemon) reload() error {
 	newest, err := d.Store.Newest()
 	if err != nil || d.known(newest) != nil && !errors.Is(d.last, ErrOtherBackend) {
@@ -77,8 +78,8 @@ func (d *Daemon) reload() error {
 	return nil
 }
 
-// generation is the newest one. Of one that was written here, all is at hand, but whether it was
-// confirmed since.
+// generation returns the newest generation. If this process has recorded it and it is confirmed, it
+// is in memory. Otherwise it is read, because it may have been confirmed or taken back since.
 func (d *Daemon) generation(newest int) (*history.Generation, error) {
 	g := d.recorded
 	d.recorded = nil
@@ -88,7 +89,8 @@ func (d *Daemon) generation(newest int) (*history.Generation, error) {
 	return d.Store.Last()
 }
 
-// known is the generation in force, if it has that number and nothing about it can change any more.
+// known returns the generation in force if it has the given number and is confirmed, because then
+// it can't change any more; otherwise nil.
 func (d *Daemon) known(generation int) *history.Generation {
 	if d.inForce == nil || d.inForce.Number != generation || !d.inForce.Confirmed {
 		return nil

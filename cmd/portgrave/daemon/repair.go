@@ -8,10 +8,14 @@ import (
 	"github.com/portgrave/portgrave/firewall/host/history"
 )
 
-// repair compares and writes, under the lock that the command line takes too. It needs neither the
-// disk nor new descriptors: what was in force goes on being so, and a reserve is lent to what needs
-// descriptors, such as starting programs. That is so from the beginning, because without any a
-// repair would not always fail: it would miss a newer generation or the running connections.
+// repair compares the kernel with the generation in force, and writes the difference. It holds the
+// lock that the command line takes too.
+//
+// It works without the disk: if the state directory can't be read, the generation in memory stays
+// in force. It works without free descriptors: it lends a reserve to what needs some, such as
+// starting programs. If few are left, it lends the reserve before the first attempt, because a
+// repair without descriptors may succeed in part: it may miss a newer generation or the running
+// connections.
 func (d *Daemon) repair(ctx context.Context, brief, stood bool) (restored, error) {
 	if !d.spare.short() {
 		out, err := d.repairOnce(ctx, brief, stood)
@@ -26,7 +30,7 @@ func (d *Daemon) repair(ctx context.Context, brief, stood bool) (restored, error
 }
 
 func (d *Daemon) repairOnce(ctx context.Context, brief, stood bool) (restored, error) {
-	var disk []error // what keeps the state directory from being read or written
+	var disk []error // of reading and writing the state directory
 	defer func() { d.keptFromDisk(errors.Join(disk...)) }()
 	d.mendNow(ctx)
 	if err := d.look(&disk); err != nil {
@@ -51,7 +55,7 @@ func (d *Daemon) repairOnce(ctx context.Context, brief, stood bool) (restored, e
 		defer unlock()
 	case errors.Is(err, history.ErrHeld) || ctx.Err() != nil:
 		return restored{}, err
-	default: // then nobody else can take it either
+	default: // no other process can take the lock either, so it protects nothing
 		disk = append(disk, err)
 	}
 	if err := d.look(&disk); err != nil {
@@ -67,8 +71,9 @@ func (d *Daemon) repairOnce(ctx context.Context, brief, stood bool) (restored, e
 	return d.restore(ctx, want, brief, stood)
 }
 
-// wanted is what the kernel shall hold: the generation in force or, if that should have been
-// confirmed by now and could not be taken back in the history, the one before it; nil is nothing.
+// wanted returns the generation that the kernel has to hold: mostly the one in force. If that one
+// wasn't confirmed in time and the history couldn't be written to take it back, it is the last
+// confirmed one, or nil if there is none.
 func (d *Daemon) wanted() (*history.Generation, error) {
 	if !d.inForce.Overdue(d.Local.Clocks()) {
 		return d.inForce, nil
@@ -80,8 +85,8 @@ func (d *Daemon) wanted() (*history.Generation, error) {
 	return before, err
 }
 
-// look is reload, but for a disk that keeps it from knowing: then what was in force before still
-// is.
+// look calls reload. If the disk fails, it adds the error to disk, and the generation that was in
+// force before stays in force.
 func (d *Daemon) look(disk *[]error) error {
 	err := d.reload()
 	if err == nil || d.inForce == nil || errors.Is(err, ErrOtherBackend) ||
@@ -92,8 +97,8 @@ func (d *Daemon) look(disk *[]error) error {
 	return nil
 }
 
-// mend writes anew what is damaged or lost of the large sets in force, while they are in memory.
-// Other generations have the same files: without them no trial could be taken back.
+// mend rewrites damaged or lost files of the large sets in force, from the sets in memory. Older
+// generations share these files, and a trial is taken back to an older generation.
 func (d *Daemon) mend(store *history.Store) {
 	if d.inForce == nil {
 		return
@@ -106,13 +111,13 @@ func (d *Daemon) mend(store *history.Store) {
 	if err != nil {
 		text, d.mendAgain = err.Error(), time.Now().Add(longestRetry)
 	}
-	if text != "" && text != d.unmended { // once, not with every look
+	if text != "" && text != d.unmended { // the same error is logged once
 		d.Log.Warn("a file of the history is damaged", "error", err)
 	}
 	d.unmended = text
 }
 
-// mendNow is mend, if there is anything to do, under the lock that it needs.
+// mendNow takes the history's lock and calls mend, if a file is damaged or lost.
 func (d *Daemon) mendNow(ctx context.Context) {
 	if d.inForce == nil || time.Now().Before(d.mendAgain) || d.Store.Intact(d.inForce) {
 		return
@@ -123,7 +128,7 @@ func (d *Daemon) mendNow(ctx context.Context) {
 	}
 }
 
-// keptFromDisk says, once, that the state directory can't be used, and that it can be again.
+// keptFromDisk logs when the state directory becomes unusable, and when it can be used again.
 func (d *Daemon) keptFromDisk(err error) {
 	text := ""
 	if err != nil {

@@ -94,11 +94,13 @@ func Run(ctx context.Context, in Input) (Report, error) {
 
 type auditor struct {
 	Input
-	evaluator    *exposure.Evaluator
-	untranslated *exposure.Evaluator // the rules without translations; nil until needed
-	budget       *exposure.Budget    // for all remaining questions
-	shared       *shared
-	index        *firewall.Index // of Policy; nil until needed
+	evaluator *exposure.Evaluator
+	// neighboursKnown: all evaluators assume that IPv6 neighbours know each other.
+	neighboursKnown bool
+	untranslated    *exposure.Evaluator // the rules without translations; nil until needed
+	budget          *exposure.Budget    // for all remaining questions
+	shared          *shared
+	index           *firewall.Index // of Policy; nil until needed
 	// namespaces are the other namespaces that packets are forwarded to.
 	namespaces *namespaces
 
@@ -116,6 +118,15 @@ type auditor struct {
 	bound map[int]string
 }
 
+// newEvaluator makes an evaluator that assumes of IPv6 neighbours what the auditor's others assume.
+func (a *auditor) newEvaluator(rs *exposure.Ruleset, h *exposure.Host) *exposure.Evaluator {
+	e := exposure.NewEvaluator(rs, h)
+	if a.neighboursKnown {
+		e = e.NeighboursKnown()
+	}
+	return e
+}
+
 type portKey struct {
 	protocol firewall.Protocol
 	port     uint16
@@ -127,7 +138,7 @@ const maxHeld = 16
 // collectHost collects the host's interfaces, addresses and listeners.
 func (a *auditor) collectHost() {
 	a.listeners = a.Sockets.Current()
-	a.namespaces = newNamespaces(a.Input)
+	a.namespaces = newNamespaces(a.Input, a.newEvaluator)
 	a.addresses = map[address.Family][]netip.Addr{}
 	a.present, a.assumed = map[portKey]bool{}, map[string]bool{}
 	a.loopback, a.bound = map[portKey]string{}, map[int]string{}

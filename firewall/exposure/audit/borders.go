@@ -81,16 +81,15 @@ type columnOf struct {
 	protocol bool
 }
 
-// again reports whether a long column was looked up before, and notes that it is now.
-func (b *borders) again(c columnOf) bool {
-	if c.set.Len() <= fewAddresses || b.looked[c] {
-		return b.looked[c]
+// noteLooked notes that a column was looked up, if it is long.
+func (b *borders) noteLooked(c columnOf) {
+	if c.set.Len() <= fewAddresses {
+		return
 	}
 	if b.looked == nil {
 		b.looked = map[columnOf]bool{}
 	}
 	b.looked[c] = true
-	return false
 }
 
 // ofPort reports whether a field may be the port that is asked about; in an answer, the source port
@@ -181,9 +180,11 @@ func (b *borders) lookup(key []exposure.Operand, in *exposure.Set) {
 		if ofProtocol(o) {
 			b.protocolComputed = b.protocolComputed || !plain || in.Grows || in.Unknown != "" ||
 				o.Field == exposure.FieldRaw && o.Raw.Bits != 8
-			if b.again(columnOf{in, i, true}) {
+			c := columnOf{in, i, true}
+			if b.looked[c] {
 				continue
 			}
+			b.noteLooked(c)
 			for _, box := range in.All() {
 				if i < len(box) {
 					b.protocol(box[i])
@@ -195,9 +196,11 @@ func (b *borders) lookup(key []exposure.Operand, in *exposure.Set) {
 			b.operand(o)
 			continue
 		}
-		if b.again(columnOf{in, i, false}) {
+		c := columnOf{in, i, false}
+		if b.looked[c] {
 			continue
 		}
+		b.noteLooked(c)
 		for _, box := range in.All() {
 			if i >= len(box) {
 				continue

@@ -86,16 +86,14 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	// The host's own check of sources stays in force without the rules, so no service repeats it.
 	in.Host = withTentative(withoutSourceFilter(in.Host))
 	s := &survey{
-		auditor: &auditor{
-			Input: in,
-			// What the rules do to neighbour discovery is the policy's essentials' matter.
-			evaluator: exposure.NewEvaluator(in.Rules, in.Host).NeighboursKnown(),
-		},
+		// What the rules do to neighbour discovery is the policy's essentials' matter.
+		auditor: &auditor{Input: in, neighboursKnown: true},
 		options: o,
 		pool:    newPool(),
 	}
+	s.evaluator = s.newEvaluator(in.Rules, in.Host)
 	if lasting := in.Rules.Lasting(); lasting != in.Rules {
-		s.lasting = exposure.NewEvaluator(lasting, in.Host).NeighboursKnown()
+		s.lasting = s.newEvaluator(lasting, in.Host)
 		s.findExpiring()
 	}
 	s.collectHost()

@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -22,10 +21,11 @@ type survey struct {
 	lasting *exposure.Evaluator
 	// expiring are the look-ups of sets with elements that expire, and partly the evaluators of rules
 	// in which some of these sets have lost them, by the numbers of the sets.
-	expiring   []expiringLookup
-	endingWork atomic.Int64
-	partlyLock sync.Mutex
-	partly     map[uint64]*exposure.Evaluator
+	expiring []expiringLookup
+	// endingShare is the most elements that one answer looks at to find which of them end.
+	endingShare int
+	partlyLock  sync.Mutex
+	partly      map[uint64]*exposure.Evaluator
 	// barred are the sources that rules refuse only for a time, on some port.
 	barred sources
 	// groups are multicast and broadcast addresses that rules name.
@@ -56,6 +56,7 @@ type survey struct {
 // ask asks about all subjects, on all processors.
 func (s *survey) ask(ctx context.Context) error {
 	s.choose()
+	s.endingShare = maxEndingWork / max(1, s.questions())
 	next := make(chan *subject)
 	var workers sync.WaitGroup
 	var mu sync.Mutex // guards the pool, the tallies and failed
@@ -87,6 +88,18 @@ func (s *survey) ask(ctx context.Context) error {
 		}
 	}
 	return cmp.Or(failed, ctx.Err())
+}
+
+// questions is about how many answers there will be: one for each subject, interface and family.
+// Where rules distinguish destinations there are more.
+func (s *survey) questions() int {
+	asked := 0
+	for _, x := range s.subjects {
+		if x.like == nil {
+			asked++
+		}
+	}
+	return asked * len(s.interfaces) * len(address.Families)
 }
 
 // askAbout asks about one subject by each interface.

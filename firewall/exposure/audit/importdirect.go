@@ -23,7 +23,7 @@ func (w *importWriter) findDirect() {
 		targets:      search(w.Rules).directTargets,
 		classes:      map[classKey][]exposure.Class{},
 	}
-	n.evaluator = exposure.NewEvaluator(n.rules, w.Host).NeighboursKnown()
+	n.evaluator = w.newEvaluator(n.rules, w.Host)
 	n.budget.Steps = maxForwardWork
 	n.ruleCount = n.rules.RuleCount()
 	var kept, published, unasked []string

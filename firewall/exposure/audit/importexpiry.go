@@ -2,7 +2,6 @@ package audit
 
 import (
 	"cmp"
-	"math/bits"
 	"slices"
 	"time"
 
@@ -39,7 +38,8 @@ const (
 	maxExpiringSets = 64
 	// maxEndingSpans bounds the elements that one answer is compared with. Fewer are named.
 	maxEndingSpans = 64
-	// maxEndingWork bounds the elements that all answers look at.
+	// maxEndingWork bounds the elements that all answers look at. Each answer has an equal share:
+	// if they drew on one supply, it would depend on their order whose sources are named.
 	maxEndingWork = 20_000_000
 	// maxPartly bounds the rulesets in which some sets have lost their elements that expire.
 	maxPartly = 32
@@ -47,15 +47,23 @@ const (
 
 // findExpiring finds the look-ups of sets that have elements which expire.
 func (s *survey) findExpiring() {
-	numbers := map[*exposure.Set]int{}
+	numbers := map[*exposure.Set]int{} // −1 for sets of which no element expires
+	expiring := 0
 	add := func(c *exposure.Chain, key []exposure.Operand, set *exposure.Set) {
-		if set == nil || !set.Expires() {
+		if set == nil {
 			return
 		}
 		n, known := numbers[set]
 		if !known {
-			n = len(numbers)
+			n = -1
+			if set.Expires() {
+				n = expiring
+				expiring++
+			}
 			numbers[set] = n
+		}
+		if n < 0 {
+			return
 		}
 		if !slices.ContainsFunc(s.expiring, func(l expiringLookup) bool {
 			return l.set == set && slices.Equal(l.key, key)
@@ -97,8 +105,9 @@ func (s span) from() exposure.Value { return s.sources.At(0).From }
 func (s *survey) spansOf(
 	q exposure.Question, from exposure.Ranges, translated bool,
 ) (out []span, ok bool) {
+	work := 0
 	for _, l := range s.expiring {
-		if s.endingWork.Add(int64(len(l.set.Notes))) > maxEndingWork || l.number >= maxExpiringSets {
+		if work += len(l.set.Notes); work > s.endingShare || l.number >= maxExpiringSets {
 			return nil, false
 		}
 		if len(l.key) != l.set.Width {
@@ -287,10 +296,11 @@ func (s *survey) without(
 	if e == nil && len(s.partly) < maxPartly {
 		lost := map[*exposure.Set]bool{}
 		for _, l := range s.expiring {
-			lost[l.set] = lost[l.set] || l.number < bits.Len64(gone) && gone>>l.number&1 != 0
+			// gone>>l.number is 0 for sets beyond maxExpiringSets
+			lost[l.set] = lost[l.set] || gone>>l.number&1 != 0
 		}
 		rules := s.Rules.LastingIn(func(x *exposure.Set) bool { return lost[x] })
-		e = exposure.NewEvaluator(rules, s.Host).NeighboursKnown()
+		e = s.newEvaluator(rules, s.Host)
 		if s.partly == nil {
 			s.partly = map[uint64]*exposure.Evaluator{}
 		}

@@ -15,11 +15,7 @@ import (
 // importNFT imports rules in nft's words. Elements with a duration as comment expire after it.
 func importNFT(t *testing.T, h *exposure.Host, text string, listeners ...string) Imported {
 	t.Helper()
-	rs := &exposure.Ruleset{}
-	if err := nfttext.Read("f", strings.NewReader(text), rs); err != nil {
-		t.Fatal(err)
-	}
-	rs.MarkDynamic()
+	rs := nftText(t, text)
 	now := time.Now()
 	for _, table := range rs.Tables {
 		for _, set := range table.Sets {
@@ -37,6 +33,17 @@ func importNFT(t *testing.T, h *exposure.Host, text string, listeners ...string)
 		t.Fatal(err)
 	}
 	return out
+}
+
+// nftText reads rules in nft's words.
+func nftText(t *testing.T, text string) *exposure.Ruleset {
+	t.Helper()
+	rs := &exposure.Ruleset{}
+	if err := nfttext.Read("f", strings.NewReader(text), rs); err != nil {
+		t.Fatal(err)
+	}
+	rs.MarkDynamic()
+	return rs
 }
 
 // The import names the set that lets a source in, and when its element expires, also where other

@@ -106,7 +106,7 @@ func (w *importWriter) later() *later {
 			})
 		}
 	}
-	l.evaluator = exposure.NewEvaluator(w.Rules, &h).NeighboursKnown()
+	l.evaluator = w.newEvaluator(w.Rules, &h)
 	return l
 }
 

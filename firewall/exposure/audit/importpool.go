@@ -70,7 +70,7 @@ func (p *pool) numberEndings(list []ending) int {
 	var lines []string
 	for _, e := range list {
 		lines = append(lines, fmt.Sprintln(e.set, e.ours, e.rest, e.until.UnixNano(),
-			p.number(e.sources)))
+			p.number(e.sources), p.number(e.within)))
 	}
 	slices.Sort(lines)
 	key := strings.Join(lines, "")

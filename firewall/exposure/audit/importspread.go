@@ -105,12 +105,16 @@ func (s *survey) withBroadcasts(groups []netip.Addr) []netip.Addr {
 func (s *survey) askBroadcasts(
 	x *subject, iface string, spots []addressAnswer, mu *sync.Mutex,
 ) ([]addressAnswer, error) {
-	n := slices.IndexFunc(spots, func(o addressAnswer) bool { return o.family == address.IPv6 })
-	if n < 0 {
-		n = len(spots)
+	var four, six []addressAnswer
+	for _, o := range spots {
+		if o.family == address.IPv4 {
+			four = append(four, o)
+		} else {
+			six = append(six, o)
+		}
 	}
 	if !s.telling || !spreads(x.Protocol) || !x.Protocol.HasPorts() || x.receiver.there ||
-		!areApart(spots) || n == 0 {
+		!areApart(spots) || len(four) == 0 {
 		return spots, nil
 	}
 	more := slices.DeleteFunc(s.withBroadcasts(nil), func(a netip.Addr) bool {
@@ -120,8 +124,8 @@ func (s *survey) askBroadcasts(
 		Family: address.IPv4, Protocol: x.Protocol, Interface: iface, Port: x.First,
 		NoExtensions: true,
 	}
-	four, err := s.askGroups(x, q, slices.Clone(spots[:n]), more, mu)
-	return slices.Concat(four, spots[n:]), err
+	four, err := s.askGroups(x, q, four, more, mu)
+	return append(four, six...), err
 }
 
 // askSpread compares the rules with the policy about packets to several hosts, by one interface.

@@ -19,6 +19,7 @@ import (
 type namespaces struct {
 	byAddress map[netip.Addr]*namespace
 	enter     func(uint64) (*exposure.Ruleset, *exposure.Host, error)
+	evaluator func(*exposure.Ruleset, *exposure.Host) *exposure.Evaluator
 	// snat are the addresses that the host's rules set as sources. anySource: they may set others
 	// too.
 	snat      []netip.Addr
@@ -49,10 +50,15 @@ type namespace struct {
 // maxInside is the most answers of other namespaces that are remembered.
 const maxInside = 1024
 
-func newNamespaces(in Input) *namespaces {
+// newNamespaces finds the other namespaces. evaluator makes the evaluators of their rules, so that
+// answers there assume the same as the host's.
+func newNamespaces(
+	in Input, evaluator func(*exposure.Ruleset, *exposure.Host) *exposure.Evaluator,
+) *namespaces {
 	n := &namespaces{
 		byAddress: map[netip.Addr]*namespace{},
 		enter:     in.Enter,
+		evaluator: evaluator,
 		answers:   map[insideKey]exposure.Answer{},
 	}
 	all, neighbours := map[uint64]*namespace{}, map[uint64]bool{}
@@ -152,7 +158,7 @@ func (n *namespaces) open(at *namespace) bool {
 			at.why = err.Error()
 			return
 		}
-		at.evaluator, at.host = exposure.NewEvaluator(rules, host), host
+		at.evaluator, at.host = n.evaluator(rules, host), host
 	})
 	return at.evaluator != nil
 }

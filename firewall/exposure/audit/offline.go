@@ -42,13 +42,14 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 	a := &auditor{
 		Input: in,
 		// Whether neighbours know each other, a dump doesn't tell.
-		evaluator: exposure.NewEvaluator(rs, nil).NeighboursKnown(),
-		shared:    &shared{},
-		assumed:   map[string]bool{},
+		neighboursKnown: true,
+		shared:          &shared{},
+		assumed:         map[string]bool{},
 		report: Report{
 			Exposures: []Exposure{}, Findings: []Finding{}, Unjudged: in.Policy == nil,
 		},
 	}
+	a.evaluator = a.newEvaluator(rs, nil)
 	a.budget = budgetOf(a.evaluator)
 	for _, m := range rs.Missing {
 		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%s: %s", m.What, m.Why))

@@ -41,6 +41,9 @@ func search(rs *exposure.Ruleset) *finder {
 			}
 		}
 	}
+	if f.tooFar() {
+		f.note(anyConcern())
+	}
 	return f
 }
 
@@ -143,17 +146,12 @@ func (c concern) empty() bool {
 	return c.protocols.Empty() || c.ports.Empty() || c.dest4.Empty() && c.dest6.Empty()
 }
 
-// tooFar counts a step, and reports whether there were too many.
-func (f *finder) tooFar() bool {
-	if f.steps++; f.steps == maxSteps+1 {
-		f.note(anyConcern())
-	}
-	return f.steps > maxSteps
-}
+// tooFar reports whether the search has taken too many steps.
+func (f *finder) tooFar() bool { return f.steps > maxSteps }
 
 func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int) {
 	for _, s := range r.Statements {
-		if f.tooFar() {
+		if f.steps++; f.tooFar() {
 			return
 		}
 		switch s := s.(type) {
@@ -172,7 +170,7 @@ func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int
 				if i >= len(s.In.Verdicts) || !leadsOn(s.In.Verdicts[i]) {
 					continue
 				}
-				if f.tooFar() {
+				if f.steps++; f.tooFar() {
 					return
 				}
 				to := in

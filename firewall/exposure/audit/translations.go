@@ -144,7 +144,7 @@ func (a *auditor) publishedAt(
 // on the host assumes to decide.
 func (a *auditor) reachUntranslated(q exposure.Question, dialled []netip.Addr) reach {
 	if a.untranslated == nil {
-		a.untranslated = exposure.NewEvaluator(withoutTranslation(a.Rules), a.Host)
+		a.untranslated = a.newEvaluator(withoutTranslation(a.Rules), a.Host)
 	}
 	var all reach
 	for _, alike := range a.untranslated.GroupAddresses(q.Family, q.Protocol, q.Port, dialled) {

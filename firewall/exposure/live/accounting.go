@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -21,9 +22,11 @@ const (
 
 // readAccounts finds out of the objects that rules name with the match nfacct whether they only
 // count, or have a quota. A match of one with a quota holds once it is used up, which depends on
-// traffic; so does one of an object that the kernel doesn't tell of.
-func readAccounts(ctx context.Context, conn *netlink.Conn, rs *exposure.Ruleset) {
-	var counts map[string]bool // by name; asked for once a rule needs it
+// traffic; so does one of an object that the kernel doesn't tell of. If the objects can't be read,
+// all such matches are unknown and say why. counting lists the objects; it is called at most once.
+func readAccounts(rs *exposure.Ruleset, counting func() (map[string]bool, error)) {
+	counting = sync.OnceValues(counting)
+	var failed error
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
 			for _, r := range c.Rules {
@@ -32,24 +35,32 @@ func readAccounts(ctx context.Context, conn *netlink.Conn, rs *exposure.Ruleset)
 					if !ok || u.Account == "" {
 						continue
 					}
-					if counts == nil {
-						counts = countingAccounts(ctx, conn)
-					}
-					if only, known := counts[u.Account]; only {
+					counts, err := counting()
+					only, known := counts[u.Account]
+					switch {
+					case err != nil:
+						r.Statements[i] = exposure.Unknown{
+							Text: fmt.Sprintf("%s (its object can't be read: %v)", u.Text, err),
+						}
+						failed = err
+					case only:
 						r.Statements[i] = exposure.NoEffect{Text: u.Text}
-					} else if known {
+					case known:
 						r.Statements[i] = exposure.Unknown{Text: u.Text + " (a quota)"}
-					} else {
+					default:
 						r.Statements[i] = exposure.Unknown{Text: u.Text}
 					}
 				}
 			}
 		}
 	}
+	if failed != nil {
+		rs.Partly = append(rs.Partly, fmt.Sprintf("the objects of nfacct: %v", failed))
+	}
 }
 
 // countingAccounts are the kernel's objects by name: true for those without a quota.
-func countingAccounts(ctx context.Context, conn *netlink.Conn) map[string]bool {
+func countingAccounts(ctx context.Context, conn *netlink.Conn) (map[string]bool, error) {
 	out := map[string]bool{}
 	request := netlink.Netfilter(
 		subsystemAccounting, accountingGet, unix.AF_UNSPEC, unix.NLM_F_DUMP, nil,
@@ -63,7 +74,7 @@ func countingAccounts(ctx context.Context, conn *netlink.Conn) map[string]bool {
 		return nil
 	})
 	if err != nil {
-		return map[string]bool{} // none is known to count only
+		return nil, err
 	}
-	return out
+	return out, nil
 }

@@ -107,7 +107,10 @@ func Rules(ctx context.Context, host *exposure.Host) (*exposure.Ruleset, error) 
 	if err := xtables.ReadLegacy(ctx, os.DirFS("/proc"), run, sets, rs); err != nil {
 		return nil, fmt.Errorf("reading legacy tables: %w", err)
 	}
-	readAccounts(ctx, conn, rs)
+	readAccounts(rs, func() (map[string]bool, error) { return countingAccounts(ctx, conn) })
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	rs.MarkDynamic()
 	return rs, nil
 }

@@ -41,8 +41,19 @@ func Needs(match string, f address.Family) (header uint8, optional bool) {
 	if match == "ah" && f == address.IPv4 {
 		return 0, false
 	}
-	header, optional = map[string]uint8{"hbh": 0, "rt": 43, "frag": 44, "ah": 51, "dst": 60}[match]
-	return header, optional
+	switch match {
+	case "hbh":
+		return 0, true
+	case "rt":
+		return 43, true
+	case "frag":
+		return 44, true
+	case "ah":
+		return 51, true
+	case "dst":
+		return 60, true
+	}
+	return 0, false
 }
 
 // Side is the end of a packet's way that an option is about.

@@ -1,0 +1,58 @@
+package policy
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Faults are mistakes of nobody who wrote a policy: the disk, the network or the kernel failed while
+// it was read. The policy may be valid, so a command that meets only faults says that it failed.
+
+// faults are the errors of system calls that say so. Others are about the path that somebody named:
+// there is no such file, it is a folder, or it is closed to the reader.
+var faults = []error{
+	unix.EIO, unix.EREMOTEIO, unix.EUCLEAN, unix.EBADMSG, unix.ESTALE, unix.ETIMEDOUT, unix.ENOLINK,
+	unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.ENOBUFS,
+}
+
+func isFault(err error) bool {
+	return slices.ContainsFunc(faults, func(f error) bool { return errors.Is(err, f) })
+}
+
+// Faults reports whether faults alone keep the policy from being read.
+func (p Problems) Faults() bool {
+	return len(p) > 0 && !slices.ContainsFunc(p, func(x Problem) bool { return !x.fault })
+}
+
+// unreadable reports a file or a folder that can't be read.
+func (r *reporter) unreadable(l Location, err error) {
+	r.at(l, "%s", withoutPath(err))
+	r.markFault(isFault(err))
+}
+
+// markFault says whether the last problem is a fault. Where problems are dropped, there are mistakes
+// enough.
+func (r *reporter) markFault(is bool) {
+	if r.dropped == 0 && len(r.list) > 0 {
+		r.list[len(r.list)-1].fault = is
+	}
+}
+
+// pathless is an error without the path that the caller prints anyway.
+type pathless struct{ error }
+
+func (e pathless) Error() string { return withoutPath(e.error) }
+
+func (e pathless) Unwrap() error { return e.error }
+
+// withoutPath returns the text of an error without the path that the caller prints anyway.
+func withoutPath(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return "can't be read: " + p.Err.Error()
+	}
+	return err.Error()
+}
