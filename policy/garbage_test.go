@@ -32,14 +32,16 @@ func TestGarbageIsRefusedSoon(t *testing.T) {
 		line    func(i int) string
 		selects string
 	}{
-		"one letter":       {func(int) string { return "x" }, ""},
-		"names":            {func(i int) string { return fmt.Sprintf("host%d.example.com", i) }, ""},
-		"addresses, words": {func(i int) string { return fmt.Sprintf("10.0.%d.%d foo", i>>8&255, i&255) }, ""},
-		"keys":             {func(i int) string { return fmt.Sprintf("a%d: 10.0.0.1", i) }, ""},
-		"long lines":       {func(int) string { return "A" + strings.Repeat("w,", 20_000) }, ""},
-		"mixed formats":    {func(i int) string { return formats[i%len(formats)] }, ""},
-		"JSON strings":     {func(i int) string { return fmt.Sprintf(`"host%d x"`, i) }, "$"},
-		"JSON nulls":       {func(int) string { return `{"a": null}` }, "$.a"},
+		"one letter": {func(int) string { return "x" }, ""},
+		"names":      {func(i int) string { return fmt.Sprintf("host%d.example.com", i) }, ""},
+		"addresses, words": {func(i int) string {
+			return fmt.Sprintf("10.0.%d.%d foo", i>>8&255, i&255)
+		}, ""},
+		"keys":          {func(i int) string { return fmt.Sprintf("a%d: 10.0.0.1", i) }, ""},
+		"long lines":    {func(int) string { return "A" + strings.Repeat("w,", 20_000) }, ""},
+		"mixed formats": {func(i int) string { return formats[i%len(formats)] }, ""},
+		"JSON strings":  {func(i int) string { return fmt.Sprintf(`"host%d x"`, i) }, "$"},
+		"JSON nulls":    {func(int) string { return `{"a": null}` }, "$.a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var text strings.Builder

@@ -22,8 +22,8 @@ type Host struct {
 }
 
 // OnHost warns about parts of a policy that can't work on a host as it is now; c is the policy
-// compiled. These are services that name missing interfaces or addresses, or interfaces in a VRF, and programs from which unlisted: deny
-// would keep all packets.
+// compiled. These are services that name missing interfaces or addresses, or interfaces in a VRF,
+// and programs from which unlisted: deny would keep all packets.
 func (p *Policy) OnHost(c *Compiled, h Host, now time.Time) []Problem {
 	var out []Problem
 	for _, svc := range c.State.Services {

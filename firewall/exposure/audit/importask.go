@@ -90,8 +90,8 @@ func (s *survey) ask(ctx context.Context) error {
 	return cmp.Or(failed, ctx.Err())
 }
 
-// questions is about how many answers there will be: one for each subject, interface and family.
-// Where rules distinguish destinations there are more.
+// questions is how many answers there will be at most, except for groups and broadcasts: for each
+// subject, interface and family one, and one for each of the host's addresses.
 func (s *survey) questions() int {
 	asked := 0
 	for _, x := range s.subjects {
@@ -99,7 +99,11 @@ func (s *survey) questions() int {
 			asked++
 		}
 	}
-	return asked * len(s.interfaces) * len(address.Families)
+	each := 0
+	for _, f := range address.Families {
+		each += 1 + len(s.addresses[f])
+	}
+	return asked * len(s.interfaces) * each
 }
 
 // askAbout asks about one subject by each interface.
