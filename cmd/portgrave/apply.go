@@ -129,7 +129,7 @@ func reportApply(inv *invocation, a host.Applied) error {
 		printApplied(inv, a)
 	}
 	if by := a.ConfirmBy; by != nil {
-		at := by.Local().Format(time.TimeOnly)
+		at := clockTime(*by)
 		text := "It is taken back at " + at + " unless it is confirmed"
 		newPlanPrinter(s, false).wrap(s.paint(yellow, text) +
 			". Try that you can still log in, then run: portgrave confirm")

@@ -42,7 +42,7 @@ func leaseWords(l lease.Lease) string {
 		"Lease %s: %s until %s, by %s",
 		l.ID,
 		l.Opens(),
-		l.Until.Local().Format(time.DateTime),
+		moment(l.Until),
 		dash(by),
 	)
 	if l.Reason != "" {
@@ -64,7 +64,7 @@ func printLeases(s *screen, leases []lease.Lease, now time.Time) {
 			[]string{
 				l.ID,
 				l.Opens(),
-				l.Until.Local().Format(time.DateTime),
+				moment(l.Until),
 				strings.TrimSuffix(left, "0s"),
 				dash(l.User),
 				dash(l.From),

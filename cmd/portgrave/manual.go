@@ -144,7 +144,7 @@ func (inv *invocation) values(kind string) (list []manual.Entry, err error) {
 	for _, g := range h.Generations {
 		list = append(list, manual.Entry{
 			Term: strconv.Itoa(g.Generation),
-			Text: g.Time.Local().Format(time.DateTime) + " " + g.Reason,
+			Text: moment(g.Time) + " " + g.Reason,
 		})
 	}
 	return list, err

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"time"
-
 	"github.com/portgrave/portgrave/firewall/host"
 )
 
@@ -56,7 +54,7 @@ func openLease(inv *invocation) error {
 		"%s: %s until %s. Lease %s; to end it before: portgrave close %s\n",
 		inv.screen.paint(green, "Open"),
 		l.Opens(),
-		l.Until.Local().Format(time.DateTime),
+		moment(l.Until),
 		l.ID,
 		l.ID,
 	)

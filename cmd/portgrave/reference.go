@@ -25,6 +25,14 @@ func reference() manual.Reference {
 				Term: "PORTGRAVE_RUN_DIR",
 				Text: "where the daemon's control socket is, instead of " + host.DefaultRunDir,
 			},
+			{
+				Term: configVariable,
+				Text: "what --config names, where that flag is not given",
+			},
+			{
+				Term: backendVariable,
+				Text: "what --backend names, where that flag is not given",
+			},
 			{Term: "NO_COLOR", Text: "set to anything: no colours, not even on a terminal"},
 		},
 		Files: []manual.Entry{

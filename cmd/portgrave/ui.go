@@ -70,6 +70,7 @@ type screen struct {
 	json     bool
 	colour   bool
 	columns  int       // see columnsOf
+	quiet    bool      // only errors, and the JSON object
 	progress *progress // nil shows none
 }
 
@@ -106,9 +107,34 @@ func (s *screen) object(v any) error {
 	return e.Encode(api.WithLists(v))
 }
 
-func (s *screen) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format, args...) }
+func (s *screen) printf(format string, args ...any) {
+	if !s.quiet {
+		_, _ = fmt.Fprintf(s.out, format, args...)
+	}
+}
+
+// setVolume has the screen say less or more than usual.
+func (s *screen) setVolume(quiet, verbose bool) {
+	if s.quiet = quiet; quiet {
+		s.progress = nil
+	}
+	if s.progress != nil {
+		s.progress.verbose = verbose
+	}
+}
+
+// detailf prints on standard error what only --verbose asks for.
+func (s *screen) detailf(format string, args ...any) {
+	if s.progress != nil && s.progress.verbose {
+		s.progress.clear()
+		_, _ = fmt.Fprintf(s.err, "portgrave: "+format+"\n", args...)
+	}
+}
 
 func (s *screen) warnf(format string, args ...any) {
+	if s.quiet {
+		return
+	}
 	s.progress.clear()
 	_, _ = fmt.Fprintf(s.err, "portgrave: warning: "+format+"\n", args...)
 }
