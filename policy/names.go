@@ -1,0 +1,62 @@
+package policy
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
+)
+
+// ServicePorts are the ports of a service; none if the policy has no such service.
+func (p *Policy) ServicePorts(name string) []firewall.PortRange {
+	for _, s := range p.services {
+		if s.enforced.Name == name {
+			return slices.Clone(s.enforced.Ports)
+		}
+	}
+	return nil
+}
+
+// Names lists the services in the order of the policy, and the networks in that of the alphabet,
+// built-in ones last.
+func (p *Policy) Names() (services, networks []string) {
+	for _, s := range p.services {
+		services = append(services, s.enforced.Name)
+	}
+	networks = slices.Sorted(maps.Keys(p.networks))
+	return services, append(networks, slices.Sorted(maps.Keys(builtIn))...)
+}
+
+// Network loads what a network holds, whether or not a service uses it; false if the policy has no
+// such network, and it is not a built-in one. The error is Problems.
+func (p *Policy) Network(
+	ctx context.Context, name string, n *Networks,
+) (set address.Set, known bool, err error) {
+	if set, known = builtIn[name]; known {
+		return set, true, nil
+	}
+	if p.networks[name] == nil {
+		return address.Set{}, false, nil
+	}
+	if n == nil {
+		n = &Networks{}
+	}
+	c := compiler{policy: p, resolved: map[string]address.Set{}, now: n.now(),
+		out: &Compiled{Lists: map[string]string{}}}
+	var release func()
+	c.shared, release = n.Memory.share()
+	defer release()
+	used := p.usedBy([]service{{allow: []source{{network: name}}}})
+	c.resolve(used, loadExternal(ctx, n, used))
+	return c.resolved[name], true, c.report.problems()
+}
+
+// Meant is the name that a word was hardly meant to differ from; "" if none looks like it with a
+// typing error. It never offers any: a word that was meant to be narrower must not become everybody.
+func Meant(word string, names []string) string {
+	return nearestWord(word, slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return name == "any" || !mistyped(word, name)
+	}))
+}
