@@ -2,7 +2,6 @@ package policy
 
 import (
 	"context"
-	"maps"
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -17,16 +16,6 @@ func (p *Policy) ServicePorts(name string) []firewall.PortRange {
 		}
 	}
 	return nil
-}
-
-// Names lists the services in the order of the policy, and the networks in that of the alphabet,
-// built-in ones last.
-func (p *Policy) Names() (services, networks []string) {
-	for _, s := range p.services {
-		services = append(services, s.enforced.Name)
-	}
-	networks = slices.Sorted(maps.Keys(p.networks))
-	return services, append(networks, slices.Sorted(maps.Keys(builtIn))...)
 }
 
 // Network loads what a network holds, whether or not a service uses it; false if the policy has no
@@ -53,10 +42,28 @@ func (p *Policy) Network(
 	return c.resolved[name], true, c.report.problems()
 }
 
-// Meant is the name that a word was hardly meant to differ from; "" if none looks like it with a
-// typing error. It never offers any: a word that was meant to be narrower must not become everybody.
-func Meant(word string, names []string) string {
-	return nearestWord(word, slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		return name == "any" || !mistyped(word, name)
-	}))
+// Meant is the service and the network that a word looks like with a typing error; "" if none does.
+// It offers no network of everybody: a word that was meant to be narrower must not become that.
+func (p *Policy) Meant(word string) (service, network string) {
+	var services, networks []string
+	for _, s := range p.services {
+		services = append(services, s.enforced.Name)
+	}
+	for name, n := range p.networks {
+		if !n.hasEveryone() {
+			networks = append(networks, name)
+		}
+	}
+	for name := range builtIn {
+		if name != "any" {
+			networks = append(networks, name)
+		}
+	}
+	slices.Sort(networks)
+	likely := func(names []string) string {
+		return nearestWord(word, slices.DeleteFunc(names, func(name string) bool {
+			return !mistyped(word, name)
+		}))
+	}
+	return likely(services), likely(networks)
 }

@@ -252,7 +252,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				reason,
 				&cli.StringSliceFlag{
 					Name:  "from",
-					Usage: "the `SOURCE`: an address or CIDR (repeatable)",
+					Usage: "the `SOURCE`: an address, a CIDR or a network of the policy (repeatable)",
 				},
 				&cli.StringFlag{
 					Name:  "for",
@@ -265,7 +265,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"close",
-				"end a lease before its time; name its ID or its port",
+				"end a lease before its time; name its ID, or its port or service",
 				"<LEASE>",
 				closeLease,
 				reason,
@@ -274,7 +274,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			verb(
 				"leases",
 				"list what is open for a time: until when, to whom, who opened it and why",
-				"",
+				"[PORT]",
 				listLeases,
 			),
 			verb(

@@ -1,5 +1,10 @@
 package main
 
+// portForms says how ports are written on the command line.
+const portForms = "PORT may be 22, 22/tcp, udp/53, 80,443, 8000-8010, a service of the policy, or a " +
+	"name from /etc/services. Names are those of the policy in force; before the first apply, of " +
+	"the policy on disk."
+
 // details say of verbs what their flags don't, for the help of the verb and the manual.
 var details = map[string]string{
 	"check": "Each FILE is a policy by itself: a file, a folder as --config takes it, or - for " +
@@ -44,8 +49,10 @@ var details = map[string]string{
 	"drift": "It names the process that changed the rules if that is known.",
 	"open": "The kernel ends the lease. It survives a reboot, and still ends on time. It can't be " +
 		"longer than the policy's daemon.max_lease. It opens a port that a service lists to sources " +
-		"that the service doesn't allow.",
-	"close": "If you name a port, all leases that open it end.",
+		"that the service doesn't allow.\n\n" + portForms + " SOURCE may be a network of the policy: " +
+		"the lease lets in what the network holds now.",
+	"leases": "With PORT it lists those that open that port. " + portForms,
+	"close":  "If you name a port, all leases that open it end. " + portForms,
 	"audit": "It reads every rule on the host, whoever wrote it, and interfaces, addresses, routes " +
 		"and listening sockets. It sends the set of all sources through the kernel's hooks. Some " +
 		"rules depend on what can't be known in advance, so there are two answers: sources that " +

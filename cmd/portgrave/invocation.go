@@ -40,6 +40,7 @@ type invocation struct {
 	acceptShrunk bool           // see policy.Networks
 	memory       *policy.Memory // of a daemon; nil in other runs
 	daemon       *daemon.Status // what connect was told; nil if no daemon runs
+	named        *namedPolicy   // see namesOf; nil until a name is looked up
 }
 
 func newInvocation(
@@ -173,6 +174,12 @@ func (inv *invocation) read(
 	if how.parsed != nil {
 		how.parsed(p)
 	}
+	c, err := p.Compile(inv.ctx, inv.networks(how, reading))
+	return p, c, err
+}
+
+// networks says how to load networks.
+func (inv *invocation) networks(how howToRead, reading *stage) *policy.Networks {
 	networks := &policy.Networks{
 		Dir:          filepath.Join(inv.stateDir, "networks"),
 		Offline:      how.offline,
@@ -191,8 +198,7 @@ func (inv *invocation) read(
 	if err := internet(); err != nil {
 		refuseInternet(networks, err)
 	}
-	c, err := p.Compile(inv.ctx, networks)
-	return p, c, err
+	return networks
 }
 
 // parsed reads the policy at a path, or from the text of one that was in force before.

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
 // openLease opens a port to a source for a time.
@@ -18,6 +21,12 @@ func openLease(inv *invocation) error {
 	if err := host.CheckReason(inv.cli.String("reason")); err != nil {
 		return err
 	}
+	ports, portsErr := inv.reader().Ports(inv.cli.Args().First())
+	sources, sourcesErr := inv.reader().Sources(inv.cli.StringSlice("from")...)
+	_, lengthErr := lease.ParseDuration(inv.cli.String("for"))
+	if err := errors.Join(portsErr, sourcesErr, lengthErr); err != nil {
+		return usagef("%w", err)
+	}
 	ops, done, err := inv.operations()
 	if err != nil {
 		return err
@@ -28,8 +37,8 @@ func openLease(inv *invocation) error {
 		host.OpenRequest{
 			Caller:  inv.caller(),
 			Backend: inv.backend,
-			Port:    inv.cli.Args().First(),
-			Sources: inv.cli.StringSlice("from"),
+			Port:    portWords(ports),
+			Sources: sources.Strings(),
 			For: inv.cli.String(
 				"for",
 			),

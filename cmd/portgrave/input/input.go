@@ -18,7 +18,6 @@ import (
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host/lease"
 	"github.com/portgrave/portgrave/firewall/iana"
-	"github.com/portgrave/portgrave/policy"
 )
 
 // Policy has the names of a policy.
@@ -28,8 +27,11 @@ type Policy interface {
 	// Network is what a network holds; false if the policy has no such network, and it is none of
 	// the built-in ones.
 	Network(name string) (set address.Set, known bool, err error)
-	// Names lists the services and the networks, built-in ones too.
-	Names() (services, networks []string)
+	// Meant is the service and the network that a mistyped word looks like; "" if none does. It
+	// offers no network of everybody.
+	Meant(word string) (service, network string)
+	// Called is how messages call it: "the policy in force".
+	Called() string
 }
 
 // Reader reads ports and sources. Its errors are mistakes of who typed them.
@@ -115,7 +117,7 @@ func (r Reader) port(word string) ([]firewall.PortRange, error) {
 
 // unknownPort says that a word is neither a port nor a name of one, and what may have been meant.
 func (r Reader) unknownPort(word, named string, p Policy, problem error) error {
-	hint := "write a number such as 9090, udp/53 or 8000-8010"
+	hint, of := "write a number such as 9090, udp/53 or 8000-8010", "a policy"
 	if ports, udp, ok := iana.Known(named); ok {
 		if udp {
 			ports = "udp/" + ports
@@ -123,14 +125,14 @@ func (r Reader) unknownPort(word, named string, p Policy, problem error) error {
 		hint = "write " + ports
 	}
 	if p != nil {
-		services, _ := p.Names()
-		if near := policy.Meant(named, services); near != "" {
+		of = p.Called()
+		if near, _ := p.Meant(named); near != "" {
 			hint = "did you mean " + near + "?"
 		}
 	}
 	return errors.Join(
-		fmt.Errorf("%q is neither a port, nor a service of the policy, nor a name in %s: %s",
-			word, r.ServicesFile, hint), unreadable(problem))
+		fmt.Errorf("%q is neither a port, nor a service of %s, nor a name in %s: %s",
+			word, of, r.ServicesFile, hint), unreadable(problem))
 }
 
 // Sources reads addresses, CIDRs and names of networks, each item one or several with commas
@@ -170,14 +172,14 @@ func (r Reader) source(word string) (address.Set, error) {
 	case known:
 		return set, nil
 	}
-	services, networks := p.Names()
 	hint := "write 203.0.113.7, 203.0.113.0/24 or the name of a network"
-	if near := policy.Meant(word, networks); near != "" {
+	if _, near := p.Meant(word); near != "" {
 		hint = "did you mean " + near + "?"
-	} else if slices.Contains(services, word) {
-		hint = "it is a service; write a network, such as " + networks[0]
+	} else if len(p.ServicePorts(word)) > 0 {
+		hint = "it is a service; write who it is to be open to"
 	}
-	return set, fmt.Errorf("%q is not an address, a CIDR or a network of the policy: %s", word, hint)
+	return set, fmt.Errorf("%q is not an address, a CIDR or a network of %s: %s", word, p.Called(),
+		hint)
 }
 
 func (r Reader) policy() (Policy, error) {

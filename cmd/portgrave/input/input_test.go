@@ -39,9 +39,11 @@ func (names) Network(name string) (address.Set, bool, error) {
 	return address.Set{}, false, nil
 }
 
-func (names) Names() (services, networks []string) {
-	return []string{"web", "metrics", "ssh"}, []string{"office", "any", "private"}
+func (names) Meant(word string) (service, network string) {
+	return map[string]string{"metircs": "metrics"}[word], map[string]string{"offcie": "office"}[word]
 }
+
+func (names) Called() string { return "the policy in force" }
 
 func reader(t *testing.T) Reader {
 	file := filepath.Join(t.TempDir(), "services")
@@ -141,8 +143,8 @@ func TestSources(t *testing.T) {
 	}
 	for in, want := range map[string]string{
 		"offcie":         "did you mean office?",
-		"an":             "or the name of a network", // never wider: not any
-		"web":            "it is a service; write a network, such as office",
+		"an":             "or the name of a network",
+		"web":            "it is a service",
 		"gone":           "no such file",
 		"empty":          "nobody in it",
 		"203.0.113.7/24": "write 203.0.113.0/24",
