@@ -349,6 +349,13 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb("history", "list what was applied, when, by whom, and why", "", listHistory),
 			verb(
+				"show",
+				"show what a generation holds, in the words of its policy: N, or the newest",
+				"[N]",
+				showGeneration,
+				&cli.BoolFlag{Name: "all", Usage: "list every source of long lists"},
+			),
+			verb(
 				"teardown",
 				"remove every rule of portgrave",
 				"",

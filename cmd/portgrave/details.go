@@ -99,6 +99,9 @@ var details = map[string]string{
 		"comments. " +
 		"Long lists get the names of the rules' sets. With --folder, lists of more than 64 entries " +
 		"are files beside the policy. It doesn't touch a folder that has a policy.yaml.",
+	"show": "Each service has a line: its ports, who may reach it, and its settings. Networks have the " +
+		"names that the policy of the generation gives them; leases that ran then are named as such. " +
+		"portgrave plan --from 3 --to 4 compares two generations.",
 	"teardown": "It looks through both backends. The state directory stays. Until the next apply " +
 		"neither a boot nor the daemon enforces anything, and status says so.",
 	"daemon": "It owns the nftables table, so that nobody else can change it, where the kernel can " +

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/lease"
@@ -59,13 +60,7 @@ func openLease(inv *invocation) error {
 		)
 	}
 	l := result.Lease
-	inv.screen.printf(
-		"%s: %s until %s. Lease %s; to end it before: portgrave close %s\n",
-		inv.screen.paint(green, "Open"),
-		l.Opens(),
-		moment(l.Until),
-		l.ID,
-		l.ID,
-	)
+	inv.screen.sentence(fmt.Sprintf("%s: %s until %s. Lease %s; to end it before: portgrave close %s",
+		inv.screen.paint(green, "Open"), l.Opens(), moment(l.Until), l.ID, l.ID))
 	return nil
 }
