@@ -168,6 +168,18 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 		OnUsageError:   usageError,
 		Commands: []*cli.Command{
 			verb(
+				"init",
+				"write a first policy that keeps your SSH open, and lists what listens",
+				"[-]",
+				initPolicy,
+				&cli.StringSliceFlag{
+					Name:  "from",
+					Usage: "also let in SSH from `SOURCE`, an address or CIDR (repeatable)",
+				},
+				&cli.BoolFlag{Name: "force", Usage: "replace a policy that is there"},
+				&cli.BoolFlag{Name: "dry-run", Usage: "print the policy, write nothing"},
+			),
+			verb(
 				"check",
 				"read policies and run their tests; exit 2 if a test fails, 3 if a policy is not valid",
 				"[FILE…]",

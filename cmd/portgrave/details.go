@@ -7,6 +7,12 @@ const portForms = "PORT may be 22, 22/tcp, udp/53, 80,443, 8000-8010, a service 
 
 // details say of verbs what their flags don't, for the help of the verb and the manual.
 var details = map[string]string{
+	"init": "It writes /etc/portgrave/policy.yaml, or what --config names; with - it prints the policy. " +
+		"The SSH server is open to the clients of the sessions that are open now, and to --from. What " +
+		"else listens stands there as comments: remove the # of a service, say in allow who may reach " +
+		"it, and look at portgrave plan. Ports that no service lists stay as they are. Nothing is put " +
+		"in force. It never replaces a policy without --force. Where another firewall is in force, " +
+		"portgrave import makes a policy of its rules instead.",
 	"check": "Each FILE is a policy by itself: a file, a folder as --config takes it, or - for " +
 		"standard input. Without FILE it reads the policy that --config names, or else the host's. " +
 		"It reports every mistake of every file at once. It needs no privileges and changes no rule. " +

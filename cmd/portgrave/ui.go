@@ -131,6 +131,14 @@ func (s *screen) detailf(format string, args ...any) {
 	}
 }
 
+// notef prints on standard error what is not part of the result.
+func (s *screen) notef(format string, args ...any) {
+	if !s.quiet {
+		s.progress.clear()
+		_, _ = fmt.Fprintf(s.err, "portgrave: "+format+"\n", args...)
+	}
+}
+
 func (s *screen) warnf(format string, args ...any) {
 	if s.quiet {
 		return
