@@ -142,7 +142,8 @@ func firstPolicy(inv *invocation) (policy.First, error) {
 		if l.Loopback() || l.Multicast() {
 			continue
 		}
-		if l.Protocol == firewall.TCP && isSSHServer(l) {
+		// A program at SSH's own port is taken for an SSH server, whatever its name.
+		if l.Protocol == firewall.TCP && (isSSHServer(l) || l.Port == sshPort) {
 			f.SSH = append(f.SSH, l.Port)
 			continue
 		}
