@@ -213,6 +213,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				apply,
 				reason,
 				&forceApply,
+				dryRunFlag(),
 				rules,
 				all,
 				&cli.StringFlag{
@@ -224,7 +225,13 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					Usage: "take it back after `TIME` (60s, 10m) unless you run portgrave confirm before",
 				},
 			),
-			verb("confirm", "keep what apply --confirm has put in force", "", confirm),
+			verb(
+				"confirm",
+				"keep what apply --confirm has put in force",
+				"",
+				confirm,
+				dryRunFlag(),
+			),
 			verb(
 				"rollback",
 				"put an earlier generation in force again: N, or the last one that differs",
@@ -232,6 +239,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				rollback,
 				reason,
 				force,
+				dryRunFlag(),
 				rules,
 				all,
 			),
@@ -262,6 +270,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"<PORT>",
 				openLease,
 				reason,
+				dryRunFlag(),
 				&cli.StringSliceFlag{
 					Name:  "from",
 					Usage: "the `SOURCE`: an address, a CIDR or a network of the policy (repeatable)",
@@ -281,6 +290,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"<LEASE>",
 				closeLease,
 				reason,
+				dryRunFlag(),
 				&cli.BoolFlag{Name: "force", Usage: "go on even if it cuts SSH sessions"},
 			),
 			verb(
@@ -372,6 +382,12 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"remove every rule of portgrave",
 				"",
 				teardown,
+				dryRunFlag(),
+				&cli.BoolFlag{
+					Name:    "yes",
+					Aliases: []string{"y"},
+					Usage:   "don't ask, even on a terminal",
+				},
 				&cli.BoolFlag{
 					Name:  "force",
 					Usage: "also remove a table of our name that somebody else wrote",
@@ -407,7 +423,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					Name:  "root",
 					Usage: "install into the system below `FOLDER`, such as an image, and run nothing",
 				},
-				&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"},
+				dryRunFlag(),
 				&cli.BoolFlag{Name: "now", Usage: "also start the units"},
 				&cli.BoolFlag{
 					Name:  "remove",

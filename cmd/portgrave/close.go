@@ -28,7 +28,8 @@ func closeLease(inv *invocation) error {
 	result, err := ops.Close(
 		inv.ctx,
 		host.CloseRequest{Caller: inv.caller(), Backend: inv.backend, Lease: which,
-			Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force")},
+			Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force"),
+			DryRun: inv.dryRun()},
 	)
 	if err != nil {
 		return err
@@ -38,6 +39,13 @@ func closeLease(inv *invocation) error {
 		return inv.screen.object(result)
 	}
 	printCuts(inv.screen, result.Cut)
+	if result.DryRun {
+		for _, l := range result.Closed {
+			inv.screen.printf("Would close lease %s, %s.\n", l.ID, l.Opens())
+		}
+		inv.screen.printf("%s\n", nothingDone)
+		return nil
+	}
 	for _, l := range result.Closed {
 		inv.screen.printf("%s: lease %s, %s.\n", inv.screen.paint(green, "Closed"), l.ID, l.Opens())
 	}

@@ -36,7 +36,8 @@ var details = map[string]string{
 		"undoes, and changes the kernel's objects; sources is empty where there are more than 64, " +
 		"and count says how many. --out keeps the plan for apply --plan. It changes nothing.",
 	"apply": "It reads the kernel, writes the difference, and reads back. A second run writes " +
-		"nothing. It prints which services changed; --rules also shows the rules and sets. With " +
+		"nothing. With --dry-run it says what it would do, or why it would refuse. It prints which " +
+		"services changed; --rules also shows the rules and sets. With " +
 		"--plan it does what that plan says, or fails and changes nothing if the policy, a network, " +
 		"the generation in force or the rules in the kernel have changed since. It refuses a policy " +
 		"that would lock out an SSH session that is open now, that " +
@@ -108,7 +109,7 @@ var details = map[string]string{
 	"show": "Each service has a line: its ports, who may reach it, and its settings. Networks have the " +
 		"names that the policy of the generation gives them; leases that ran then are named as such. " +
 		"portgrave plan --from 3 --to 4 compares two generations.",
-	"teardown": "It looks through both backends. The state directory stays. Until the next apply " +
+	"teardown": "On a terminal it asks first. It looks through both backends. The state directory stays. Until the next apply " +
 		"neither a boot nor the daemon enforces anything, and status says so.",
 	"daemon": "It owns the nftables table, so that nobody else can change it, where the kernel can " +
 		"do that and the host's nft can print such a table. Elsewhere it repairs changes at once. A " +

@@ -45,6 +45,7 @@ func openLease(inv *invocation) error {
 			),
 			Reason: inv.cli.String("reason"),
 			Force:  inv.cli.Bool("force"),
+			DryRun: inv.dryRun(),
 		},
 	)
 	if err != nil {
@@ -60,6 +61,11 @@ func openLease(inv *invocation) error {
 		)
 	}
 	l := result.Lease
+	if result.DryRun {
+		inv.screen.sentence(fmt.Sprintf("Would open %s until %s. %s", l.Opens(), moment(l.Until),
+			nothingDone))
+		return nil
+	}
 	inv.screen.sentence(fmt.Sprintf("%s: %s until %s. Lease %s; to end it before: portgrave close %s",
 		inv.screen.paint(green, "Open"), l.Opens(), moment(l.Until), l.ID, l.ID))
 	return nil

@@ -11,7 +11,8 @@ package main
 //   - Text is for people: aligned, colour only on a terminal and without NO_COLOR. JSON is the
 //     contract.
 //   - An error says what failed, where, and what to do.
-//   - Nothing is asked; --force says yes beforehand.
+//   - Only teardown asks, and only on a terminal; -y answers beforehand. --force overrules what is
+//     refused.
 
 import (
 	"bytes"
