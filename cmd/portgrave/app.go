@@ -259,6 +259,17 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 			),
 			verb(
+				"log",
+				"show who was refused, and at which service",
+				"",
+				showDenied,
+				&cli.BoolFlag{
+					Name:    "follow",
+					Aliases: []string{"f"},
+					Usage:   "print who is refused from now on, as it happens",
+				},
+			),
+			verb(
 				"status",
 				"show backend, generation, drift, and the services with their counters",
 				"",

@@ -54,6 +54,12 @@ var details = map[string]string{
 	"rollback": "It is recorded as a new generation. It uses the backend of the generation that it " +
 		"returns to, unless --backend names another one.",
 	"drift": "It names the process that changed the rules if that is known.",
+	"log": "Without --follow it prints the last reports that the daemon remembers. With --follow it prints " +
+		"them as they come: from the daemon, or, where none runs, from the kernel, which takes root. " +
+		"Packets of one source to one port are one line at first, and then one for each ten seconds; " +
+		"a flood is one line with a number. Services that say log: none are not reported, and those " +
+		"that say log: all also report whom they let in. What happened to the rules is in portgrave " +
+		"drift --log.",
 	"open": "The kernel ends the lease. It survives a reboot, and still ends on time. It can't be " +
 		"longer than the policy's daemon.max_lease. It opens a port that a service lists to sources " +
 		"that the service doesn't allow.\n\n" + portForms + " SOURCE may be a network of the policy: " +
