@@ -481,6 +481,8 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
 				OnUsageError: usageError,
 				UsageText:    "portgrave export nft [command options]",
+				// That of package cli for a verb with others below it breaks off.
+				CustomHelpTemplate: cli.CommandHelpTemplate,
 				Subcommands: []*cli.Command{
 					verb("nft", "print the policy as a script for nft -f", "", exportNft),
 				},
