@@ -18,6 +18,17 @@ func (p *Policy) ServicePorts(name string) []firewall.PortRange {
 	return nil
 }
 
+// Services lists the names of the services in the order of the policy.
+func (p *Policy) Services() (names []string) {
+	for _, s := range p.services {
+		names = append(names, s.enforced.Name)
+	}
+	return names
+}
+
+// NetworkNames lists the names of the policy's own networks.
+func (p *Policy) NetworkNames() []string { return sortedNames(p.networks) }
+
 // Network loads what a network holds, whether or not a service uses it; false if the policy has no
 // such network, and it is not a built-in one. The error is Problems.
 func (p *Policy) Network(
@@ -45,10 +56,7 @@ func (p *Policy) Network(
 // Meant is the service and the network that a word looks like with a typing error; "" if none does.
 // It offers no network of everybody: a word that was meant to be narrower must not become that.
 func (p *Policy) Meant(word string) (service, network string) {
-	var services, networks []string
-	for _, s := range p.services {
-		services = append(services, s.enforced.Name)
-	}
+	var networks []string
 	for name, n := range p.networks {
 		if !n.hasEveryone() {
 			networks = append(networks, name)
@@ -65,5 +73,5 @@ func (p *Policy) Meant(word string) (service, network string) {
 			return !mistyped(word, name)
 		}))
 	}
-	return likely(services), likely(networks)
+	return likely(p.Services()), likely(networks)
 }

@@ -125,6 +125,9 @@ func (inv *invocation) values(kind string) (list []manual.Entry, err error) {
 		}
 		return list, err
 	}
+	if kind == manual.Services || kind == manual.Networks {
+		return inv.policyNames(kind == manual.Networks)
+	}
 	ops, done, err := inv.operations()
 	if err != nil {
 		return nil, err

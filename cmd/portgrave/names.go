@@ -1,7 +1,10 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/portgrave/portgrave/cmd/portgrave/input"
+	"github.com/portgrave/portgrave/cmd/portgrave/manual"
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -28,8 +31,39 @@ func (p *namedPolicy) Network(name string) (address.Set, bool, error) {
 // Called implements input.Policy.
 func (p *namedPolicy) Called() string { return p.called }
 
-// namesOf reads the policy of reader once.
+// namesOf is the policy of reader.
 func (inv *invocation) namesOf() (input.Policy, error) {
+	p, err := inv.readNames()
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// policyNames are the services or the networks of that policy, to complete a command line with.
+func (inv *invocation) policyNames(networks bool) (list []manual.Entry, err error) {
+	p, err := inv.readNames()
+	if err != nil {
+		return nil, err
+	}
+	if networks {
+		for _, name := range p.NetworkNames() {
+			list = append(list, manual.Entry{Term: name, Text: "network of " + p.called})
+		}
+		return list, nil
+	}
+	for _, name := range p.Services() {
+		var ports []string
+		for _, r := range p.ServicePorts(name) {
+			ports = append(ports, r.String())
+		}
+		list = append(list, manual.Entry{Term: name, Text: strings.Join(ports, ", ")})
+	}
+	return list, nil
+}
+
+// readNames reads that policy once.
+func (inv *invocation) readNames() (*namedPolicy, error) {
 	if inv.named != nil {
 		return inv.named, nil
 	}
