@@ -166,12 +166,8 @@ func (r *Reconciler) write(ctx context.Context, b Backend, want *State, force bo
 		if plan.InSync() {
 			return plan, seen, announce(plan)
 		}
-		if what := seen.Foreign(); what != "" && !force {
-			return Plan{}, nil, fmt.Errorf(
-				"%s exists but was %w: look at it, then remove it or use --force to replace it",
-				what,
-				ErrForeign,
-			)
+		if err := CheckForeign(plan, seen, force); err != nil {
+			return Plan{}, nil, err
 		}
 		if err := announce(plan); err != nil {
 			return Plan{}, nil, err
@@ -191,6 +187,17 @@ func (r *Reconciler) write(ctx context.Context, b Backend, want *State, force bo
 		ErrConflict,
 		attempts,
 	)
+}
+
+// CheckForeign refuses a plan that would replace what bears our name and was not written by us,
+// unless that is forced. The error wraps ErrForeign.
+func CheckForeign(p Plan, seen Observation, force bool) error {
+	what := seen.Foreign()
+	if what == "" || force || p.InSync() {
+		return nil
+	}
+	return fmt.Errorf("%s exists but was %w: look at it, then remove it or use --force to replace it",
+		what, ErrForeign)
 }
 
 // readBack decides what really became of an applied plan, whatever applying it reported.

@@ -149,6 +149,13 @@ func (p Problems) sorted(dropped int) Problems {
 // didYouMean returns " (did you mean "x"?)" for the nearest known word, or "" if none is near. In
 // short words one letter may differ: two of three letters make another word.
 func didYouMean(word string, known []string) string {
+	if best := nearestWord(word, known); best != "" {
+		return fmt.Sprintf(" (did you mean %q?)", best)
+	}
+	return ""
+}
+
+func nearestWord(word string, known []string) string {
 	best, distance := "", 4
 	for _, k := range known {
 		most := 3
@@ -165,10 +172,7 @@ func didYouMean(word string, known []string) string {
 			best, distance = k, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %q?)", best)
+	return best
 }
 
 // editDistance is the number of insertions, deletions, replacements and swaps of neighbours between

@@ -168,6 +168,18 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 		OnUsageError:   usageError,
 		Commands: []*cli.Command{
 			verb(
+				"init",
+				"write a first policy that keeps your SSH open, and lists what listens",
+				"[-]",
+				initPolicy,
+				&cli.StringSliceFlag{
+					Name:  "from",
+					Usage: "also let in SSH from `SOURCE`, an address or CIDR (repeatable)",
+				},
+				&cli.BoolFlag{Name: "force", Usage: "replace a policy that is there"},
+				&cli.BoolFlag{Name: "dry-run", Usage: "print the policy, write nothing"},
+			),
+			verb(
 				"check",
 				"read policies and run their tests; exit 2 if a test fails, 3 if a policy is not valid",
 				"[FILE…]",
@@ -201,6 +213,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				apply,
 				reason,
 				&forceApply,
+				dryRunFlag(),
 				rules,
 				all,
 				&cli.StringFlag{
@@ -212,7 +225,13 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					Usage: "take it back after `TIME` (60s, 10m) unless you run portgrave confirm before",
 				},
 			),
-			verb("confirm", "keep what apply --confirm has put in force", "", confirm),
+			verb(
+				"confirm",
+				"keep what apply --confirm has put in force",
+				"",
+				confirm,
+				dryRunFlag(),
+			),
 			verb(
 				"rollback",
 				"put an earlier generation in force again: N, or the last one that differs",
@@ -220,6 +239,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				rollback,
 				reason,
 				force,
+				dryRunFlag(),
 				rules,
 				all,
 			),
@@ -239,6 +259,17 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 			),
 			verb(
+				"log",
+				"show who was refused, and at which service",
+				"",
+				showDenied,
+				&cli.BoolFlag{
+					Name:    "follow",
+					Aliases: []string{"f"},
+					Usage:   "print who is refused from now on, as it happens",
+				},
+			),
+			verb(
 				"status",
 				"show backend, generation, drift, and the services with their counters",
 				"",
@@ -250,9 +281,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"<PORT>",
 				openLease,
 				reason,
+				dryRunFlag(),
 				&cli.StringSliceFlag{
 					Name:  "from",
-					Usage: "the `SOURCE`: an address or CIDR (repeatable)",
+					Usage: "the `SOURCE`: an address, a CIDR or a network of the policy (repeatable)",
 				},
 				&cli.StringFlag{
 					Name:  "for",
@@ -265,16 +297,17 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"close",
-				"end a lease before its time; name its ID or its port",
+				"end a lease before its time; name its ID, or its port or service",
 				"<LEASE>",
 				closeLease,
 				reason,
+				dryRunFlag(),
 				&cli.BoolFlag{Name: "force", Usage: "go on even if it cuts SSH sessions"},
 			),
 			verb(
 				"leases",
 				"list what is open for a time: until when, to whom, who opened it and why",
-				"",
+				"[PORT]",
 				listLeases,
 			),
 			verb(
@@ -349,10 +382,23 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb("history", "list what was applied, when, by whom, and why", "", listHistory),
 			verb(
+				"show",
+				"show what a generation holds, in the words of its policy: N, or the newest",
+				"[N]",
+				showGeneration,
+				&cli.BoolFlag{Name: "all", Usage: "list every source of long lists"},
+			),
+			verb(
 				"teardown",
 				"remove every rule of portgrave",
 				"",
 				teardown,
+				dryRunFlag(),
+				&cli.BoolFlag{
+					Name:    "yes",
+					Aliases: []string{"y"},
+					Usage:   "don't ask, even on a terminal",
+				},
 				&cli.BoolFlag{
 					Name:  "force",
 					Usage: "also remove a table of our name that somebody else wrote",
@@ -388,7 +434,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					Name:  "root",
 					Usage: "install into the system below `FOLDER`, such as an image, and run nothing",
 				},
-				&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"},
+				dryRunFlag(),
 				&cli.BoolFlag{Name: "now", Usage: "also start the units"},
 				&cli.BoolFlag{
 					Name:  "remove",
@@ -435,6 +481,8 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
 				OnUsageError: usageError,
 				UsageText:    "portgrave export nft [command options]",
+				// That of package cli for a verb with others below it breaks off.
+				CustomHelpTemplate: cli.CommandHelpTemplate,
 				Subcommands: []*cli.Command{
 					verb("nft", "print the policy as a script for nft -f", "", exportNft),
 				},

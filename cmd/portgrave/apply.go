@@ -51,10 +51,13 @@ func apply(inv *invocation) error {
 		Force:   inv.cli.Bool("force"),
 		Policy:  p,
 		Expect:  expect,
+		DryRun:  inv.dryRun(),
 	}
 	removeTimer := func() {}
 	if trial > 0 {
 		q.Confirm = trial.String()
+	}
+	if trial > 0 && !q.DryRun {
 		if removeTimer, err = inv.leaveTimer(trial); err != nil {
 			inv.screen.warnf(
 				"systemd can't look after this trial, so two processes alone will take it back: %v",
@@ -129,7 +132,7 @@ func reportApply(inv *invocation, a host.Applied) error {
 		printApplied(inv, a)
 	}
 	if by := a.ConfirmBy; by != nil {
-		at := by.Local().Format(time.TimeOnly)
+		at := clockTime(*by)
 		text := "It is taken back at " + at + " unless it is confirmed"
 		newPlanPrinter(s, false).wrap(s.paint(yellow, text) +
 			". Try that you can still log in, then run: portgrave confirm")
@@ -161,11 +164,18 @@ func printApplied(inv *invocation, a host.Applied) {
 	if len(a.Restores) > 0 {
 		what += "; undone is what " + changedBy(a.Author)
 	}
-	p.wrap(fmt.Sprintf("%s: %s.", s.paint(green, "Applied"), what))
-	p.wrap(fmt.Sprintf("Generation %d is in force.", a.Generation))
-	if all {
+	if a.DryRun {
+		p.wrap(fmt.Sprintf("Would apply: %s.", what))
+	} else {
+		p.wrap(fmt.Sprintf("%s: %s.", s.paint(green, "Applied"), what))
+		p.wrap(fmt.Sprintf("Generation %d is in force.", a.Generation))
+	}
+	if all || a.DryRun {
 		p.services(a.Services)
 		p.restored(a.Restores)
+	}
+	if a.DryRun {
+		p.wrap(nothingDone)
 	}
 	if all || inv.cli.Bool("rules") {
 		printRules(s, a.Backend, a.Changes, all)

@@ -175,12 +175,11 @@ func offlineQuestion(inv *invocation) (ask audit.Offline, err error) {
 		}
 	}
 	if inv.cli.IsSet("port") {
-		if ask.Port, err = inv.portOf("port"); err != nil {
+		port, err := inv.portOf("port")
+		if err != nil {
 			return ask, err
 		}
-		if ask.Protocol == 0 {
-			ask.Protocol = firewall.TCP
-		}
+		ask.Protocol, ask.Port = port.Protocol, port.First
 	}
 	if ask.Interface, err = inv.interfaceOf("interface"); err != nil {
 		return ask, err

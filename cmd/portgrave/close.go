@@ -1,6 +1,12 @@
 package main
 
-import "github.com/portgrave/portgrave/firewall/host"
+import (
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/host/lease"
+)
 
 // closeLease ends leases before their time: one by its ID, or those of a port.
 func closeLease(inv *invocation) error {
@@ -15,10 +21,15 @@ func closeLease(inv *invocation) error {
 		return err
 	}
 	defer done()
+	which, err := leaseWord(inv, ops, inv.cli.Args().First())
+	if err != nil {
+		return err
+	}
 	result, err := ops.Close(
 		inv.ctx,
-		host.CloseRequest{Caller: inv.caller(), Backend: inv.backend, Lease: inv.cli.Args().First(),
-			Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force")},
+		host.CloseRequest{Caller: inv.caller(), Backend: inv.backend, Lease: which,
+			Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force"),
+			DryRun: inv.dryRun()},
 	)
 	if err != nil {
 		return err
@@ -28,8 +39,32 @@ func closeLease(inv *invocation) error {
 		return inv.screen.object(result)
 	}
 	printCuts(inv.screen, result.Cut)
+	if result.DryRun {
+		for _, l := range result.Closed {
+			inv.screen.printf("Would close lease %s, %s.\n", l.ID, l.Opens())
+		}
+		inv.screen.printf("%s\n", nothingDone)
+		return nil
+	}
 	for _, l := range result.Closed {
 		inv.screen.printf("%s: lease %s, %s.\n", inv.screen.paint(green, "Closed"), l.ID, l.Opens())
 	}
 	return nil
+}
+
+// leaseWord is a word for leases as the operation reads it: an ID stays, and a port, or the name of
+// one, becomes its numbers. A name that is the ID of an open lease is that lease.
+func leaseWord(inv *invocation, ops host.Operations, word string) (string, error) {
+	open, err := ops.Leases(inv.ctx)
+	if err != nil {
+		return "", err
+	}
+	isThis := func(l lease.Lease) bool { return l.ID == strings.ToLower(word) }
+	if slices.ContainsFunc(open.Leases, isThis) {
+		return word, nil
+	}
+	if ports, err := inv.reader().Ports(word); err == nil {
+		return portWords(ports), nil
+	}
+	return word, nil // close says what is wrong with it
 }

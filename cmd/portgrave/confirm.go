@@ -9,7 +9,7 @@ func confirm(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result, err := ops.Confirm(inv.ctx, host.ConfirmRequest{Caller: inv.caller()})
+	result, err := ops.Confirm(inv.ctx, host.ConfirmRequest{Caller: inv.caller(), DryRun: inv.dryRun()})
 	if err != nil {
 		return err
 	}
@@ -21,6 +21,10 @@ func confirm(inv *invocation) error {
 			"Nothing to confirm: generation %d is in force for good.\n",
 			result.Generation,
 		)
+		return nil
+	}
+	if result.DryRun {
+		inv.screen.printf("Would confirm generation %d. %s\n", result.Generation, nothingDone)
 		return nil
 	}
 	inv.screen.printf(

@@ -55,7 +55,7 @@ func runDaemon(inv *invocation) error {
 		return err
 	}
 	defer heard.Close()
-	reports, run, err := openReports(inv, log)
+	reports, denials, run, err := openReports(inv, log)
 	if err != nil {
 		return err
 	}
@@ -63,12 +63,13 @@ func runDaemon(inv *invocation) error {
 	defer reporting.Wait()
 	defer stop() // before waiting
 	reporting.Go(func() { run(ctx) })
-	var denials daemon.Reports
+	var reporter daemon.Reports
 	if reports != nil {
-		denials = reports
+		reporter = reports
 	}
 	return daemon.Run(ctx, daemon.Config{
-		Reports:     denials,
+		Reports:     reporter,
+		Denials:     denials,
 		Reconciler:  r,
 		Store:       store,
 		Commits:     heard.Commits,

@@ -1,7 +1,18 @@
 package main
 
+// portForms says how ports are written on the command line.
+const portForms = "PORT may be 22, 22/tcp, udp/53, 80,443, 8000-8010, a service of the policy, or a " +
+	"name from /etc/services. Names are those of the policy in force; before the first apply, of " +
+	"the policy on disk."
+
 // details say of verbs what their flags don't, for the help of the verb and the manual.
 var details = map[string]string{
+	"init": "It writes /etc/portgrave/policy.yaml, or what --config names; with - it prints the policy. " +
+		"The SSH server is open to the clients of the sessions that are open now, and to --from. What " +
+		"else listens stands there as comments: remove the # of a service, say in allow who may reach " +
+		"it, and look at portgrave plan. Ports that no service lists stay as they are. Nothing is put " +
+		"in force. It never replaces a policy without --force. Where another firewall is in force, " +
+		"portgrave import makes a policy of its rules instead.",
 	"check": "Each FILE is a policy by itself: a file, a folder as --config takes it, or - for " +
 		"standard input. Without FILE it reads the policy that --config names, or else the host's. " +
 		"It reports every mistake of every file at once. It needs no privileges and changes no rule. " +
@@ -25,7 +36,8 @@ var details = map[string]string{
 		"undoes, and changes the kernel's objects; sources is empty where there are more than 64, " +
 		"and count says how many. --out keeps the plan for apply --plan. It changes nothing.",
 	"apply": "It reads the kernel, writes the difference, and reads back. A second run writes " +
-		"nothing. It prints which services changed; --rules also shows the rules and sets. With " +
+		"nothing. With --dry-run it says what it would do, or why it would refuse. It prints which " +
+		"services changed; --rules also shows the rules and sets. With " +
 		"--plan it does what that plan says, or fails and changes nothing if the policy, a network, " +
 		"the generation in force or the rules in the kernel have changed since. It refuses a policy " +
 		"that would lock out an SSH session that is open now, that " +
@@ -42,10 +54,18 @@ var details = map[string]string{
 	"rollback": "It is recorded as a new generation. It uses the backend of the generation that it " +
 		"returns to, unless --backend names another one.",
 	"drift": "It names the process that changed the rules if that is known.",
+	"log": "Without --follow it prints the last reports that the daemon remembers. With --follow it prints " +
+		"them as they come: from the daemon, or, where none runs, from the kernel, which takes root. " +
+		"Packets of one source to one port are one line at first, and then one for each ten seconds; " +
+		"a flood is one line with a number. Services that say log: none are not reported, and those " +
+		"that say log: all also report whom they let in. What happened to the rules is in portgrave " +
+		"drift --log.",
 	"open": "The kernel ends the lease. It survives a reboot, and still ends on time. It can't be " +
 		"longer than the policy's daemon.max_lease. It opens a port that a service lists to sources " +
-		"that the service doesn't allow.",
-	"close": "If you name a port, all leases that open it end.",
+		"that the service doesn't allow.\n\n" + portForms + " SOURCE may be a network of the policy: " +
+		"the lease lets in what the network holds now.",
+	"leases": "With PORT it lists those that open that port. " + portForms,
+	"close":  "If you name a port, all leases that open it end. " + portForms,
 	"audit": "It reads every rule on the host, whoever wrote it, and interfaces, addresses, routes " +
 		"and listening sockets. It sends the set of all sources through the kernel's hooks. Some " +
 		"rules depend on what can't be known in advance, so there are two answers: sources that " +
@@ -92,7 +112,10 @@ var details = map[string]string{
 		"comments. " +
 		"Long lists get the names of the rules' sets. With --folder, lists of more than 64 entries " +
 		"are files beside the policy. It doesn't touch a folder that has a policy.yaml.",
-	"teardown": "It looks through both backends. The state directory stays. Until the next apply " +
+	"show": "Each service has a line: its ports, who may reach it, and its settings. Networks have the " +
+		"names that the policy of the generation gives them; leases that ran then are named as such. " +
+		"portgrave plan --from 3 --to 4 compares two generations.",
+	"teardown": "On a terminal it asks first. It looks through both backends. The state directory stays. Until the next apply " +
 		"neither a boot nor the daemon enforces anything, and status says so.",
 	"daemon": "It owns the nftables table, so that nobody else can change it, where the kernel can " +
 		"do that and the host's nft can print such a table. Elsewhere it repairs changes at once. A " +

@@ -75,9 +75,11 @@ func explainedPacket(inv *invocation) (p audit.Packet, err error) {
 		}
 	}
 	if p.Protocol.HasPorts() {
-		if p.Port, err = inv.portOf("port"); err != nil {
+		port, err := inv.portOf("port")
+		if err != nil {
 			return p, err
 		}
+		p.Protocol, p.Port = port.Protocol, port.First
 	}
 	p.Interface, err = inv.interfaceOf("interface")
 	return p, err

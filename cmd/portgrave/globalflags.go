@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/policy"
@@ -39,5 +40,68 @@ func globalFlags(verb string) []cli.Flag {
 			Value:   "text",
 			Usage:   "print `" + strings.Join(formsOf(verb), "|") + "`" + readers,
 		},
+		&cli.BoolFlag{
+			Name:               "quiet",
+			Aliases:            []string{"q"},
+			Usage:              "print errors only; the exit code says the rest",
+			DisableDefaultText: true,
+		},
+		&cli.BoolFlag{
+			Name:               "verbose",
+			Aliases:            []string{"v"},
+			Usage:              "also say what is read, who does the work, and how long it takes",
+			DisableDefaultText: true,
+		},
 	}
+}
+
+// Environment variables that stand for flags; a flag that is given wins.
+const (
+	configVariable  = "PORTGRAVE_CONFIG"
+	backendVariable = "PORTGRAVE_BACKEND"
+)
+
+// -v asks for more words, as elsewhere, so the version is -V.
+func init() {
+	cli.VersionFlag = &cli.BoolFlag{
+		Name:               "version",
+		Aliases:            []string{"V"},
+		Usage:              "print the version",
+		DisableDefaultText: true,
+	}
+}
+
+// flag reads a global flag, given before or after the verb; after wins.
+func flag(c *cli.Context, name string) string {
+	if level := levelWith(c, name); level != nil {
+		return level.String(name)
+	}
+	return c.String(name)
+}
+
+// flagOrVariable is flag where an environment variable stands for an absent one. from says how the
+// value was given, for messages.
+func flagOrVariable(
+	c *cli.Context, name, variable string, getenv func(string) string,
+) (value, from string) {
+	if v := getenv(variable); v != "" && levelWith(c, name) == nil {
+		return v, "set " + variable + "="
+	}
+	return flag(c, name), "write --" + name + " "
+}
+
+// switchedOn reports whether a global flag without a value was given, before or after the verb.
+func switchedOn(c *cli.Context, name string) bool {
+	level := levelWith(c, name)
+	return level != nil && level.Bool(name)
+}
+
+// levelWith is where a global flag was given: behind the verb, or before it; nil if nowhere.
+func levelWith(c *cli.Context, name string) *cli.Context {
+	for _, level := range c.Lineage() {
+		if level.Command != nil && slices.Contains(level.LocalFlagNames(), name) {
+			return level
+		}
+	}
+	return nil
 }

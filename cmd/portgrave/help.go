@@ -32,6 +32,7 @@ func init() {
 		}
 		width := helpWidth()
 		all["wrap"] = func(text string, column int) string { return wrapHelp(text, column, width) }
+		all["examples"] = func(verb string) []string { return helpExamples[verb] }
 		printer(out, template, data, all)
 	}
 	cli.HelpPrinterCustom = print

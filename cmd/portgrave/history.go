@@ -2,7 +2,6 @@ package main
 
 import (
 	"strconv"
-	"time"
 )
 
 // listHistory prints the recorded generations, the newest first.
@@ -39,7 +38,7 @@ func listHistory(inv *invocation) error {
 			rows,
 			[]string{
 				strconv.Itoa(e.Generation),
-				e.Time.Local().Format(time.DateTime),
+				moment(e.Time),
 				dash(printable(e.User)),
 				dash(e.From),
 				summary,

@@ -220,7 +220,7 @@ func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []
 	}
 	d.Comments = []string{fmt.Sprintf("What this host's rules let in on %s, as portgrave import "+
 		"found it. Review it: not everything open today should stay open.",
-		time.Now().Format(time.DateOnly))}
+		time.Now().Format("2006-01-02 15:04 MST"))}
 	for _, n := range found.Notes {
 		d.Comments = append(d.Comments, "Note: "+n+".")
 	}

@@ -40,6 +40,7 @@ type invocation struct {
 	acceptShrunk bool           // see policy.Networks
 	memory       *policy.Memory // of a daemon; nil in other runs
 	daemon       *daemon.Status // what connect was told; nil if no daemon runs
+	named        *namedPolicy   // see namesOf; nil until a name is looked up
 }
 
 func newInvocation(
@@ -49,15 +50,21 @@ func newInvocation(
 	getenv func(string) string,
 ) (*invocation, error) {
 	inv := &invocation{
-		ctx:     c.Context,
-		cli:     c,
-		getenv:  getenv,
-		config:  flag(c, "config"),
-		backend: flag(c, "backend"),
+		ctx:    c.Context,
+		cli:    c,
+		getenv: getenv,
 	}
+	inv.config, _ = flagOrVariable(c, "config", configVariable, getenv)
+	backend, setBackend := flagOrVariable(c, "backend", backendVariable, getenv)
+	inv.backend = backend
 	inv.stateDir, inv.runDir = host.Dirs(getenv)
 	output := flag(c, "output")
 	inv.screen = newScreen(stdout, stderr, output, getenv)
+	quiet, verbose := switchedOn(c, "quiet"), switchedOn(c, "verbose")
+	if quiet && verbose {
+		return inv, usagef("--quiet and --verbose contradict each other: leave one out")
+	}
+	inv.screen.setVolume(quiet, verbose)
 	if inv.config == "" && levelWith(c, "config") != nil {
 		return inv, usagef("--config needs a file or a folder: write --config policy.yaml")
 	}
@@ -69,29 +76,12 @@ func newInvocation(
 	inv.form = output
 	if !slices.Contains([]string{"auto", "nftables", "iptables"}, inv.backend) {
 		return inv, usagef(
-			"%q is not a backend: write --backend auto, nftables or iptables",
+			"%q is not a backend: %sauto, nftables or iptables",
 			inv.backend,
+			setBackend,
 		)
 	}
 	return inv, nil
-}
-
-// flag reads a global flag, given before or after the verb; after wins.
-func flag(c *cli.Context, name string) string {
-	if level := levelWith(c, name); level != nil {
-		return level.String(name)
-	}
-	return c.String(name)
-}
-
-// levelWith is where a global flag was given: behind the verb, or before it; nil if nowhere.
-func levelWith(c *cli.Context, name string) *cli.Context {
-	for _, level := range c.Lineage() {
-		if level.Command != nil && slices.Contains(level.LocalFlagNames(), name) {
-			return level
-		}
-	}
-	return nil
 }
 
 // lockWait is how long a run waits for another one to finish.
@@ -124,6 +114,7 @@ func (inv *invocation) compiledSo(
 	if err != nil {
 		return p, nil, err
 	}
+	inv.screen.detailf("the policy is %s", p.Origin)
 	if backend, _ := inv.enforcedWith(); backend == "iptables" {
 		if err := iptablesLimits(c); err != nil {
 			return p, nil, err
@@ -183,6 +174,12 @@ func (inv *invocation) read(
 	if how.parsed != nil {
 		how.parsed(p)
 	}
+	c, err := p.Compile(inv.ctx, inv.networks(how, reading))
+	return p, c, err
+}
+
+// networks says how to load networks.
+func (inv *invocation) networks(how howToRead, reading *stage) *policy.Networks {
 	networks := &policy.Networks{
 		Dir:          filepath.Join(inv.stateDir, "networks"),
 		Offline:      how.offline,
@@ -201,8 +198,7 @@ func (inv *invocation) read(
 	if err := internet(); err != nil {
 		refuseInternet(networks, err)
 	}
-	c, err := p.Compile(inv.ctx, networks)
-	return p, c, err
+	return networks
 }
 
 // parsed reads the policy at a path, or from the text of one that was in force before.

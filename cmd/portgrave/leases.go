@@ -2,14 +2,24 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
-// listLeases prints the leases that are not over, those that end first at the front.
+// listLeases prints the leases that are not over, those that end first at the front; of a port, or
+// the name of one, those that open it.
 func listLeases(inv *invocation) error {
+	var ports []firewall.PortRange
+	if inv.cli.Args().Present() {
+		var err error
+		if ports, err = inv.reader().Ports(inv.cli.Args().First()); err != nil {
+			return usagef("%w", err)
+		}
+	}
 	ops, done, err := inv.operations()
 	if err != nil {
 		return err
@@ -19,13 +29,22 @@ func listLeases(inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	none := "No lease is open.\n"
+	if len(ports) > 0 {
+		none = "No lease opens " + inv.cli.Args().First() + ".\n"
+		result.Leases = slices.DeleteFunc(result.Leases, func(l lease.Lease) bool {
+			return !slices.ContainsFunc(l.Ports, func(r firewall.PortRange) bool {
+				return slices.ContainsFunc(ports, r.Overlaps)
+			})
+		})
+	}
 	switch {
 	case inv.screen.json:
 		if err := inv.screen.object(result); err != nil {
 			return err
 		}
 	case len(result.Leases) == 0 && result.Error == "":
-		inv.screen.printf("No lease is open.\n")
+		inv.screen.printf("%s", none)
 	default:
 		printLeases(inv.screen, result.Leases, time.Now())
 	}
@@ -42,7 +61,7 @@ func leaseWords(l lease.Lease) string {
 		"Lease %s: %s until %s, by %s",
 		l.ID,
 		l.Opens(),
-		l.Until.Local().Format(time.DateTime),
+		untilWords(l.Until),
 		dash(by),
 	)
 	if l.Reason != "" {
@@ -64,7 +83,7 @@ func printLeases(s *screen, leases []lease.Lease, now time.Time) {
 			[]string{
 				l.ID,
 				l.Opens(),
-				l.Until.Local().Format(time.DateTime),
+				moment(l.Until),
 				strings.TrimSuffix(left, "0s"),
 				dash(l.User),
 				dash(l.From),

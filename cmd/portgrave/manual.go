@@ -125,6 +125,9 @@ func (inv *invocation) values(kind string) (list []manual.Entry, err error) {
 		}
 		return list, err
 	}
+	if kind == manual.Services || kind == manual.Networks {
+		return inv.policyNames(kind == manual.Networks)
+	}
 	ops, done, err := inv.operations()
 	if err != nil {
 		return nil, err
@@ -144,7 +147,7 @@ func (inv *invocation) values(kind string) (list []manual.Entry, err error) {
 	for _, g := range h.Generations {
 		list = append(list, manual.Entry{
 			Term: strconv.Itoa(g.Generation),
-			Text: g.Time.Local().Format(time.DateTime) + " " + g.Reason,
+			Text: moment(g.Time) + " " + g.Reason,
 		})
 	}
 	return list, err

@@ -79,6 +79,9 @@ func sshServers(ctx context.Context) (list []netip.AddrPort) {
 	return list
 }
 
+// sshPort is SSH's own port.
+const sshPort = 22
+
 // isSSHServer knows an SSH server by its name. At SSH's own port it is also systemd, which starts
 // one for each connection, and root's program that another user may not look at.
 func isSSHServer(l sockets.Listener) bool {
@@ -87,7 +90,6 @@ func isSSHServer(l sockets.Listener) bool {
 			return true
 		}
 	}
-	const sshPort = 22
 	return l.Port == sshPort && (l.Activated() || len(l.Owners) == 0 && l.User == "root")
 }
 

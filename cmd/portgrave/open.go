@@ -1,9 +1,11 @@
 package main
 
 import (
-	"time"
+	"errors"
+	"fmt"
 
 	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
 // openLease opens a port to a source for a time.
@@ -20,6 +22,12 @@ func openLease(inv *invocation) error {
 	if err := host.CheckReason(inv.cli.String("reason")); err != nil {
 		return err
 	}
+	ports, portsErr := inv.reader().Ports(inv.cli.Args().First())
+	sources, sourcesErr := inv.reader().Sources(inv.cli.StringSlice("from")...)
+	_, lengthErr := lease.ParseDuration(inv.cli.String("for"))
+	if err := errors.Join(portsErr, sourcesErr, lengthErr); err != nil {
+		return usagef("%w", err)
+	}
 	ops, done, err := inv.operations()
 	if err != nil {
 		return err
@@ -30,13 +38,14 @@ func openLease(inv *invocation) error {
 		host.OpenRequest{
 			Caller:  inv.caller(),
 			Backend: inv.backend,
-			Port:    inv.cli.Args().First(),
-			Sources: inv.cli.StringSlice("from"),
+			Port:    portWords(ports),
+			Sources: sources.Strings(),
 			For: inv.cli.String(
 				"for",
 			),
 			Reason: inv.cli.String("reason"),
 			Force:  inv.cli.Bool("force"),
+			DryRun: inv.dryRun(),
 		},
 	)
 	if err != nil {
@@ -52,13 +61,12 @@ func openLease(inv *invocation) error {
 		)
 	}
 	l := result.Lease
-	inv.screen.printf(
-		"%s: %s until %s. Lease %s; to end it before: portgrave close %s\n",
-		inv.screen.paint(green, "Open"),
-		l.Opens(),
-		l.Until.Local().Format(time.DateTime),
-		l.ID,
-		l.ID,
-	)
+	if result.DryRun {
+		inv.screen.sentence(fmt.Sprintf("Would open %s until %s. %s", l.Opens(), moment(l.Until),
+			nothingDone))
+		return nil
+	}
+	inv.screen.sentence(fmt.Sprintf("%s: %s until %s. Lease %s; to end it before: portgrave close %s",
+		inv.screen.paint(green, "Open"), l.Opens(), moment(l.Until), l.ID, l.ID))
 	return nil
 }

@@ -39,6 +39,7 @@ func (inv *invocation) connect() (ops host.Operations, done func(), err error) {
 	case err != nil:
 		return nil, nil, fmt.Errorf("%w: if it hangs, end it, and the rules stay", err)
 	case s == nil:
+		inv.screen.detailf("no daemon runs: this process does the work")
 		local, done := inv.local()
 		return local, done, nil
 	case s.NetworkNamespace != daemon.NetworkNamespace():
@@ -48,6 +49,7 @@ func (inv *invocation) connect() (ops host.Operations, done func(), err error) {
 		)
 	}
 	inv.daemon = s
+	inv.screen.detailf("the daemon (process %d) does the work", s.PID)
 	return remote, func() {}, nil
 }
 

@@ -16,6 +16,7 @@ type progress struct {
 	terminal bool
 	now      func() time.Time
 	after    func(time.Duration) <-chan time.Time
+	verbose  bool // say of each stage how long it took
 
 	mu    sync.Mutex
 	shown bool // the line is on the terminal
@@ -63,6 +64,10 @@ func (s *stage) end() {
 	close(s.stop)
 	s.stopped.Wait()
 	s.p.clear()
+	if s.p != nil && s.p.verbose {
+		took := s.p.now().Sub(s.began).Round(time.Millisecond)
+		_, _ = fmt.Fprintf(s.p.out, "portgrave: %s took %s\n", s.what, took)
+	}
 }
 
 func (s *stage) show() {

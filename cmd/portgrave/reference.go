@@ -25,6 +25,14 @@ func reference() manual.Reference {
 				Term: "PORTGRAVE_RUN_DIR",
 				Text: "where the daemon's control socket is, instead of " + host.DefaultRunDir,
 			},
+			{
+				Term: configVariable,
+				Text: "what --config names, where that flag is not given",
+			},
+			{
+				Term: backendVariable,
+				Text: "what --backend names, where that flag is not given",
+			},
 			{Term: "NO_COLOR", Text: "set to anything: no colours, not even on a terminal"},
 		},
 		Files: []manual.Entry{
@@ -43,6 +51,14 @@ func reference() manual.Reference {
 			},
 		},
 		Examples: []manual.Entry{
+			{
+				Term: "portgrave init\nportgrave plan\nportgrave apply --confirm 60s\nportgrave confirm",
+				Text: "Begin: write a first policy that keeps SSH open, read it, and put it in force",
+			},
+			{
+				Term: "portgrave log --follow",
+				Text: "See who is refused now",
+			},
 			{
 				Term: "portgrave check && portgrave plan\nportgrave apply --confirm 60s --reason INC-42\nportgrave confirm",
 				Text: "Change the rules of a host far away: look, apply, and keep it once a new login has worked. Else it is taken back after a minute",

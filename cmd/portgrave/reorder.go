@@ -18,6 +18,9 @@ func reorder(app *cli.App, args []string) []string {
 	at := 1
 	for at < len(args) && args[at] != "--" { // find the verb, and a format below it
 		a := args[at]
+		if a == "-" { // an argument: standard input or output
+			break
+		}
 		if strings.HasPrefix(a, "-") {
 			if takesValue[strings.TrimLeft(a, "-")] {
 				at++

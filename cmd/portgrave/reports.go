@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall/denied"
 )
 
@@ -16,24 +17,25 @@ import (
 func openReports(
 	inv *invocation,
 	log *slog.Logger,
-) (*denied.Listener, func(context.Context), error) {
+) (*denied.Listener, *daemon.Denials, func(context.Context), error) {
 	emit, closeFile, err := reportWriter(inv, log)
 	if err != nil || emit == nil {
-		return nil, func(context.Context) {}, err
+		return nil, nil, func(context.Context) {}, err
 	}
 	l, err := denied.Open()
 	if errors.Is(err, denied.ErrTaken) {
 		closeFile()
 		log.Warn("who is refused is not reported", "error", err)
-		return nil, func(context.Context) {}, nil
+		return nil, nil, func(context.Context) {}, nil
 	}
 	if err != nil {
 		closeFile()
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	return l, func(ctx context.Context) {
+	denials := daemon.NewDenials()
+	return l, denials, func(ctx context.Context) {
 		defer closeFile()
-		if err := l.Run(ctx, emit); err != nil && ctx.Err() == nil {
+		if err := l.Run(ctx, denials.Tee(emit)); err != nil && ctx.Err() == nil {
 			log.Error("who is refused is not reported any more", "error", err)
 		}
 	}, nil

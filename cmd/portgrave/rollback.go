@@ -9,6 +9,7 @@ func rollback(inv *invocation) error {
 		Backend: inv.backend,
 		Reason:  inv.cli.String("reason"),
 		Force:   inv.cli.Bool("force"),
+		DryRun:  inv.dryRun(),
 	}
 	if wanted := inv.cli.Args().First(); wanted != "" {
 		var ok bool

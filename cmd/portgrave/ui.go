@@ -11,7 +11,8 @@ package main
 //   - Text is for people: aligned, colour only on a terminal and without NO_COLOR. JSON is the
 //     contract.
 //   - An error says what failed, where, and what to do.
-//   - Nothing is asked; --force says yes beforehand.
+//   - Only teardown asks, and only on a terminal; -y answers beforehand. --force overrules what is
+//     refused.
 
 import (
 	"bytes"
@@ -70,6 +71,7 @@ type screen struct {
 	json     bool
 	colour   bool
 	columns  int       // see columnsOf
+	quiet    bool      // only errors, and the JSON object
 	progress *progress // nil shows none
 }
 
@@ -106,9 +108,42 @@ func (s *screen) object(v any) error {
 	return e.Encode(api.WithLists(v))
 }
 
-func (s *screen) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format, args...) }
+func (s *screen) printf(format string, args ...any) {
+	if !s.quiet {
+		_, _ = fmt.Fprintf(s.out, format, args...)
+	}
+}
+
+// setVolume has the screen say less or more than usual.
+func (s *screen) setVolume(quiet, verbose bool) {
+	if s.quiet = quiet; quiet {
+		s.progress = nil
+	}
+	if s.progress != nil {
+		s.progress.verbose = verbose
+	}
+}
+
+// detailf prints on standard error what only --verbose asks for.
+func (s *screen) detailf(format string, args ...any) {
+	if s.progress != nil && s.progress.verbose {
+		s.progress.clear()
+		_, _ = fmt.Fprintf(s.err, "portgrave: "+format+"\n", args...)
+	}
+}
+
+// notef prints on standard error what is not part of the result.
+func (s *screen) notef(format string, args ...any) {
+	if !s.quiet {
+		s.progress.clear()
+		_, _ = fmt.Fprintf(s.err, "portgrave: "+format+"\n", args...)
+	}
+}
 
 func (s *screen) warnf(format string, args ...any) {
+	if s.quiet {
+		return
+	}
 	s.progress.clear()
 	_, _ = fmt.Fprintf(s.err, "portgrave: warning: "+format+"\n", args...)
 }

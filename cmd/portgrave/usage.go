@@ -18,19 +18,28 @@ var (
 	noHelp      = regexp.MustCompile(`^No help topic for '(.*)'$`)
 )
 
-// examples are values of flags, for messages. A flag that takes a file or a text has none.
+// examples are values of flags, for messages.
 var examples = map[string]string{
-	"backend":   "nftables",
-	"confirm":   "60s",
-	"denied":    "json",
-	"for":       "2h",
-	"from":      "203.0.113.7",
-	"interface": "eth0",
-	"output":    "json",
-	"o":         "json",
-	"port":      "9090",
-	"protocol":  "tcp",
-	"to":        "192.0.2.10",
+	"backend":     "nftables",
+	"c":           "policy.yaml",
+	"config":      "policy.yaml",
+	"confirm":     "60s",
+	"denied":      "json",
+	"denied-file": "/var/log/portgrave-denied.json",
+	"folder":      "new",
+	"for":         "2h",
+	"from":        "203.0.113.7",
+	"interface":   "eth0",
+	"output":      "json",
+	"o":           "json",
+	"out":         "plan.json",
+	"plan":        "plan.json",
+	"port":        "9090",
+	"protocol":    "tcp",
+	"reason":      "INC-42",
+	"root":        "/mnt/image",
+	"ruleset":     "rules.v4",
+	"to":          "192.0.2.10",
 }
 
 // flagError is what is wrong with a flag of a verb; "" is the program before its verb.
@@ -59,10 +68,8 @@ func inPlainWords(c *cli.Context, err error) error {
 		return noSuchFlag(c, m[1])
 	}
 	if m := valueless.FindStringSubmatch(text); m != nil {
-		if example := exampleOf(c, m[1]); example != "" {
-			return fmt.Errorf("%s needs a value: write %s %s", dashed(m[1]), dashed(m[1]), example)
-		}
-		return fmt.Errorf("%s needs a value", dashed(m[1]))
+		return fmt.Errorf("%s needs a value: write %s %s", dashed(m[1]), dashed(m[1]),
+			exampleOf(c, m[1]))
 	}
 	if m := notBoolean.FindStringSubmatch(text); m != nil {
 		return fmt.Errorf("%s is neither true nor false: write %s alone", m[1], dashed(m[2]))

@@ -51,7 +51,9 @@ func TestUnknownFlags(t *testing.T) {
 			}
 			for _, name := range f.Names() {
 				_, stderr, code := ran(t, append(slices.Clone(words), dashed(name))...)
-				if code != exitInvalid || !strings.Contains(stderr, dashed(name)+" needs a value") {
+				asks := dashed(name) + " needs a value: write " + dashed(name) + " "
+				_, example, ok := strings.Cut(strings.SplitN(stderr, "\n", 2)[0], asks)
+				if code != exitInvalid || !ok || example == "" {
 					t.Errorf("%s %s: %d, %q", verb, dashed(name), code, stderr)
 				}
 			}

@@ -25,14 +25,30 @@ func (inv *invocation) addressOf(flag string) (netip.Addr, error) {
 	return a, nil
 }
 
-// portOf is the port that a flag names, in plain decimal digits.
-func (inv *invocation) portOf(flag string) (uint16, error) {
-	text := inv.cli.String(flag)
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || n == 0 || strconv.FormatUint(n, 10) != text {
-		return 0, inv.notA("a port from 1 to 65535", flag)
+// portOf is the one port that a flag names, in any form that the reader takes. A protocol that
+// --protocol names has to agree with it; without that flag, a bare number is tcp.
+func (inv *invocation) portOf(flag string) (firewall.PortRange, error) {
+	var want firewall.Protocol
+	if inv.cli.IsSet("protocol") {
+		var err error
+		if want, err = firewall.ParseProtocol(inv.cli.String("protocol")); err != nil {
+			return firewall.PortRange{}, usagef("--protocol: %w", err)
+		}
 	}
-	return uint16(n), nil
+	r, err := inv.reader().OnePort(inv.cli.String(flag), want)
+	if err != nil {
+		return r, usagef("--%s: %w", flag, err)
+	}
+	return r, nil
+}
+
+// portWords are ports as every version of the daemon reads them.
+func portWords(ports []firewall.PortRange) string {
+	var words []string
+	for _, p := range ports {
+		words = append(words, p.String())
+	}
+	return strings.Join(words, ",")
 }
 
 // interfaceOf is the name of an interface that a flag gives; "" if it is not set.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 	"unicode"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
@@ -91,7 +90,7 @@ func printEvent(s *screen, e daemon.Event) {
 	}
 	s.printf(
 		"%s %s by %s: %s",
-		e.At.Local().Format(time.DateTime),
+		moment(e.At),
 		s.paint(colour, e.Kind),
 		authorWords(e.Author),
 		printable(e.Summary),

@@ -31,7 +31,7 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	if err != nil {
 		return Applied{}, err
 	}
-	r, store, unlock, err := l.begin(ctx, q.Backend, false)
+	r, store, unlock, err := l.beginOr(ctx, q.Backend, false, q.DryRun)
 	if err != nil {
 		return Applied{}, err
 	}
@@ -48,6 +48,10 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 		if err := refuseLockOut(ctx, r, want, q.Session); err != nil {
 			return Applied{}, err
 		}
+	}
+	if q.DryRun {
+		check := func(p firewall.Plan) error { return q.checkPlan(l, p) }
+		return l.wouldApply(ctx, r, q.Policy, want, q.Force, check, warnings)
 	}
 	text, err := l.keepPolicy(store, q.Policy)
 	if err != nil {
@@ -247,7 +251,7 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 	if err := checkRemarks(q.Caller, q.Reason); err != nil {
 		return Applied{}, err
 	}
-	r, store, unlock, err := l.begin(ctx, l.inForce(q.Backend), false)
+	r, store, unlock, err := l.beginOr(ctx, l.inForce(q.Backend), false, q.DryRun)
 	if err != nil {
 		return Applied{}, err
 	}
@@ -280,6 +284,11 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 			return Applied{}, err
 		}
 	}
+	p := &Policy{State: target.State, Text: l.textOf(store, target), Lists: target.Lists}
+	if q.DryRun {
+		fine := func(firewall.Plan) error { return nil }
+		return l.wouldApply(ctx, r, p, want, q.Force, fine, warnings)
+	}
 	reason := q.Reason
 	if reason == "" {
 		reason = fmt.Sprintf("rollback to generation %d", target.Number)
@@ -306,7 +315,6 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 	if err != nil {
 		return Applied{}, err
 	}
-	p := &Policy{State: target.State, Text: l.textOf(store, target), Lists: target.Lists}
 	return l.appliedPolicy(r, g, out, warnings, was, p, want), nil
 }
 
@@ -368,11 +376,14 @@ func (l *Local) Teardown(ctx context.Context, q TeardownRequest) (TornDown, erro
 	if err := q.Caller.check(); err != nil {
 		return TornDown{}, err
 	}
-	r, store, unlock, err := l.begin(ctx, q.Backend, true)
+	r, store, unlock, err := l.beginOr(ctx, q.Backend, true, q.DryRun)
 	if err != nil {
 		return TornDown{}, err
 	}
 	defer unlock()
+	if q.DryRun {
+		return wouldTearDown(ctx, r, q.Force)
+	}
 	_, last := store.Last()
 	out, _, err := l.put(
 		ctx,
@@ -390,5 +401,5 @@ func (l *Local) Teardown(ctx context.Context, q TeardownRequest) (TornDown, erro
 	if err != nil {
 		return TornDown{}, err
 	}
-	return TornDown{!out.Plan.InSync(), orEmpty(out.Plan.Changes)}, nil
+	return TornDown{Changed: !out.Plan.InSync(), Changes: orEmpty(out.Plan.Changes)}, nil
 }

@@ -109,6 +109,9 @@ func (l *Local) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error
 	if err := q.Caller.check(); err != nil {
 		return Confirmed{}, err
 	}
+	if q.DryRun {
+		return l.wouldConfirm()
+	}
 	store, unlock, err := l.exclusive(ctx)
 	if err != nil {
 		return Confirmed{}, err
@@ -141,7 +144,17 @@ func (l *Local) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error
 		last.Number,
 		history.Confirmation{Time: l.Now().UTC(), User: q.User, From: q.From},
 	)
-	return Confirmed{last.Number, err == nil}, err
+	return Confirmed{Generation: last.Number, Changed: err == nil}, err
+}
+
+// wouldConfirm is what confirm would keep.
+func (l *Local) wouldConfirm() (Confirmed, error) {
+	last, err := l.view().Head()
+	if err == nil && !last.Confirmed && last.Overdue(l.Clocks()) {
+		err = fmt.Errorf("generation %d was not confirmed in time", last.Number)
+	}
+	return Confirmed{Generation: last.Number, Changed: err == nil && !last.Confirmed, DryRun: true},
+		err
 }
 
 // lapsed is the generation that was taken back last, if nothing was applied since; 0 otherwise.

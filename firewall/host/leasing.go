@@ -77,7 +77,7 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 	if err != nil {
 		return Opened{}, err
 	}
-	r, store, unlock, err := l.begin(ctx, l.inForce(q.Backend), false)
+	r, store, unlock, err := l.beginOr(ctx, l.inForce(q.Backend), false, q.DryRun)
 	if err != nil {
 		return Opened{}, err
 	}
@@ -89,6 +89,9 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 	x, err := request.Grant(last.State, longest, r.Now())
 	if err != nil {
 		return Opened{}, UsageError{err}
+	}
+	if q.DryRun {
+		return l.wouldOpen(x, last)
 	}
 	// Recorded first: whatever dies from here on, nothing is open of which nobody knows who opened
 	// it and why.
@@ -112,7 +115,27 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 	if err != nil {
 		return Opened{}, errors.Join(err, l.leases().Remove(x.ID))
 	}
-	return Opened{x, g.Number, !enforced.Equal(last.InForce()), warnings}, nil
+	return Opened{
+		Lease: x, Generation: g.Number, Changed: !enforced.Equal(last.InForce()), Warnings: warnings,
+	}, nil
+}
+
+// wouldOpen is what a lease would come to, which is not recorded and has no ID.
+func (l *Local) wouldOpen(x lease.Lease, last *history.Generation) (Opened, error) {
+	running, damaged, err := l.leases().List()
+	if err != nil {
+		return Opened{}, cmp.Or(permission(err), err)
+	}
+	enforced, err := lease.Apply(last.State, append(running, x), l.leases().Clock().Wall)
+	if err != nil {
+		return Opened{}, err
+	}
+	would := Opened{Lease: x, Generation: last.Number, Changed: !enforced.Equal(last.InForce()),
+		DryRun: true}
+	for _, d := range damaged {
+		would.Warnings = append(would.Warnings, d.Error())
+	}
+	return would, nil
 }
 
 // Close implements Operations: leases end before their time, one by its ID or those of a port.
@@ -120,7 +143,7 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 	if err := checkRemarks(q.Caller, q.Reason); err != nil {
 		return Closed{}, err
 	}
-	r, store, unlock, err := l.begin(ctx, l.inForce(q.Backend), false)
+	r, store, unlock, err := l.beginOr(ctx, l.inForce(q.Backend), false, q.DryRun)
 	if err != nil {
 		return Closed{}, err
 	}
@@ -153,7 +176,10 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 			return Closed{}, err
 		}
 	}
-	result := Closed{Closed: closing}
+	result := Closed{Closed: closing, DryRun: q.DryRun, Generation: last.Number}
+	if q.DryRun {
+		return result, nil
+	}
 	var names []string
 	for _, x := range closing {
 		names = append(names, x.ID)

@@ -93,6 +93,8 @@ type (
 	}
 	ApplyRequest struct {
 		Caller
+		// DryRun tells what would be done, and does nothing.
+		DryRun  bool   `json:"dry_run,omitempty"`
 		Backend string `json:"backend,omitempty"`
 		Reason  string `json:"reason,omitempty"`
 		Force   bool   `json:"force,omitempty"`
@@ -110,9 +112,13 @@ type (
 	}
 	ConfirmRequest struct {
 		Caller
+		// DryRun tells what would be done, and does nothing.
+		DryRun bool `json:"dry_run,omitempty"`
 	}
 	RollbackRequest struct {
 		Caller
+		// DryRun tells what would be done, and does nothing.
+		DryRun  bool   `json:"dry_run,omitempty"`
 		Backend string `json:"backend,omitempty"`
 		// 0: the last one that enforced something else
 		Generation int    `json:"generation,omitempty"`
@@ -121,11 +127,15 @@ type (
 	}
 	TeardownRequest struct {
 		Caller
+		// DryRun tells what would be done, and does nothing.
+		DryRun  bool   `json:"dry_run,omitempty"`
 		Backend string `json:"backend,omitempty"`
 		Force   bool   `json:"force,omitempty"`
 	}
 	OpenRequest struct {
 		Caller
+		// DryRun tells what would be done, and does nothing.
+		DryRun  bool     `json:"dry_run,omitempty"`
 		Backend string   `json:"backend,omitempty"`
 		Port    string   `json:"port"` // "9090", "udp/53", "8000-8010"
 		Sources []string `json:"sources"`
@@ -135,6 +145,8 @@ type (
 	}
 	CloseRequest struct {
 		Caller
+		// DryRun tells what would be done, and does nothing.
+		DryRun  bool   `json:"dry_run,omitempty"`
 		Backend string `json:"backend,omitempty"`
 		Lease   string `json:"lease"` // its ID, or a port
 		Reason  string `json:"reason,omitempty"`
@@ -182,6 +194,8 @@ type Applied struct {
 	Changes  []firewall.Change   `json:"changes"`
 	Cut      []Cut               `json:"cut"`
 	Warnings []string            `json:"warnings"`
+	// DryRun: nothing was done; Generation is the one in force.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // Cut is a running connection that was ended.
@@ -195,12 +209,14 @@ type Cut struct {
 type Confirmed struct {
 	Generation int  `json:"generation"`
 	Changed    bool `json:"changed"` // false: it was in force for good before
+	DryRun     bool `json:"dry_run,omitempty"`
 }
 
 // TornDown is the result of teardown.
 type TornDown struct {
 	Changed bool              `json:"changed"`
 	Changes []firewall.Change `json:"changes"`
+	DryRun  bool              `json:"dry_run,omitempty"`
 }
 
 // Opened is the result of open.
@@ -209,6 +225,7 @@ type Opened struct {
 	Generation int         `json:"generation"`
 	Changed    bool        `json:"changed"` // false: all of it was allowed as long already
 	Warnings   []string    `json:"warnings,omitempty"`
+	DryRun     bool        `json:"dry_run,omitempty"` // then the lease has no ID
 }
 
 // Closed is the result of close.
@@ -217,6 +234,7 @@ type Closed struct {
 	Generation int           `json:"generation"`
 	Cut        []Cut         `json:"cut,omitempty"`
 	Warnings   []string      `json:"warnings,omitempty"`
+	DryRun     bool          `json:"dry_run,omitempty"`
 }
 
 // TakenBack is the result of TakeBack.

@@ -64,6 +64,8 @@ type Config struct {
 	Virtual ipvs.Reader
 	// Reports is nil if refused packets are not reported.
 	Reports Reports
+	// Denials has these reports for those who ask; nil likewise.
+	Denials *Denials
 	// EventDir keeps the drift log; RunDir the control socket and the lock that keeps a second
 	// daemon out.
 	EventDir, RunDir string

@@ -22,6 +22,8 @@ import (
 //	GET  /v1/events           {"events":[Event…]}: what happened last
 //	GET  /v1/events?follow=1  an Event a line, from now on;
 //	                          &kind=exposure: those alone, and looked for every few seconds
+//	GET  /v1/denied           {"events":[denied.Event…]}: who was refused last;
+//	                          ?follow=1: an event a line, from now on
 //	GET  /v1/audit            what the host exposes now
 //	POST /v1/reload           as SIGHUP; root only. 202: it is being read;
 //	                          ?wait=1: api.Reloaded, when it is in force
@@ -37,6 +39,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", d.getStatus)
 	mux.HandleFunc("GET /v1/events", d.getEvents)
+	mux.HandleFunc("GET /v1/denied", d.getDenied)
 	mux.HandleFunc("GET /v1/audit", d.getAudit)
 	mux.Handle("GET /metrics", d.metrics)
 	operations := api.Server{

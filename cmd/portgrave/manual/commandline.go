@@ -44,6 +44,8 @@ const (
 	Generations = "generations"
 	Leases      = "leases"
 	Interfaces  = "interfaces"
+	Services    = "services"
+	Networks    = "networks"
 )
 
 // read turns an app into what pages and completions need of it. What is hidden stays so.
@@ -162,6 +164,10 @@ func completes(placeholder string) completion {
 		return completion{kind: Generations}
 	case "LEASE":
 		return completion{kind: Leases}
+	case "PORT":
+		return completion{kind: Services}
+	case "SOURCE":
+		return completion{kind: Networks}
 	case "INTERFACE":
 		return completion{kind: Interfaces}
 	}

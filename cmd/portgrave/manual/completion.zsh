@@ -17,4 +17,9 @@ _PROGRAM() {
     _describe -V -t values value found
 }
 
-_PROGRAM "$@"
+# As a file of $fpath this is the function's first call; where it is sourced, it is registered.
+if [[ ${funcstack[1]} == _PROGRAM ]]; then
+    _PROGRAM "$@"
+else
+    compdef _PROGRAM PROGRAM
+fi

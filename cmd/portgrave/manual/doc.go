@@ -8,10 +8,11 @@
 //	`FILE`, `DIR`, `FOLDER`   file names, folders
 //	`N`                       the number of a generation
 //	`LEASE`, `INTERFACE`      an open lease, an interface of the host
+//	`PORT`, `SOURCE`          a service or a network of the policy
 //	`text|json`               one of these words
 //	anything else             nothing
 //
-// Generations, leases and interfaces are asked of the program itself when they are wanted
+// Generations, leases, interfaces and names are asked of the program itself when they are wanted
 // (Complete). The package is pure: it takes descriptions and returns text. It knows no verb, no
 // file and no clock; the date of a page is handed in, or missing, so that two builds give the same
 // bytes.

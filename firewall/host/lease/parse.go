@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -15,8 +16,9 @@ import (
 
 // Every error of this file is a mistake in what was typed, and says what to type instead.
 
-// ParsePorts reads ports: "9090" (which is tcp), "udp/53", "tcp/9000-9100", or the name of a
-// protocol without ports, "vrrp"; several with commas between. They come back ordered and merged.
+// ParsePorts reads ports: "9090" (which is tcp), "udp/53" or "53/udp", "tcp/9000-9100" or
+// "9000:9100", or the name of a protocol without ports, "vrrp"; several with commas between. They
+// come back ordered and merged.
 func ParsePorts(s string) ([]firewall.PortRange, error) {
 	var ranges []firewall.PortRange
 	for _, part := range strings.Split(s, ",") {
@@ -41,16 +43,17 @@ func parsePort(s string) (firewall.PortRange, error) {
 	}
 	if !named {
 		numbers = s
-	} else if p, err := firewall.ParseProtocol(protocol); err == nil {
+	} else if p, err := firewall.ParseProtocol(protocol); err == nil && !startsWithDigit(s) {
 		r.Protocol = p
+	} else if p, swapped := firewall.ParseProtocol(numbers); swapped == nil &&
+		!startsWithDigit(numbers) && p.HasPorts() {
+		r.Protocol, numbers = p, protocol
+	} else if startsWithDigit(s) { // then the protocol is the other word
+		return r, fmt.Errorf("%q: %w", s, cmp.Or(swapped, errNoPort))
 	} else {
-		_, swapped := firewall.ParseProtocol(numbers)
-		if swapped == nil && !startsWithDigit(numbers) {
-			return r, fmt.Errorf("%q: write %s/%s", s, numbers, protocol)
-		}
 		return r, fmt.Errorf("%q: %w", s, err)
 	}
-	first, last, isRange := strings.Cut(numbers, "-")
+	first, last, isRange := strings.Cut(strings.Replace(numbers, ":", "-", 1), "-")
 	if !isRange {
 		last = first
 	}
@@ -68,6 +71,8 @@ func parsePort(s string) (firewall.PortRange, error) {
 	r.First, r.Last = a, b
 	return r, nil
 }
+
+var errNoPort = errors.New("write a protocol and a port, such as tcp/9090")
 
 // startsWithDigit tells a number, which is a port, from the name of a protocol. 6in4 is a name.
 func startsWithDigit(s string) bool {

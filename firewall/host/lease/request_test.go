@@ -19,6 +19,10 @@ func TestParsePorts(t *testing.T) {
 		"sctp/1-65535":         {{Protocol: firewall.SCTP, First: 1, Last: 65535}},
 		"vrrp":                 {firewall.Portless(firewall.VRRP)},
 		"22,6in4,protocol-94":  {tcp(22, 22), firewall.Portless(41), firewall.Portless(94)},
+		"9090/tcp":             {tcp(9090, 9090)},
+		"53/udp,5353/udp":      {udp(53, 53), udp(5353, 5353)},
+		"8000:8010":            {tcp(8000, 8010)},
+		"tcp/8000:8010":        {tcp(8000, 8010)},
 		"443, udp/443,444,443": {tcp(443, 444), udp(443, 443)},
 	} {
 		if got, err := ParsePorts(in); err != nil || !slices.Equal(got, want) {
@@ -39,7 +43,9 @@ func TestParsePorts(t *testing.T) {
 		"icmp/8":     "write ping",
 		"ipx/8":      "use tcp, udp or sctp",
 		"vrrp/1":     "vrrp has no ports; write vrrp",
-		"9090/tcp":   "write tcp/9090",
+		"9090/icmp":  "write ping",
+		"9090/vrrp":  "write a protocol and a port",
+		"50/22":      "write a protocol and a port",
 		"9100-9000":  "write 9000-9100",
 		"udp/tcp/80": "is not a port",
 	} {
