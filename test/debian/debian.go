@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 
 	"github.com/portgrave/portgrave/test/lab"
 )
@@ -20,8 +19,7 @@ import (
 // folder is where build.sh has put the system.
 func folder(t lab.TB) string {
 	t.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	dir := filepath.Join(filepath.Dir(file), "..", "..", "bin", "debian")
+	dir := filepath.Join(lab.ModuleFolder(), "bin", "debian")
 	if _, err := os.Stat(filepath.Join(dir, "recipe")); err != nil {
 		t.Fatalf("there is no Debian system to start: run make deps (%v)", err)
 	}

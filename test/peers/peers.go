@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -37,8 +36,7 @@ const Ready = "ready"
 
 // folder is where "make deps" has unpacked the packages.
 func folder() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..", "bin", "peers")
+	return filepath.Join(lab.ModuleFolder(), "bin", "peers")
 }
 
 // Folder returns where the packages are unpacked. The error says how to get them.

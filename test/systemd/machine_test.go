@@ -22,13 +22,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/portgrave/portgrave/test/lab"
 )
 
 // scratch is a file system in memory for disks. It ends with the test program.
@@ -79,17 +80,11 @@ func restartInNamespace() error {
 		syscall.Exec(unshare, args, append(os.Environ(), insideVariable+"=private")))
 }
 
-// projectRoot returns the folder of the module.
-func projectRoot() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
-}
-
 // program is a static portgrave, as packages have it. It is built once for all tests.
 var program = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(scratch, "portgrave")
 	cmd := exec.Command("go", "build", "-o", path, "./cmd/portgrave")
-	cmd.Dir, cmd.Env = projectRoot(), append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Dir, cmd.Env = lab.ModuleFolder(), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building portgrave: %w: %s", err, out)
 	}
