@@ -10,7 +10,7 @@ SHELL := bash
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # root keeps Go and its caches
-AS_ROOT := $(if $(SUDO),sudo env "PATH=$$PATH" "HOME=$$HOME" "GOFLAGS=-buildvcs=false",env)
+AS_ROOT := $(if $(SUDO),sudo env "PATH=$$PATH" "HOME=$$HOME" "GOFLAGS=-buildvcs=false $$GOFLAGS" "CGO_ENABLED=$$(go env CGO_ENABLED)" "GORACE=$$GORACE",env)
 # A number of inputs: at the end of a span of time, Go 1.26 may report "context deadline exceeded" though nothing was found (https://go.dev/issue/75804).
 FUZZTIME ?= 20000x
 # without the Markdown library behind the manual pages of urfave/cli, which takes the program an eighth longer to start; ours come from elsewhere
@@ -65,27 +65,49 @@ peers: installed
 	echo "Unpacking into bin/peers (65 MB, not installed): ufw, firewalld (with dbus) and docker.io (with busybox-static for a container) as the real firewalls that audit, explain and import are judged by, and keepalived, whose VRRP a service lets in."; \
 	$(SUDO) apt-get update -q; $(SUDO) sh test/peers/fetch.sh bin/peers $(PEERS); }
 
-debian: installed
+# After peers: both ask apt.
+debian: installed | peers
 	@[ "$$(cat bin/debian/recipe 2>/dev/null)" = "$$(sha256sum <test/debian/build.sh)" ] || { \
 	echo "Building a Debian system and two kernels for virtual machines in bin/debian (330 MB, two minutes, not installed): systemd starts in it with our units."; \
 	$(SUDO) sh test/debian/build.sh bin/debian; }
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
-	go vet ./... && go vet -tags boot ./test/boot && go vet -tags kernels ./test/e2e
-	go run $(STATICCHECK) -tags boot,kernels ./...
+	go vet -tags $(TAGS) ./... && go vet -tags $(TAGS),boot ./test/boot && go vet -tags $(TAGS),kernels ./test/e2e
+	go run $(STATICCHECK) -tags $(TAGS),boot,kernels ./...
 
-# Six tests at a time: most of them wait for what must not come. Those below test/ run the program in processes of its
-# own or compare one answer at a time with the kernel's, so they need no race detector; they run beside all others.
-TESTS := go test -p 1 -parallel 6 -timeout 40m
-test: deps build lint ## everything: lint, all tests as root, the packages' own under the race detector, each fuzz target briefly
+# What make test builds is built with the flags of the program, so that a library is compiled once for
+# the program, its packages, vet, staticcheck and the tests. Only the race detector needs C.
+test: export CGO_ENABLED := 0
+test: export GOFLAGS := $(shell go env GOFLAGS) -trimpath -tags=$(TAGS)
+# A process under the race detector would sleep for a second before it ends, and the scripts of
+# cmd/portgrave start hundreds.
+test: export GORACE := atexit_sleep_ms=0
+
+# Six tests at a time: most of them wait for what must not come. lint has vetted them.
+TESTS := go test -vet=off -p 1 -parallel 6 -timeout 40m
+WITH_RACE := $(AS_ROOT) env CGO_ENABLED=1 $(TESTS) -race
+# Tests below test/ run the program in processes of its own or compare one answer at a time with the
+# kernel's, so they need no race detector. Those of COMPUTING compute in one goroutine, where it finds
+# nothing and takes ten times as long, and the scripts of cmd/portgrave start the program hundreds of
+# times. Both run once without it, and a sample with it: -short draws a fifth of the random cases, and
+# NO_RACE names the longest tests of one goroutine.
+COMPUTING := ./cmd/portgrave ./firewall/exposure/... ./firewall/host/lease ./firewall/iptsave
+NO_RACE := Hostile|TestManyMatchesInOneRule|TestTooManyRules|TestSetErrorsSayWhere|TestCorporaAreRealOutput
+NO_RACE := $(NO_RACE)|TestScripts/(check_ci|completion|install|kernel_(confirm|full|hostile|iptables|leases|lifecycle|planfile|protocols|tracking))$$
+# As few inputs as show that a target works, and that what was found before stays mended.
+SAMPLE_INPUTS := 2000x
+test: ## everything: lint, all tests as root, the packages' own under the race detector, a sample of the virtual machines and of fuzzing
 	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo "Asking for sudo: the tests make network namespaces."
-	@echo "$(TESTS) ./test/..., and beside it $(TESTS) -race of all other packages"; \
-	$(AS_ROOT) $(TESTS) ./test/e2e ./test/... & below=$$!; others=0; \
-	$(AS_ROOT) $(TESTS) -race $$(go list ./... | grep -v /test/) || others=$$?; \
-	wait $$below || others=$$?; exit $$others
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target deps build lint
+	@echo "$(TESTS) ./test/... $(COMPUTING), and beside it -race of all packages but those of test/"; \
+	$(AS_ROOT) $(TESTS) ./test/e2e ./test/... $(COMPUTING) & plain=$$!; failed=0; \
+	computing=$$(go list $(COMPUTING)); \
+	$(WITH_RACE) $$(go list ./... | grep -v /test/ | grep -vxF "$$computing") || failed=$$?; \
+	$(WITH_RACE) -short -skip '$(NO_RACE)' $$computing || failed=$$?; \
+	wait $$plain || failed=$$?; exit $$failed
 	@$(MAKE) --no-print-directory vm SAMPLE=1
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZTIME)
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SAMPLE_INPUTS)
 
 fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (make fuzz FUZZTIME=2000000x); RULESETS random rulesets against the kernel
 	@[ -z "$(RULESETS)" ] || $(AS_ROOT) PORTGRAVE_RULESETS=$(RULESETS) go test -count=1 -timeout 2h -v -run Kernel ./test/exposure
@@ -103,7 +125,7 @@ fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (ma
 # Of each kind one: the usual boot, one that finds nothing to load, the control, and the older kernel.
 VM_SAMPLE := TestBoot/(last_confirmed|damaged_generation_and)|TestLate|TestKernels/6\.1$$
 vm: deps packages ## virtual machines: one with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs and IPVS (ten minutes on two processors; make vm SAMPLE=1 in four)
-	$(AS_ROOT) go test -count 1 -tags boot -timeout 40m -v $(if $(SAMPLE),-run '$(VM_SAMPLE)') ./test/boot
+	$(AS_ROOT) go test -count 1 -tags boot,$(TAGS) -timeout 40m -v $(if $(SAMPLE),-run '$(VM_SAMPLE)') ./test/boot
 
 soak: deps build ## the daemon under 200 disruptions of each kind and 100 kills, with probes (15 minutes)
 	$(AS_ROOT) PORTGRAVE_SOAK=1 go test -count 1 -timeout 60m -v -run 'Daemon|Owned' ./test/e2e

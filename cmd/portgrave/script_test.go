@@ -256,6 +256,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PORTGRAVE_STATE_DIR", e.WorkDir+"/state")
 			e.Setenv("PORTGRAVE_RUN_DIR", e.WorkDir+"/run")
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv("GORACE", os.Getenv("GORACE"))
 			if err := os.Chmod(e.WorkDir, 0o755); err != nil {
 				return err
 			}
