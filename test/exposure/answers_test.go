@@ -12,9 +12,11 @@ import (
 // Rules at output and postrouting, and rules that the container's answers meet, may stop answers.
 // SYN-ACKs show which sources certainly, and which possibly, connect.
 func TestKernelAgreesOnAnswers(t *testing.T) {
+	t.Parallel()
 	n := setting("PORTGRAVE_RULESETS", defaultRulesets)
 	for _, xt := range []string{"nft", "legacy"} {
 		t.Run("iptables-"+xt, func(t *testing.T) {
+			t.Parallel()
 			j := newJudge(t, xt)
 			j.answers = true
 			j.run(n)
@@ -25,6 +27,7 @@ func TestKernelAgreesOnAnswers(t *testing.T) {
 // Routing of answers: no route, routes and rules that refuse, tables by source, mark and port. The
 // container's answers are routed and validated too.
 func TestKernelAgreesOnReplyRoutes(t *testing.T) {
+	t.Parallel()
 	for name, commands := range map[string][]string{
 		"no default route": {
 			"route del default", "-6 route del default", "route add 20.0.0.0/9 via 198.51.100.1", "-6 route add 2600::/17 via 2001:db8:100::1",
@@ -65,6 +68,7 @@ func TestKernelAgreesOnReplyRoutes(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			j := newJudge(t, "nft")
 			for _, c := range commands {
 				if words := strings.Fields(c); words[0] == "sysctl" {

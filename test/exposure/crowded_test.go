@@ -120,6 +120,7 @@ func (g *generator) marked(t *table) *rule {
 // Dozens of chains share a hook and priority. In any order, the kernel's result lies within the
 // bounds.
 func TestKernelAgreesOnCrowdedHooks(t *testing.T) {
+	t.Parallel()
 	j := newJudge(t, "nft")
 	j.crowded = true
 	j.run(setting("PORTGRAVE_RULESETS", defaultRulesets))

@@ -36,6 +36,7 @@ var headerChains = map[string][]lab.Extension{
 // which packets get to a socket: where none does, nobody is possible, and what lets in ordinary
 // packets leaves everybody certain.
 func TestKernelAgreesOnExtensionHeaders(t *testing.T) {
+	t.Parallel()
 	type rules struct {
 		text              string
 		certain, possible bool
@@ -105,9 +106,9 @@ func TestKernelAgreesOnExtensionHeaders(t *testing.T) {
 				possible := r.possible && (r.certain || !tracked || !strings.Contains(r.text, "frag"))
 				checkHeaders(t, w, name, r.certain, possible)
 				w.Host.Run("nft", "flush", "ruleset")
-				w.Host.Run("ip6tables-legacy", "-P", "INPUT", "ACCEPT")
-				w.Host.Run("ip6tables-legacy", "-F")
-				w.Host.Run("ip6tables-legacy", "-t", "security", "-F")
+				w.Host.Run("ip6tables-legacy", "-w", "-P", "INPUT", "ACCEPT")
+				w.Host.Run("ip6tables-legacy", "-w", "-F")
+				w.Host.Run("ip6tables-legacy", "-w", "-t", "security", "-F")
 			}
 		}
 	}
@@ -128,14 +129,14 @@ func loadHeaderRules(w *lab.World, text, xt string, tracked bool) {
 		return
 	}
 	program = "ip6tables-" + xt
-	w.Host.Run(program, "-A", "INPUT", "-p", "icmpv6", "-j", "ACCEPT")
+	w.Host.Run(program, "-w", "-A", "INPUT", "-p", "icmpv6", "-j", "ACCEPT")
 	for _, args := range []string{first, second} {
 		if args != "" {
-			w.Host.Run(program, strings.Fields(args)...)
+			w.Host.Run(program, strings.Fields("-w "+args)...)
 		}
 	}
 	if tracked {
-		w.Host.Run(program, strings.Fields("-t security -A INPUT -m conntrack --ctstate INVALID")...)
+		w.Host.Run(program, strings.Fields("-w -t security -A INPUT -m conntrack --ctstate INVALID")...)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -53,7 +52,6 @@ func newJudge(t testing.TB, xt string) *judge {
 func newJudgeOf(t testing.TB, xt string, listen func(n *lab.Node, port uint64)) *judge {
 	t.Helper()
 	lab.RequireRoot(t)
-	t.Setenv("XTABLES_LOCKFILE", filepath.Join(t.TempDir(), "xtables.lock"))
 	w := lab.New(t)
 	w.Host.NFT("flush ruleset")
 	for _, port := range ports {
@@ -95,7 +93,7 @@ func (j *judge) load(d *description) error {
 			"iptables-":  ex.FamilyIPv4,
 			"ip6tables-": ex.FamilyIPv6,
 		} {
-			if err := run(empty.save(f), name+j.xt+"-restore"); err != nil {
+			if err := run(empty.save(f), name+j.xt+"-restore", "-w"); err != nil {
 				return err
 			}
 		}
@@ -109,7 +107,7 @@ func (j *judge) load(d *description) error {
 			"iptables-":  ex.FamilyIPv4,
 			"ip6tables-": ex.FamilyIPv6,
 		} {
-			if err := run(d.save(f), name+j.xt+"-restore"); err != nil {
+			if err := run(d.save(f), name+j.xt+"-restore", "-w"); err != nil {
 				return err
 			}
 		}
@@ -326,9 +324,11 @@ func (j *judge) run(n int) {
 const defaultRulesets = 20
 
 func TestKernelAgrees(t *testing.T) {
+	t.Parallel()
 	n := setting("PORTGRAVE_RULESETS", defaultRulesets)
 	for _, xt := range []string{"nft", "legacy"} {
 		t.Run("iptables-"+xt, func(t *testing.T) {
+			t.Parallel()
 			j := newJudge(t, xt)
 			if wrong := j.judge(&description{}, newGenerator(0)); len(wrong) > 0 {
 				t.Fatalf("without rules: %d disagreements: %s", len(wrong), wrong[0])
@@ -341,8 +341,10 @@ func TestKernelAgrees(t *testing.T) {
 // Strict source validation drops sources routed by another interface, loose validation drops
 // sources without a route.
 func TestKernelAgreesOnReversePaths(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []string{"strict", "loose"} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			j := newJudge(t, "nft")
 			j.w.Host.Run("ip", "route", "add", "20.0.0.0/9", "dev", "eth1")
 			j.w.Host.Run("ip", "route", "add", "unreachable", "21.0.0.0/15")

@@ -44,8 +44,10 @@ func listenTransparent(t testing.TB, n *lab.Node, port uint64) {
 // delivers it. The ruleset doesn't show whether a program listens, so the answer is a maybe for
 // these packets, and certain for others.
 func TestKernelAgreesOnTransparentProxies(t *testing.T) {
+	t.Parallel()
 	for _, xt := range []string{"nft", "legacy"} {
 		t.Run("iptables-"+xt, func(t *testing.T) {
+			t.Parallel()
 			j := newJudgeOf(t, xt, func(n *lab.Node, port uint64) {
 				if n.Name == "host" {
 					listenTransparent(t, n, port)

@@ -19,6 +19,7 @@ import (
 // possible, nobody certain, and the rule is named. An object of nfacct has a quota or only counts,
 // which the kernel tells.
 func TestKernelAgreesOnQuotas(t *testing.T) {
+	t.Parallel()
 	w := newJudge(t, "legacy").w
 	if err := w.Host.Do(addAccounts); err != nil {
 		t.Fatal(err)
@@ -55,14 +56,14 @@ func TestKernelAgreesOnQuotas(t *testing.T) {
 			default:
 				for _, args := range []string{first, second} {
 					if args != "" {
-						w.Host.Run("iptables-"+xt, strings.Fields(args)...)
+						w.Host.Run("iptables-"+xt, strings.Fields("-w "+args)...)
 					}
 				}
 			}
 			checkQuota(t, w, xt+" "+r.text, r.certain, r.named)
 			w.Host.Run("nft", "flush", "ruleset")
-			w.Host.Run("iptables-legacy", "-P", "INPUT", "ACCEPT")
-			w.Host.Run("iptables-legacy", "-F")
+			w.Host.Run("iptables-legacy", "-w", "-P", "INPUT", "ACCEPT")
+			w.Host.Run("iptables-legacy", "-w", "-F")
 		}
 	}
 }

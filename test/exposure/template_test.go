@@ -10,6 +10,7 @@ import (
 // opposite order, nft tracks an untracked packet again, and x_tables doesn't; the evaluator leaves
 // that open.
 func TestKernelAgreesOnTemplates(t *testing.T) {
+	t.Parallel()
 	zone := func(text string, n uint64) *rule {
 		return &rule{
 			[]ex.Statement{

@@ -222,6 +222,7 @@ func path(
 
 // The evaluator's path equals the kernel's, rule by rule.
 func TestKernelTracesTheSamePath(t *testing.T) {
+	t.Parallel()
 	j := newJudge(t, "nft")
 	j.host = readHost(t, j.w.Host)
 	same, steps, cut := 0, 0, 0
