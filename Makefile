@@ -5,12 +5,12 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run demo packages test vm lint fuzz soak bench deps installed peers debian clean
+.PHONY: help build run demo packages test built-and-linted vm lint fuzz soak bench deps installed peers debian clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # root keeps Go and its caches
-AS_ROOT := $(if $(SUDO),sudo env "PATH=$$PATH" "HOME=$$HOME" "GOFLAGS=-buildvcs=false $$GOFLAGS" "CGO_ENABLED=$$(go env CGO_ENABLED)" "GORACE=$$GORACE",env)
+AS_ROOT := $(if $(SUDO),sudo env "PATH=$$PATH" "HOME=$$HOME" "GOFLAGS=-buildvcs=false $${GOFLAGS:-}" "CGO_ENABLED=$$(go env CGO_ENABLED)" "GORACE=$${GORACE:-}",env)
 # A number of inputs: at the end of a span of time, Go 1.26 may report "context deadline exceeded" though nothing was found (https://go.dev/issue/75804).
 FUZZTIME ?= 20000x
 # without the Markdown library behind the manual pages of urfave/cli, which takes the program an eighth longer to start; ours come from elsewhere
@@ -97,9 +97,13 @@ NO_RACE := Hostile|TestManyMatchesInOneRule|TestTooManyRules|TestSetErrorsSayWhe
 NO_RACE := $(NO_RACE)|TestScripts/(check_ci|completion|install|kernel_(confirm|full|hostile|iptables|leases|lifecycle|planfile|protocols|tracking))$$
 # As few inputs as show that a target works, and that what was found before stays mended.
 SAMPLE_INPUTS := 2000x
+# One after the other, since side by side both would compile the same libraries.
+built-and-linted:
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory lint
 test: ## everything: lint, all tests as root, the packages' own under the race detector, a sample of the virtual machines and of fuzzing
 	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo "Asking for sudo: the tests make network namespaces."
-	@$(MAKE) --no-print-directory -j 2 --output-sync=target deps build lint
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target deps built-and-linted
 	@echo "$(TESTS) ./test/... $(COMPUTING), and beside it -race of all packages but those of test/"; \
 	$(AS_ROOT) $(TESTS) ./test/e2e ./test/... $(COMPUTING) & plain=$$!; failed=0; \
 	computing=$$(go list $(COMPUTING)); \
