@@ -1,6 +1,7 @@
 package exposure
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -89,27 +90,29 @@ func TestKernelAgreesOnExtensionHeaders(t *testing.T) {
 		all = append(all, rules{"nft: drop; " + m.text + " accept", false, m.opens},
 			rules{"nft: accept; " + m.text + " drop", true, true})
 	}
-	w := newJudge(t, "legacy").w
 	for _, tracked := range []bool{false, true} {
-		for _, r := range all {
-			xts := []string{""}
-			if strings.HasPrefix(r.text, "ip6tables") {
-				xts = []string{"legacy", "nft"}
+		for _, xt := range []string{"", "legacy", "nft"} {
+			if !tracked && xt == "nft" {
+				continue // no different with conntrack, and this test is long
 			}
-			for _, xt := range xts {
-				if !tracked && (r.certain || xt == "nft") {
-					continue // no different with conntrack, and this test is long
+			t.Run(fmt.Sprintf("%s, tracked %v", cmp.Or(xt, "native"), tracked), func(t *testing.T) {
+				t.Parallel()
+				w := newJudge(t, "legacy").w
+				for _, r := range all {
+					if strings.HasPrefix(r.text, "ip6tables") != (xt != "") || !tracked && r.certain {
+						continue
+					}
+					loadHeaderRules(w, r.text, xt, tracked)
+					// Nothing is left of fragments behind conntrack.
+					possible := r.possible &&
+						(r.certain || !tracked || !strings.Contains(r.text, "frag"))
+					checkHeaders(t, w, r.text, r.certain, possible)
+					w.Host.Run("nft", "flush", "ruleset")
+					w.Host.Run("ip6tables-legacy", "-w", "-P", "INPUT", "ACCEPT")
+					w.Host.Run("ip6tables-legacy", "-w", "-F")
+					w.Host.Run("ip6tables-legacy", "-w", "-t", "security", "-F")
 				}
-				name := fmt.Sprintf("%s, %s, tracked %v", r.text, xt, tracked)
-				loadHeaderRules(w, r.text, xt, tracked)
-				// Nothing is left of fragments behind conntrack.
-				possible := r.possible && (r.certain || !tracked || !strings.Contains(r.text, "frag"))
-				checkHeaders(t, w, name, r.certain, possible)
-				w.Host.Run("nft", "flush", "ruleset")
-				w.Host.Run("ip6tables-legacy", "-w", "-P", "INPUT", "ACCEPT")
-				w.Host.Run("ip6tables-legacy", "-w", "-F")
-				w.Host.Run("ip6tables-legacy", "-w", "-t", "security", "-F")
-			}
+			})
 		}
 	}
 }
