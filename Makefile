@@ -94,7 +94,7 @@ WITH_RACE := $(AS_ROOT) env CGO_ENABLED=1 $(TESTS) -race
 # NO_RACE names the longest tests of one goroutine.
 COMPUTING := ./cmd/portgrave ./firewall/exposure/... ./firewall/host/lease ./firewall/iptsave
 NO_RACE := Hostile|TestManyMatchesInOneRule|TestTooManyRules|TestSetErrorsSayWhere|TestCorporaAreRealOutput
-NO_RACE := $(NO_RACE)|TestScripts/(check_ci|completion|install|kernel_(confirm|full|hostile|iptables|leases|lifecycle|planfile|protocols|tracking))$$
+NO_RACE := $(NO_RACE)|TestLeasesOpenWhatTheySay|TestScripts/(check_ci|completion|install|kernel_(confirm|full|hostile|iptables|leases|lifecycle|planfile|protocols|tracking))$$
 # As few inputs as show that a target works, and that what was found before stays mended.
 SAMPLE_INPUTS := 2000x
 # One after the other, since side by side both would compile the same libraries.
@@ -110,8 +110,8 @@ test: ## everything: lint, all tests as root, the packages' own under the race d
 	$(WITH_RACE) $$(go list ./... | grep -v /test/ | grep -vxF "$$computing") || failed=$$?; \
 	$(WITH_RACE) -short -skip '$(NO_RACE)' $$computing || failed=$$?; \
 	wait $$plain || failed=$$?; exit $$failed
-	@$(MAKE) --no-print-directory vm SAMPLE=1
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(SAMPLE_INPUTS)
+	@echo "A sample of fuzzing, and beside it of virtual machines; each shows its output when it has ended."
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target FUZZTIME=$(SAMPLE_INPUTS) fuzz vm SAMPLE=1
 
 fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (make fuzz FUZZTIME=2000000x); RULESETS random rulesets against the kernel
 	@[ -z "$(RULESETS)" ] || $(AS_ROOT) PORTGRAVE_RULESETS=$(RULESETS) go test -count=1 -timeout 2h -v -run Kernel ./test/exposure
