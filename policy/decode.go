@@ -313,7 +313,7 @@ func (d *decoder) service(n *node) {
 		d.portsUncertain = true
 		return
 	}
-	s := service{info: ServiceInfo{Location: n.at}}
+	s := service{info: ServiceInfo{Location: n.at}, lines: serviceLines(n)}
 	e := &s.enforced
 	e.Log = firewall.LogDenied
 	setText(n, "name", &e.Name)

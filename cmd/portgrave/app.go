@@ -240,8 +240,8 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"status",
-				"show backend, generation, drift, and the services with their counters",
-				"",
+				"show who may reach what, what was refused, and what needs attention; or all of one service",
+				"[SERVICE]",
 				status,
 			),
 			verb(

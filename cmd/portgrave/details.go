@@ -92,6 +92,12 @@ var details = map[string]string{
 		"comments. " +
 		"Long lists get the names of the rules' sets. With --folder, lists of more than 64 entries " +
 		"are files beside the policy. It doesn't touch a folder that has a policy.yaml.",
+	"status": "FROM is who may reach a service, as the policy in force writes it, with leases and " +
+		"their ends. REFUSED and ALLOWED are packets since the rules were made, and how many a " +
+		"minute since an earlier look: the kernel doesn't say when it began to count. USED is how " +
+		"long ago a packet was last allowed, at most; it is left out where that is unknown. The " +
+		"daemon looks every ten minutes. With a service, it tells all entries, and the file and " +
+		"line of each key of the policy in force.",
 	"teardown": "It looks through both backends. The state directory stays. Until the next apply " +
 		"neither a boot nor the daemon enforces anything, and status says so.",
 	"daemon": "It owns the nftables table, so that nobody else can change it, where the kernel can " +

@@ -390,5 +390,6 @@ func (l *Local) Teardown(ctx context.Context, q TeardownRequest) (TornDown, erro
 	if err != nil {
 		return TornDown{}, err
 	}
+	l.forgetUsage()
 	return TornDown{!out.Plan.InSync(), orEmpty(out.Plan.Changes)}, nil
 }
