@@ -108,6 +108,9 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 	for _, n := range itemsOf(root.get("tests")) {
 		d.test(n)
 	}
+	for _, n := range itemsOf(root.get("accept")) {
+		d.accept(n)
+	}
 }
 
 func (d *decoder) duration(n *node, key string, to *time.Duration) {

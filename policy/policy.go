@@ -19,6 +19,8 @@ type Policy struct {
 	Boot   string
 	Daemon DaemonConfig
 	Tests  []Test
+	// Accepts are findings of audit that are known and wanted.
+	Accepts []Accept
 
 	files       []file // the files it was read from
 	unlisted    firewall.Unlisted

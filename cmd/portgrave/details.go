@@ -46,7 +46,15 @@ var details = map[string]string{
 		"longer than the policy's daemon.max_lease. It opens a port that a service lists to sources " +
 		"that the service doesn't allow.",
 	"close": "If you name a port, all leases that open it end.",
-	"audit": "It reads every rule on the host, whoever wrote it, and interfaces, addresses, routes " +
+	"audit": "Findings come first, the gravest at the top: critical is reachable against the " +
+		"policy; a warning is a service or a promise of the policy that fails, or what can't be " +
+		"decided; a note lets nobody in. It exits with 2 on critical findings and warnings; notes " +
+		"count with --fail-on note. What the policy accepts (accept:) is shown as accepted and " +
+		"doesn't count, until its time is over. Sources have the names of the policy's networks " +
+		"where these fit exactly. The policy's own rates are ok, at most so many of each source; " +
+		"another program's rate is rate-limited. JSON says by severity, accepted, from and rate " +
+		"what the screen says, and by host, at, version, kernel, generation and applied_by what " +
+		"it is evidence of.\n\nIt reads every rule on the host, whoever wrote it, and interfaces, addresses, routes " +
 		"and listening sockets. It sends the set of all sources through the kernel's hooks. Some " +
 		"rules depend on what can't be known in advance, so there are two answers: sources that " +
 		"certainly get in, and those that possibly do. A port that is open to different sources at " +

@@ -85,10 +85,7 @@ func (p statusPrinter) service(x serviceStatus) {
 
 // sourceCount is how many prefixes a service lets in.
 func (p statusPrinter) sourceCount(x serviceStatus) string {
-	text := plural(x.Sources, "network") + " and addresses"
-	if x.Sources == 1 {
-		text = "1 network or address"
-	}
+	text := plural(x.Sources, "CIDR")
 	if x.Expiring > 0 {
 		text += fmt.Sprintf(", and %d that end by themselves", x.Expiring)
 	}

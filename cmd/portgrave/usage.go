@@ -23,6 +23,7 @@ var examples = map[string]string{
 	"backend":   "nftables",
 	"confirm":   "60s",
 	"denied":    "json",
+	"fail-on":   "critical",
 	"for":       "2h",
 	"from":      "203.0.113.7",
 	"interface": "eth0",
