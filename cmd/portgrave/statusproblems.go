@@ -61,7 +61,7 @@ func problems(s *screen, r statusResult) (list []string) {
 			fmt.Sprintf(" in %s: %s", plural(r.Drift.Changes, "object"), mend))
 	}
 	list = append(list, policyProblems(s, r)...)
-	list = append(list, daemonProblems(s, r.Daemon)...)
+	list = append(list, daemonProblems(s, r)...)
 	list = append(list, bootProblems(s, r)...)
 	for _, n := range r.StaleNetworks {
 		add(yellow, "Stale:", fmt.Sprintf(
@@ -137,7 +137,8 @@ func tornDownWords(gone *host.Entry) string {
 	return "portgrave teardown"
 }
 
-func daemonProblems(s *screen, d *daemon.Status) (list []string) {
+func daemonProblems(s *screen, r statusResult) (list []string) {
+	d := r.Daemon
 	if d == nil {
 		return nil
 	}
@@ -154,7 +155,11 @@ func daemonProblems(s *screen, d *daemon.Status) (list []string) {
 	if f := d.Fight; f != nil {
 		list = append(list, fightLine(s, *f))
 	}
-	for _, problem := range []string{d.Error, d.StateError, d.Policy.Error, d.Metrics.Error} {
+	unusable := d.Policy.Error
+	if r.Policy.Error != "" { // that says it already
+		unusable = ""
+	}
+	for _, problem := range []string{d.Error, d.StateError, unusable, d.Metrics.Error} {
 		if problem != "" {
 			first, _, _ := strings.Cut(problem, "\n")
 			list = append(list, s.paint(red, "The daemon has a problem")+": "+first)
