@@ -57,10 +57,6 @@ func (p statusPrinter) services() {
 	var rows [][]cell
 	var lastUse []string
 	for _, x := range p.r.Services {
-		name := x.Name
-		if x.Policy == "" {
-			name = "(lease)"
-		}
 		refused, allowed := 0., 0.
 		last := ""
 		if u := x.Usage; u != nil {
@@ -70,7 +66,7 @@ func (p statusPrinter) services() {
 		used = used || last != ""
 		lastUse = append(lastUse, last)
 		rows = append(rows, []cell{
-			{text: name}, {text: p.ports(x)}, {text: p.from(x)},
+			{text: x.Name}, {text: p.ports(x)}, {text: p.from(x)},
 			{text: counted(x.Refused, refused)}, {text: counted(x.Allowed, allowed)},
 		})
 	}
