@@ -88,6 +88,7 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 		// Read refuses everything that Canonical refuses. If a check is missing, apply nothing.
 		return nil, p.refused(err)
 	}
+	c.endedAccepts()
 	c.out.State, c.out.Networks = canonical, c.resolved
 	c.out.Warnings = c.warnings.list.sorted(c.warnings.dropped)
 	return c.out, nil

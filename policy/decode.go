@@ -108,6 +108,9 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 	for _, n := range itemsOf(root.get("tests")) {
 		d.test(n)
 	}
+	for _, n := range itemsOf(root.get("accept")) {
+		d.accept(n)
+	}
 }
 
 func (d *decoder) duration(n *node, key string, to *time.Duration) {
@@ -313,7 +316,7 @@ func (d *decoder) service(n *node) {
 		d.portsUncertain = true
 		return
 	}
-	s := service{info: ServiceInfo{Location: n.at}}
+	s := service{info: ServiceInfo{Location: n.at}, lines: serviceLines(n)}
 	e := &s.enforced
 	e.Log = firewall.LogDenied
 	setText(n, "name", &e.Name)

@@ -430,7 +430,7 @@ var policyShape = mapping{words: "a policy", keyHint: policyKeyHint, keys: []key
 		doc: "what stays open under unlisted: deny; set one to false to close it, or to true to " +
 			"open it",
 	},
-	networksKey, servicesKey, testsKey,
+	networksKey, servicesKey, testsKey, acceptKey,
 	{name: "direct", shape: mapping{words: "what is done about direct ways in", keys: []key{
 		{
 			name:  "interfaces",
@@ -502,7 +502,7 @@ var policyShape = mapping{words: "a policy", keyHint: policyKeyHint, keys: []key
 // dropInShape is the shape of a file in policy.d.
 var dropInShape = mapping{words: "a drop-in", keys: []key{
 	{name: "version", shape: versionKey.shape, doc: versionKey.doc},
-	networksKey, servicesKey, testsKey,
+	networksKey, servicesKey, testsKey, acceptKey,
 }, elsewhere: globalKeys()}
 
 // globalKeys returns the keys that only policy.yaml may have, with a hint that says so.
@@ -510,7 +510,7 @@ func globalKeys() map[string]string {
 	hints := map[string]string{}
 	for _, k := range policyShape.keys {
 		switch k.name {
-		case versionKey.name, networksKey.name, servicesKey.name, testsKey.name:
+		case versionKey.name, networksKey.name, servicesKey.name, testsKey.name, acceptKey.name:
 		default:
 			hints[k.name] = "holds for the whole host, so it belongs in policy.yaml, not in a " +
 				"drop-in"

@@ -7,6 +7,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
 // Policy is what the administrator wrote, read and checked. It holds external networks by
@@ -18,6 +19,8 @@ type Policy struct {
 	Boot   string
 	Daemon DaemonConfig
 	Tests  []Test
+	// Accepts are findings of audit that are known and wanted.
+	Accepts []Accept
 
 	files       []file // the files it was read from
 	unlisted    firewall.Unlisted
@@ -82,6 +85,8 @@ type service struct {
 	enforced firewall.Service
 	allow    []source
 	except   []source
+	// lines are its keys but for allow and except.
+	lines []policydiff.Line
 }
 
 // source is one entry of allow, except or a network: either a prefix or the name of a network.

@@ -95,7 +95,7 @@ func TestReadReportsAllMistakes(t *testing.T) {
 		`DIR/policy.d/1.yaml:4:12: service "web" is defined twice, first at DIR/policy.yaml:4:12`,
 		`DIR/policy.d/2.yaml:1:10: 3 is not 1, the version of the language`,
 		`DIR/policy.d/2.yaml:3:25: service "other" claims tcp/443, which service "web" claims too (DIR/policy.yaml:4:23); give each its own interfaces or addresses`,
-		`DIR/policy.d/3.yaml:1:1: unknown key "unlistd" in a drop-in (did you mean "unlisted"?); known are version, networks, services, tests`,
+		`DIR/policy.d/3.yaml:1:1: unknown key "unlistd" in a drop-in (did you mean "unlisted"?); known are version, networks, services, tests, accept`,
 		`DIR/policy.d/5.yaml: is not a regular file`,
 		`DIR/policy.yaml:2:16: "10.0.0.1/8" has host bits set; write 10.0.0.0/8 for the network, or 10.0.0.1 for the one address`,
 	}, "\n"))

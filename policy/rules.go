@@ -23,6 +23,7 @@ const (
 	RuleOtherPortAssumed   = "other-port-assumed"
 	RuleAdminPortOpen      = "admin-port-open"
 	RuleExpiredEntry       = "expired-entry"
+	RuleExpiredAccept      = "expired-accept"
 	RuleEmptyNetwork       = "empty-network"
 	RuleStaleNetwork       = "stale-network"
 	RuleUnspecifiedSource  = "unspecified-source"
@@ -54,6 +55,7 @@ var Rules = []Rule{
 	{ID: RuleAdminPortOpen, Text: "a port that gives control of the host, or of its data, is " +
 		"open to everyone"},
 	{ID: RuleExpiredEntry, Text: "an entry has expired"},
+	{ID: RuleExpiredAccept, Text: "the time of an accepted finding is over, and it counts again"},
 	{ID: RuleEmptyNetwork, Text: "a network has nobody in it"},
 	{ID: RuleStaleNetwork, Text: "a network's source fails, and the network keeps its last good " +
 		"content"},

@@ -1,6 +1,9 @@
 package policy
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/policydiff"
 )
@@ -26,7 +29,8 @@ func (p *Policy) Written(contents map[string]address.Set) *policydiff.Written {
 		}
 	}
 	for _, s := range p.services {
-		written := policydiff.Service{Allow: entriesOf(s.allow), Except: entriesOf(s.except)}
+		written := policydiff.Service{Allow: entriesOf(s.allow), Except: entriesOf(s.except),
+			Lines: p.linesOf(s)}
 		for _, r := range s.enforced.Ports {
 			written.Ports = append(written.Ports, r.String())
 		}
@@ -59,7 +63,101 @@ func entriesOf(sources []source) []policydiff.Entry {
 	entries := make([]policydiff.Entry, 0, len(sources))
 	for _, s := range sources {
 		entries = append(entries,
-			policydiff.Entry{Network: s.network, Prefix: s.prefix, Expires: s.expires})
+			policydiff.Entry{Network: s.network, Prefix: s.prefix, Expires: s.expires,
+				At: placeOf(s.at)})
 	}
 	return entries
+}
+
+func placeOf(l Location) policydiff.Place { return policydiff.Place{File: l.File, Line: l.Line} }
+
+// linesOf are the lines about a service but for its entries of allow and except.
+func (p *Policy) linesOf(s service) []policydiff.Line {
+	lines := slices.Clone(s.lines)
+	named := map[string]bool{}
+	for _, e := range slices.Concat(s.allow, s.except) {
+		net := p.networks[e.network]
+		if net == nil || named[net.name] {
+			continue
+		}
+		named[net.name] = true
+		lines = append(lines, policydiff.Line{
+			Key: "networks." + net.name, Text: net.text(), Place: placeOf(net.at),
+		})
+	}
+	return lines
+}
+
+// maxLineText is how much of a value a line shows, in bytes.
+const maxLineText = 200
+
+// text is what a network is, in a line.
+func (n *network) text() string {
+	if n.external() {
+		return n.sourceForPeople()
+	}
+	items := make([]*node, 0, len(n.entries))
+	for _, e := range n.entries {
+		word := policydiff.Entry{Network: e.network, Prefix: e.prefix}.String()
+		items = append(items, &node{kind: kindString, text: word})
+		if len(items)*len("0.0.0.0") > maxLineText {
+			break // lineText cuts it anyway
+		}
+	}
+	return lineText(&node{kind: kindList, items: items})
+}
+
+// serviceLines are the keys of a service but for allow and except, whose entries have places of
+// their own.
+func serviceLines(n *node) (lines []policydiff.Line) {
+	for _, f := range n.fields {
+		if f.key != "allow" && f.key != "except" {
+			lines = append(lines,
+				policydiff.Line{Key: f.key, Text: lineText(f.value), Place: placeOf(f.at)})
+		}
+	}
+	return lines
+}
+
+// lineText is a value in a line, cut short.
+func lineText(n *node) string {
+	var b strings.Builder
+	writeLineText(&b, n)
+	if text := b.String(); len(text) > maxLineText {
+		return strings.ToValidUTF8(text[:maxLineText], "") + "…"
+	}
+	return b.String()
+}
+
+func writeLineText(b *strings.Builder, n *node) {
+	if b.Len() > maxLineText {
+		return
+	}
+	switch n.kind {
+	case kindList:
+		b.WriteByte('[')
+		for i, x := range n.items {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			if writeLineText(b, x); b.Len() > maxLineText {
+				return
+			}
+		}
+		b.WriteByte(']')
+	case kindMapping:
+		b.WriteByte('{')
+		for i, f := range n.fields {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			b.WriteString(f.key + ": ")
+			if writeLineText(b, f.value); b.Len() > maxLineText {
+				return
+			}
+		}
+		b.WriteByte('}')
+	default:
+		b.WriteString(printable(strings.TrimSuffix(n.text, "\n")))
+	}
 }

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,6 +50,19 @@ services:
 		_, partners := w.Networks["partners"]
 		if known := contents != nil; cdn != known || partners != known {
 			t.Errorf("with %v, cdn is known: %v, partners: %v", contents, cdn, partners)
+		}
+		if at := web.Allow[1].At; at.File != "policy.yaml" || at.Line != 10 {
+			t.Errorf("partners stands at %+v", at)
+		}
+		var lines []string
+		for _, l := range web.Lines {
+			lines = append(lines, fmt.Sprintf("%d %s: %s", l.Line, l.Key, l.Text))
+		}
+		if got, want := strings.Join(lines, "\n"), `10 name: web
+10 port: [443, 80, 81]
+4 networks.office: [203.0.113.0/24, vpn]
+7 networks.partners: [cdn, 192.0.2.0/24]`; got != want {
+			t.Errorf("its lines are\n%s", got)
 		}
 		if _, any := w.Networks["any"]; !any {
 			t.Error("any is not known")

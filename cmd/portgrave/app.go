@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/manual"
+	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/urfave/cli/v2"
 )
@@ -271,8 +272,8 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"status",
-				"show backend, generation, drift, and the services with their counters",
-				"",
+				"show who may reach what, what was refused, and what needs attention; or all of one service",
+				"[SERVICE]",
 				status,
 			),
 			verb(
@@ -312,7 +313,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"audit",
-				"show who can really reach which port, through every rule on the host; exit 2 on findings",
+				"show who can really reach which port, through every rule on the host; exit 2 on warnings",
 				"",
 				runAudit,
 				&cli.StringSliceFlag{
@@ -339,6 +340,11 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				&cli.BoolFlag{
 					Name:  "watch",
 					Usage: "print what becomes reachable, and who caused it, as it happens (needs the daemon)",
+				},
+				&cli.StringFlag{
+					Name:  "fail-on",
+					Value: string(audit.Warning),
+					Usage: "exit 2 on findings of this severity or a graver one: `critical|warning|note`",
 				},
 				&cli.BoolFlag{
 					Name:  "no-probe",

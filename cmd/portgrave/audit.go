@@ -21,11 +21,14 @@ import (
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/host/lease"
 	"github.com/portgrave/portgrave/policy"
+	"golang.org/x/sys/unix"
 )
 
-// runAudit shows who can really reach what, whoever's rules decide. Exit code 2 if anything doesn't
-// fit the policy.
+// runAudit shows who can really reach what, through everybody's rules.
 func runAudit(inv *invocation) error {
+	if _, err := inv.failOn(); err != nil {
+		return err
+	}
 	files := inv.cli.StringSlice("ruleset")
 	if len(files) > 0 && inv.cli.Bool("watch") {
 		return usagef("--watch is about this host, and --ruleset about files: leave one out")
@@ -83,6 +86,7 @@ func auditNow(
 	if err != nil {
 		return report, err
 	}
+	report.Evidence = inv.evidence(in.Now)
 	if unusable != "" {
 		report.Unread = append(report.Unread, unusable)
 	}
@@ -110,9 +114,10 @@ func (inv *invocation) daemonAudit() (r audit.Report, err error) {
 // unusable says why neither can be read; "" if one can.
 func (inv *invocation) auditInput() (in audit.Input, unusable string) {
 	in = audit.Input{Now: time.Now(), Wants: map[string]audit.Wants{}}
-	_, c, err := inv.compiled(inv.config, true)
+	p, c, err := inv.compiled(inv.config, true)
 	if err == nil {
 		in.Policy, in.Written = &c.State, &c.State
+		policyNames(&in, p, c)
 		for name, info := range c.Services {
 			in.Wants[name] = audit.Wants{TLS: info.TLS == "required", Health: info.Health}
 		}
@@ -145,6 +150,7 @@ func auditFiles(inv *invocation, paths []string) error {
 	switch p, c, err := inv.compiled(inv.config, true); {
 	case err == nil && p.Origin != policy.EmbeddedOrigin:
 		in.Policy = &c.State
+		policyNames(&in, p, c)
 	case err != nil && inv.config != "":
 		return err
 	case err != nil:
@@ -152,17 +158,11 @@ func auditFiles(inv *invocation, paths []string) error {
 		unusable = "the policy can't be used: " + policy.FirstProblem(err).Error()
 	}
 	report := audit.RunOffline(rs, ask, in)
-	report.UnjudgedWhy = unusable
+	report.UnjudgedWhy, report.Evidence = unusable, inv.fileEvidence(in.Now)
 	if err := report.Err(); err != nil {
 		return err
 	}
-	err = reportAudit(inv, report)
-	if !inv.screen.json {
-		for _, s := range report.Assumed {
-			inv.screen.sentence("Assumed: " + s + ".")
-		}
-	}
-	return err
+	return reportAudit(inv, report)
 }
 
 // offlineQuestion is what the flags ask of dumps.
@@ -252,14 +252,13 @@ func cause(err error) error {
 	return err
 }
 
+// reportAudit prints a report in either form. Exit code 2 on findings that are as severe as
+// --fail-on says and aren't accepted.
 func reportAudit(inv *invocation, r audit.Report) error {
 	if inv.screen.json || inv.screen.columns == 0 { // else both are seen in the same place
 		for _, u := range r.Unread {
 			inv.screen.warnf("%s", u)
 		}
-	}
-	if !inv.screen.json && len(r.Unread) > 0 {
-		defer inv.screen.sentence("Incomplete: " + strings.Join(r.Unread, "; ") + ".")
 	}
 	if inv.screen.json {
 		if err := writeReport(inv.screen.out, r); err != nil {
@@ -268,122 +267,54 @@ func reportAudit(inv *invocation, r audit.Report) error {
 	} else {
 		printAudit(inv.screen, r)
 	}
-	if len(r.Findings) > 0 {
-		return errReport
+	least, err := inv.failOn()
+	if err != nil {
+		return err
+	}
+	for _, f := range r.Findings {
+		if f.Accepted == nil && f.Severity.AtLeast(least) {
+			return errReport
+		}
 	}
 	return nil
 }
 
-// printAudit prints a row for each port and who is behind it; interfaces by which the same sources
-// get there share one.
-func printAudit(s *screen, r audit.Report) {
-	type row struct {
-		cells      []string
-		interfaces []string
+// failOn is the least severity of a finding that is worth exit code 2.
+func (inv *invocation) failOn() (audit.Severity, error) {
+	s := audit.Severity(inv.cli.String("fail-on"))
+	if !slices.Contains(audit.Severities(), s) {
+		return "", usagef("%q is not a severity: write --fail-on critical, warning or note", s)
 	}
-	var rows []*row
-	seen := map[string]*row{}
-	for _, x := range r.Exposures {
-		port := fmt.Sprintf("%s/%d", x.Protocol, x.Port)
-		if x.PortLast > 0 {
-			port += fmt.Sprintf("-%d", x.PortLast)
-		}
-		who := x.Process
-		if x.Container != "" {
-			who = strings.TrimSpace(who + " in " + x.Container)
-		}
-		at := x.At()
-		switch {
-		case x.Target != "" && x.Address == "*":
-			at = "→ " + x.Target
-		case x.Target != "":
-			at += " → " + x.Target
-		}
-		allowed := "-"
-		if x.Declared {
-			allowed = prefixWords(x.Allowed)
-		}
-		finding := string(x.Finding)
-		switch {
-		case x.Finding != audit.OK:
-			finding = s.paint(red, finding)
-		case r.Unjudged:
-			finding = "-"
-		}
-		cells := []string{
-			port,
-			dash(printable(who)),
-			at,
-			"",
-			reachWords(x.Reachable),
-			allowed,
-			finding,
-		}
-		key := strings.Join(cells, "\x00")
-		if seen[key] == nil {
-			seen[key] = &row{cells: cells}
-			rows = append(rows, seen[key])
-		}
-		if x.Interface != "" {
-			seen[key].interfaces = append(seen[key].interfaces, x.Interface)
-		}
+	return s, nil
+}
+
+// evidence says what a report about this host is about.
+func (inv *invocation) evidence(now time.Time) audit.Evidence {
+	e := inv.fileEvidence(now)
+	e.Host, _ = os.Hostname() // "" where it can't be told
+	var name unix.Utsname
+	if unix.Uname(&name) == nil {
+		e.Kernel = unix.ByteSliceToString(name.Sysname[:]) + " " +
+			unix.ByteSliceToString(name.Release[:])
 	}
-	defer func() {
-		for _, l := range r.Leases {
-			s.printf("%s\n", leaseWords(l))
-		}
-	}()
-	table := [][]string{
-		{"PORT", "PROCESS", "ADDRESS", "BY", "REACHABLE FROM", "ALLOWED", "FINDING"},
+	if last, err := inv.history().Last(); err == nil {
+		e.Generation, e.AppliedBy, e.AppliedAt = last.Number, last.User, last.Time
 	}
-	for _, x := range rows {
-		x.cells[3] = dash(strings.Join(x.interfaces, ","))
-		table = append(table, x.cells)
-	}
-	s.table(table)
-	switch {
-	case r.Unjudged && r.UnjudgedWhy != "":
-		s.printf("\n")
-		s.sentence("The ports aren't judged: " + printable(r.UnjudgedWhy) + ".")
-	case r.Unjudged:
-		s.printf("\n")
-		s.sentence("No policy is given, so the ports aren't judged: name one with --config.")
-	}
-	if len(r.Findings) == 0 && r.Unjudged {
-		return
-	}
-	if len(r.Findings) == 0 {
-		s.printf(
-			"\n%s\n",
-			s.paint(green, "Nothing to report: what is reachable is what the policy allows."),
-		)
-		return
-	}
-	s.printf("\n")
-	var lines []string
-	by := map[string][]string{}
-	for _, f := range r.Findings {
-		line := fmt.Sprintf(
-			"%s: %s",
-			s.paint(red, string(f.Kind)),
-			printable(f.Detail),
-		)
-		if f.Sources.Len() > 0 && f.Kind != audit.Expired && f.Kind != audit.Expiring {
-			line += " (" + prefixWords(f.Sources) + ")"
-		}
-		if _, told := by[line]; !told {
-			lines = append(lines, line)
-		}
-		on := by[line] // several rows may share a finding
-		if f.Interface != "" && !slices.Contains(on, f.Interface) {
-			on = append(on, f.Interface)
-		}
-		by[line] = on
-	}
-	for _, line := range lines {
-		if interfaces := strings.Join(by[line], ", "); interfaces != "" {
-			line += ", by " + interfaces
-		}
-		s.sentence(line)
+	return e
+}
+
+// fileEvidence is evidence for rules from files, which are no host's.
+func (inv *invocation) fileEvidence(now time.Time) audit.Evidence {
+	return audit.Evidence{At: now.UTC().Truncate(time.Second), Version: version}
+}
+
+// policyNames gives an audit the names of the policy's networks, and the findings that it accepts.
+func policyNames(in *audit.Input, p *policy.Policy, c *policy.Compiled) {
+	in.Networks = c.Networks
+	for _, a := range p.Accepts {
+		in.Accept = append(in.Accept, audit.Accept{
+			Kind: audit.Kind(a.Finding), Ports: a.Ports, Address: a.Address,
+			Reason: a.Reason, Until: a.Until,
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -108,6 +109,7 @@ func runDaemon(inv *invocation) error {
 		},
 		Local: &host.Local{
 			StateDir:   inv.stateDir,
+			UsageFile:  filepath.Join(inv.runDir, usageFile),
 			Backends:   host.BackendsBeside(r, log),
 			Now:        time.Now,
 			LockWait:   daemon.LockWait,

@@ -66,7 +66,15 @@ var details = map[string]string{
 		"the lease lets in what the network holds now.",
 	"leases": "With PORT it lists those that open that port. " + portForms,
 	"close":  "If you name a port, all leases that open it end. " + portForms,
-	"audit": "It reads every rule on the host, whoever wrote it, and interfaces, addresses, routes " +
+	"audit": "Findings come first, the gravest at the top: critical is reachable against the " +
+		"policy; a warning is a service or a promise of the policy that fails, or what can't be " +
+		"decided; a note lets nobody in. It exits with 2 on critical findings and warnings; notes " +
+		"count with --fail-on note. What the policy accepts (accept:) is shown as accepted and " +
+		"doesn't count, until its time is over. Sources have the names of the policy's networks " +
+		"where these fit exactly. The policy's own rates are ok, at most so many of each source; " +
+		"another program's rate is rate-limited. JSON says by severity, accepted, from and rate " +
+		"what the screen says, and by host, at, version, kernel, generation and applied_by what " +
+		"it is evidence of.\n\nIt reads every rule on the host, whoever wrote it, and interfaces, addresses, routes " +
 		"and listening sockets. It sends the set of all sources through the kernel's hooks. Some " +
 		"rules depend on what can't be known in advance, so there are two answers: sources that " +
 		"certainly get in, and those that possibly do. A port that is open to different sources at " +
@@ -115,6 +123,12 @@ var details = map[string]string{
 	"show": "Each service has a line: its ports, who may reach it, and its settings. Networks have the " +
 		"names that the policy of the generation gives them; leases that ran then are named as such. " +
 		"portgrave plan --from 3 --to 4 compares two generations.",
+	"status": "FROM is who may reach a service, as the policy in force writes it, with leases and " +
+		"their ends. REFUSED and ALLOWED are packets since the rules were made, and how many a " +
+		"minute since an earlier look: the kernel doesn't say when it began to count. USED is how " +
+		"long ago a packet was last allowed, at most; it is left out where that is unknown. The " +
+		"daemon looks every ten minutes. With a service, it tells all entries, and the file and " +
+		"line of each key of the policy in force.",
 	"teardown": "On a terminal it asks first. It looks through both backends. The state directory stays. Until the next apply " +
 		"neither a boot nor the daemon enforces anything, and status says so.",
 	"daemon": "It owns the nftables table, so that nobody else can change it, where the kernel can " +

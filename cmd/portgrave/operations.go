@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
@@ -59,10 +60,11 @@ func (inv *invocation) local() (l *host.Local, done func()) {
 		Log: slog.New(slog.NewTextHandler(inv.screen.progress.writer(inv.screen.err), nil)),
 	}
 	return &host.Local{
-		StateDir: inv.stateDir,
-		Backends: inv.opened.Open,
-		Now:      time.Now,
-		LockWait: lockWait,
+		StateDir:  inv.stateDir,
+		UsageFile: filepath.Join(inv.runDir, usageFile),
+		Backends:  inv.opened.Open,
+		Now:       time.Now,
+		LockWait:  lockWait,
 		MaxLease: func() (time.Duration, error) {
 			p, err := policy.Read(
 				policy.Options{
@@ -82,6 +84,10 @@ func (inv *invocation) local() (l *host.Local, done func()) {
 		Untracked:  host.Untracked,
 	}, inv.opened.Close
 }
+
+// usageFile keeps what the counters were, in the run directory, which a reboot empties as it empties
+// the counters.
+const usageFile = "usage.json"
 
 // guardTrial is a host.Local's StartGuard.
 func (inv *invocation) guardTrial(generation int) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/cmd/portgrave/manual"
+	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -97,6 +98,12 @@ func reference() manual.Reference {
 		}
 		r.Warnings = append(r.Warnings, manual.Entry{Term: rule.ID, Text: text})
 	}
+	for _, k := range audit.Kinds() {
+		if severity, text := audit.KindText(k); severity != "" {
+			r.Findings = append(r.Findings,
+				manual.Entry{Term: fmt.Sprintf("%s (%s)", k, severity), Text: text})
+		}
+	}
 	for code, meaning := range exitMeanings {
 		r.ExitCodes = append(
 			r.ExitCodes,
@@ -115,7 +122,7 @@ var exitMeanings = [][2]string{
 	},
 	exitReport: {
 		"something to report",
-		": a plan, drift, findings, a failed policy test, with check --strict a warning, " +
+		": a plan, drift, findings (see --fail-on of audit), a failed policy test, with check --strict a warning, " +
 			"a connection that explain doesn't see come about",
 	},
 	exitInvalid:    {"invalid policy or usage", "; nothing was done"},

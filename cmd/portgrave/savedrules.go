@@ -16,10 +16,3 @@ func savedRulesWarnings(backend string) (out []string) {
 	}
 	return out
 }
-
-// printSavedRules tells of files that don't load at boot.
-func printSavedRules(s *screen, list []coexist.SavedRules) {
-	for _, x := range list {
-		s.printf("%s %s\n", s.paint(yellow, "Saved rules:"), x)
-	}
-}

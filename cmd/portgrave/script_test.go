@@ -54,7 +54,8 @@ func TestMain(m *testing.M) {
 			enter()
 			waitUntil(func() bool {
 				out, _ := exec.Command("portgrave", "--config", "etc", "status").Output()
-				return strings.Contains(string(out), os.Args[1])
+				text := strings.Join(strings.Fields(string(out)), " ") // its lines are wrapped
+				return strings.Contains(text, os.Args[1])
 			})
 		},
 		"waitforlistener": func() {

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
@@ -116,10 +113,13 @@ func status(inv *invocation) error {
 			}
 		}
 	}
+	if service := inv.cli.Args().First(); service != "" {
+		return inv.statusOf(service, result)
+	}
 	if inv.screen.json {
 		return inv.screen.object(result)
 	}
-	printStatus(inv.screen, result)
+	printStatus(inv.screen, result, time.Now())
 	return nil
 }
 
@@ -146,254 +146,4 @@ func (inv *invocation) onDisk(ops host.Operations, f host.Firewall) policyOnDisk
 	}
 	same := f.Generation != nil && f.PolicyDigest == host.Digest(c.State)
 	return policyOnDisk{policy: p, inForce: same, infos: c.Services, stale: c.Stale}
-}
-
-func printStatus(s *screen, r statusResult) {
-	generation := "none: nothing has been applied"
-	if gone := r.TornDown; gone != nil {
-		generation = s.paint(
-			yellow,
-			fmt.Sprintf(
-				"none since %s, by %s: %s; nothing is enforced, not even at boot, until portgrave apply",
-				gone.Time.Local().Format(time.DateTime),
-				dash(printable(gone.User)),
-				tornDownWords(gone),
-			),
-		)
-	}
-	if g := r.Generation; g != nil {
-		generation = fmt.Sprintf(
-			"%d of %s by %s",
-			g.Generation,
-			g.Time.Local().Format(time.DateTime),
-			dash(printable(g.User)),
-		)
-		if g.Reason != "" {
-			generation += " (" + printable(g.Reason) + ")"
-		}
-	}
-	switch g := r.Generation; {
-	case g == nil || g.Confirmed:
-	case g.ConfirmBy.Before(time.Now()):
-		generation += s.paint(
-			red,
-			"; nobody has confirmed it in time: it is taken back by the next command of root",
-		)
-	default:
-		generation += s.paint(
-			yellow,
-			"; taken back at "+g.ConfirmBy.Local().
-				Format(time.TimeOnly)+
-				" unless you run portgrave confirm",
-		)
-	}
-	drift := s.paint(green, "none")
-	switch {
-	case r.Generation == nil && r.TornDown == nil && !r.Drift.InSync && r.Drift.Changes == 0:
-		// The history is damaged, as a warning says.
-		generation, drift = s.paint(red, "unknown"), s.paint(red, "unknown")
-	case !r.Drift.InSync:
-		drift = s.paint(
-			red,
-			plural(r.Drift.Changes, "difference"),
-		) + " between the kernel and this generation: run portgrave drift"
-	}
-	source := r.Policy.Origin
-	switch {
-	case r.Policy.Error != "":
-		source = s.paint(
-			red,
-			"can't be used: ",
-		) + strings.ReplaceAll(
-			r.Policy.Error,
-			"\n",
-			"\n             ",
-		)
-	case r.Policy.Waits && r.Daemon != nil && r.TornDown == nil:
-		source += " " + s.paint(
-			yellow,
-			"(not applied as it is now: it waits for portgrave apply or reload; see portgrave plan)",
-		)
-	case r.Policy.Waits:
-		source += " " + s.paint(
-			yellow,
-			"(not applied as it is now: it waits for portgrave apply; see portgrave plan)",
-		)
-	case !r.Policy.Applied:
-		source += " " + s.paint(yellow, "(not applied as it is now: see portgrave plan)")
-	}
-	if list := r.SetAside; len(list) > 0 {
-		source += "\n             " + s.paint(yellow, setAsideWords(list))
-	}
-	s.table(
-		[][]string{
-			{"Backend:", r.Backend},
-			{"Generation:", generation},
-			{"Drift:", drift},
-			{"Policy:", source},
-		},
-	)
-	if tracked := trackingWords(s, r.Tracking); tracked != "" {
-		s.printf("Tracked:     %s\n", tracked)
-	}
-	if b := r.Boot; b != nil {
-		printBooted(s, *b)
-	} else if r.bootMissed {
-		s.printf("At boot:     %s\n", s.paint(red, "portgrave-boot.service put nothing in force: "+
-			"it has failed, or was not started; see systemctl status portgrave-boot.service"))
-	}
-	if d := r.Daemon; d != nil {
-		s.printf(
-			"Daemon:      process %d since %s; %s\n",
-			d.PID,
-			d.Started.Local().Format(time.DateTime),
-			plural(int(d.Events["repaired"]), "repair"),
-		)
-		protection := "nobody else can change the rules"
-		if !d.Protection.Protected {
-			protection = "others can change the rules, and are undone: " + d.Protection.Reason
-		}
-		s.printf("Protection:  %s\n", protection)
-		if d.Reduced {
-			s.printf(
-				"             %s\n",
-				s.paint(
-					red,
-					"a small table stands in for this generation: only sources of short lists and running SSH sessions are let in; the full lists follow",
-				),
-			)
-		}
-		if f := d.Fight; f != nil {
-			s.printf("Fight:       %s\n", fightLine(s, *f))
-		}
-		for _, problem := range []string{d.Error, d.StateError, d.Policy.Error, d.Metrics.Error} {
-			if problem != "" {
-				s.printf("             %s\n", s.paint(red, problem))
-			}
-		}
-	}
-	for _, n := range r.BackendNotes {
-		s.printf("Note: %s\n", n)
-	}
-	printSavedRules(s, r.SavedRules)
-	for _, n := range r.StaleNetworks {
-		s.printf(
-			"%s network %s keeps its content of %s: %s\n",
-			s.paint(yellow, "Stale:"),
-			n.Name,
-			n.Since.Local().Format(time.DateTime),
-			n.Reason,
-		)
-	}
-	if r.Generation == nil {
-		return
-	}
-	unlisted := "left alone"
-	if r.Unlisted == firewall.UnlistedDeny {
-		unlisted = "refused"
-	}
-	s.printf("\nPorts that no service lists are %s.\n", unlisted)
-	rows := [][]string{
-		{"SERVICE", "PORTS", "WHERE", "SOURCES", "ALLOWED PACKETS", "REFUSED PACKETS"},
-	}
-	for _, x := range r.Services {
-		where := append(append([]string{}, x.Interfaces...), x.Addresses...)
-		if len(where) == 0 {
-			where = []string{"everywhere"}
-		}
-		sources := fmt.Sprint(x.Sources)
-		if x.Expiring > 0 {
-			sources += fmt.Sprintf(" + %d expiring", x.Expiring)
-		}
-		rows = append(
-			rows,
-			[]string{
-				x.Name,
-				strings.Join(x.Ports, " "),
-				strings.Join(where, " "),
-				sources,
-				packets(x.Allowed["total"]),
-				packets(x.Refused["total"]),
-			},
-		)
-	}
-	for _, other := range []struct {
-		name, ports, where string
-		counted            *host.Traffic
-	}{
-		{"(unlisted)", "the others", "everywhere", r.UnlistedPorts},
-		{"(direct)", "all", "to containers", r.DirectWays},
-		{"(spoofed)", "all", "from our own address", r.Spoofed},
-	} {
-		if t := other.counted; t != nil {
-			rows = append(
-				rows,
-				[]string{
-					other.name,
-					other.ports,
-					other.where,
-					"0",
-					packets(t.Allowed["total"]),
-					packets(t.Refused["total"]),
-				},
-			)
-		}
-	}
-	s.table(rows)
-	for _, t := range r.FullTables {
-		s.printf("%s %s\n", s.paint(red, "Full:"), t)
-	}
-	if len(r.Leases) > 0 {
-		s.printf("\n")
-		printLeases(s, r.Leases, time.Now())
-	}
-}
-
-// setAsideWords say that what lists hold is not in force.
-func setAsideWords(lists []string) string {
-	if len(lists) == 1 {
-		return fmt.Sprintf(
-			"(the content of list %s was rolled back: apply or reload takes it)", lists[0])
-	}
-	return fmt.Sprintf("(the contents of lists %s were rolled back: apply or reload takes them)",
-		strings.Join(lists, ", "))
-}
-
-// tornDownWords say why there are no rules.
-func tornDownWords(gone *host.Entry) string {
-	if gone.Reason != "" { // not a person's doing
-		return gone.Reason + ", and nothing was in force before"
-	}
-	return "portgrave teardown"
-}
-
-// fightLine tells of the last program that kept undoing the rules.
-func fightLine(s *screen, f daemon.Fight) string {
-	what := fmt.Sprintf(
-		"%s, since %s: %s",
-		authorWords(f.Author),
-		f.Since.Local().Format(time.DateTime),
-		f,
-	)
-	if f.Until.IsZero() {
-		return s.paint(red, "another program keeps undoing the rules: "+what)
-	}
-	return fmt.Sprintf("over since %s; %s", f.Until.Local().Format(time.DateTime), what)
-}
-
-// printBooted tells what the system started with, and why it was not what it should have been.
-func printBooted(s *screen, b host.Booted) {
-	what := booted(b)
-	if !b.Well() {
-		what = s.paint(red, what)
-	}
-	s.printf("At boot:     %s\n", what)
-	for _, why := range append(append([]string{}, b.Fallbacks...), b.Error) {
-		if why != "" {
-			s.printf(
-				"             %s\n",
-				s.paint(red, strings.ReplaceAll(why, "\n", "\n             ")),
-			)
-		}
-	}
 }

@@ -26,6 +26,7 @@ var examples = map[string]string{
 	"confirm":     "60s",
 	"denied":      "json",
 	"denied-file": "/var/log/portgrave-denied.json",
+	"fail-on":     "critical",
 	"folder":      "new",
 	"for":         "2h",
 	"from":        "203.0.113.7",

@@ -401,5 +401,6 @@ func (l *Local) Teardown(ctx context.Context, q TeardownRequest) (TornDown, erro
 	if err != nil {
 		return TornDown{}, err
 	}
+	l.forgetUsage()
 	return TornDown{Changed: !out.Plan.InSync(), Changes: orEmpty(out.Plan.Changes)}, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/host/lease"
+	"github.com/portgrave/portgrave/firewall/host/usage"
 	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
@@ -63,6 +64,11 @@ type Local struct {
 	Clock func() bootclock.Reading
 	// digested is the policy's digest of the generation that Firewall was last asked about.
 	digested digested
+	// named is how the policy that Firewall was last asked about writes its services.
+	named namedPolicy
+	// UsageFile keeps what the counters were at earlier looks; "" keeps them in memory.
+	UsageFile string
+	book      *usage.Book
 	// LockWait is how long an operation waits for another process to finish.
 	LockWait time.Duration
 }

@@ -363,9 +363,10 @@ type Service struct {
 	Sources    int      `json:"sources"`
 	Expiring   int      `json:"expiring"`
 	Traffic
+	Named
 }
 
-// Traffic is what was counted: "total", "ipv4", "ipv6".
+// Traffic is what was counted, in packets: "total", "ipv4", "ipv6".
 type Traffic struct {
 	Allowed map[string]firewall.Counter `json:"allowed"`
 	Refused map[string]firewall.Counter `json:"refused"`

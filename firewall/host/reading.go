@@ -69,15 +69,27 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 	if last == nil && damaged == nil {
 		result.TornDown = l.tornDown()
 	}
+	leases, unreadable, err := l.leases().List()
+	for _, d := range append(unreadable, err) {
+		if d != nil {
+			result.Warnings = append(result.Warnings, d.Error())
+		}
+	}
+	result.Leases = orEmpty(leases)
 	if last != nil {
 		e := l.entryInForce(last.Record)
 		result.Generation, result.Unlisted = &e, last.State.Unlisted
 		result.PolicyDigest, result.PolicyText = l.digested.of(last), last.Policy
 		result.SetAside = slices.Sorted(maps.Keys(last.SetAside))
+		known, used := l.named.of(l, last), l.used(counted(last.InForce()), seen.Traffic)
 		for _, svc := range last.InForce().Services {
 			s := serviceOf(svc, seen, r.Now())
 			if last.State.Has(svc.Name) {
 				s.Policy = svc.Name
+			}
+			s.Named = writtenAs(known, svc, leases, r.Now())
+			if u, is := used[svc.Name]; is {
+				s.Usage = &u
 			}
 			result.Services = append(result.Services, s)
 		}
@@ -91,13 +103,6 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 		result.FullTables = orEmpty(full)
 	}
 	result.SetAside = orEmpty(result.SetAside)
-	leases, unreadable, err := l.leases().List()
-	for _, d := range append(unreadable, err) {
-		if d != nil {
-			result.Warnings = append(result.Warnings, d.Error())
-		}
-	}
-	result.Leases = orEmpty(leases)
 	tracking, problems := l.tracking(ctx)
 	result.Tracking, result.Warnings = tracking, append(result.Warnings, problems...)
 	return result, nil

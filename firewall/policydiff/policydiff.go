@@ -85,6 +85,21 @@ type Written struct {
 type Service struct {
 	Ports         []string
 	Allow, Except []Entry
+	// Lines are its keys but allow and except, and the networks that those name.
+	Lines []Line
+}
+
+// Line is a key of a service, or a network that the service names, as it is written.
+type Line struct {
+	Key  string `json:"key"`
+	Text string `json:"text"`
+	Place
+}
+
+// Place is where a policy has something. Line counts from 1; 0 is unknown.
+type Place struct {
+	File string `json:"file"`
+	Line int    `json:"line"`
 }
 
 // Entry is one entry of allow or except: a prefix, or the name of a network.
@@ -92,6 +107,7 @@ type Entry struct {
 	Network string
 	Prefix  netip.Prefix // invalid if Network is set
 	Expires time.Time    // zero: never
+	At      Place
 }
 
 // String is the entry as it is written.

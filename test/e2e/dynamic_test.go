@@ -38,9 +38,10 @@ func TestSetsThatPacketsFill(t *testing.T) {
 `)
 	i := install(t, w, "version: 1\nservices: []\n")
 	before := i.audit()
-	for _, port := range []uint16{22, 9090, 9092, 9093} {
+	for _, port := range []uint16{22, 9090, 9093} {
 		found(t, before, audit.Undecided, port)
 	}
+	found(t, before, audit.RateLimited, 9092)
 	// Each asks for the port that fills the sets last; the others are asked before.
 	sources := map[string]lab.Answer{
 		"192.0.2.7":        lab.Dropped,

@@ -247,7 +247,7 @@ func testWhatNftPrintsLoadsAgain(t *testing.T, document string) {
 	check("after apply")
 	end := i.start()
 	check("while the daemon runs")
-	if s := i.run("status"); !strings.Contains(s, "can't print a protected table") {
+	if s := oneLine(i.run("status")); !strings.Contains(s, "can't print a protected table") {
 		t.Errorf("status does not say why the rules are not protected:\n%s", s)
 	}
 	end()

@@ -48,7 +48,7 @@ echo ready
 		t.Errorf("too little to prove anything: %+v", a)
 	}
 	found(t, report, audit.Bypass, 8080)
-	found(t, report, audit.Undecided, 9090)
+	found(t, report, audit.RateLimited, 9090)
 	for _, e := range []explained{
 		{"8.8.8.8", "9093", []string{"dropped-here", "ufw"}},
 		{"192.0.2.7", "22", []string{"connects", "let in by ufw, ip filter chain ufw-user-input"}},

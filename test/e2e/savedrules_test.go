@@ -91,7 +91,7 @@ func testSavedIptablesRules(t *testing.T, name string, six bool) {
 		t.Errorf("apply says\n%s", said)
 	}
 	path := "/etc/iptables/" + name
-	if said := i.with(etc, "status"); !strings.Contains(said, path+" "+problem) ||
+	if said := oneLine(i.with(etc, "status")); !strings.Contains(said, path+" "+problem) ||
 		!strings.Contains(said, "sed -i /PORTGRAVE/d "+path) {
 		t.Errorf("status says\n%s", said)
 	}
@@ -123,14 +123,14 @@ func testSavedIptablesRules(t *testing.T, name string, six bool) {
 	if err := os.WriteFile(sets, []byte(w.Host.Run("ipset", "save")), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if said := i.with(etc, "status"); strings.Contains(said, problem) {
+	if said := oneLine(i.with(etc, "status")); strings.Contains(said, problem) {
 		t.Errorf("with its ipsets: %s", said)
 	}
 	if err := os.Remove(sets); err != nil {
 		t.Fatal(err)
 	}
 	w.Host.Run("sed", "-i", "/PORTGRAVE/d", file)
-	if said := i.with(etc, "status"); strings.Contains(said, problem) {
+	if said := oneLine(i.with(etc, "status")); strings.Contains(said, problem) {
 		t.Errorf("after it was mended: %s", said)
 	}
 	if err := load(); err != nil || theirs() != lab.Dropped {

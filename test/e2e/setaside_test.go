@@ -73,12 +73,12 @@ func TestListsTakenBack(t *testing.T) {
 			list("l", 2) // it holds the same
 			time.Sleep(time.Second)
 			x.let("started again", 9090, 1, 2)
-			if out := x.run("status"); !strings.Contains(out, "list l was rolled back") {
+			if out := oneLine(x.run("status")); !strings.Contains(out, "list l was rolled back") {
 				t.Errorf("status doesn't say so:\n%s", out)
 			}
 			x.run("apply")
 			x.let("applied", 9090, 2, 1)
-			if out := x.run("status"); strings.Contains(out, "rolled back:") {
+			if out := oneLine(x.run("status")); strings.Contains(out, "rolled back:") {
 				t.Errorf("status still says so:\n%s", out)
 			}
 		})

@@ -251,7 +251,7 @@ func TestEditedPolicyWaits(t *testing.T) {
 			"status to say that the policy waits",
 			func() bool { return x.status().Policy.Waits },
 		)
-		if out := x.run("status"); !strings.Contains(out, "waits") {
+		if out := oneLine(x.run("status")); !strings.Contains(out, "waits") {
 			t.Errorf("status doesn't say that the policy waits:\n%s", out)
 		}
 		x.stranger(lab.Dropped, "edited")
@@ -387,7 +387,7 @@ func TestTeardownLasts(t *testing.T) {
 		if s := x.status(); s.TornDown == nil || s.Generation != nil || !s.Policy.Waits {
 			t.Errorf("status says %+v", s)
 		}
-		if out := x.run("status"); !strings.Contains(out, "teardown") ||
+		if out := oneLine(x.run("status")); !strings.Contains(out, "teardown") ||
 			!strings.Contains(out, "at boot") {
 			t.Errorf("status says\n%s", out)
 		}
@@ -477,3 +477,6 @@ func TestFollow(t *testing.T) {
 		}
 	})
 }
+
+// oneLine is text whose sentences are wrapped, in one line.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -77,7 +77,7 @@ func (m *machine) testRepairs() {
 func (m *machine) awaitOwnership() {
 	m.t.Helper()
 	m.await("the table to be the daemon's alone", func() bool {
-		return strings.Contains(m.run("portgrave", "status"), "nobody else can change the rules")
+		return strings.Contains(oneLine(m.run("portgrave", "status")), "nobody else can change the rules")
 	})
 }
 
@@ -253,7 +253,7 @@ func (m *machine) testFollow() {
 		func() bool { return m.connectFrom(refusedSource) == lab.Dropped })
 	m.checkAccess("after the policy changed twice")
 	m.await("status to say why the table is not protected", func() bool {
-		return strings.Contains(m.run("portgrave", "status"), "can't print a protected table")
+		return strings.Contains(oneLine(m.run("portgrave", "status")), "can't print a protected table")
 	})
 }
 
@@ -318,7 +318,7 @@ func (m *machine) testMetrics() {
 	m.run("systemctl", "restart", "portgrave.service")
 	// The daemon is ready before it has read the policy, because it knows what was in force.
 	m.await("the daemon to say that it can't serve metrics", func() bool {
-		return strings.Contains(m.run("portgrave", "status"),
+		return strings.Contains(oneLine(m.run("portgrave", "status")),
 			"metrics can't be served at 127.0.0.1:9108")
 	})
 	if body, err := scrape(); err == nil { // the control

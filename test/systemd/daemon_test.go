@@ -69,7 +69,7 @@ func TestRulesOutliveTheDaemon(t *testing.T) {
 		if log := m.journal("portgrave.service"); !strings.Contains(log, "Watchdog timeout") {
 			t.Errorf("the journal says nothing of the watchdog:\n%s", log)
 		}
-		if state := m.run("portgrave", "status"); !strings.Contains(
+		if state := oneLine(m.run("portgrave", "status")); !strings.Contains(
 			state,
 			"nobody else can change the rules",
 		) {
@@ -167,7 +167,7 @@ func TestReadiness(t *testing.T) {
 		}
 		m.checkAccess("after a bad policy")
 		for _, where := range []string{
-			m.run("portgrave", "status"), m.journal("portgrave.service"),
+			oneLine(m.run("portgrave", "status")), m.journal("portgrave.service"),
 		} {
 			if !strings.Contains(where, "policy.yaml:2:") {
 				t.Errorf("this does not say where the policy is wrong:\n%s", where)

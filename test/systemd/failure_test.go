@@ -27,8 +27,7 @@ func TestBootUnitFails(t *testing.T) {
 	m.isActive("multi-user.target", "active")
 	m.isActive("portgrave.service", "active")
 	m.checkAccess("after the daemon has started")
-	if status := m.run("portgrave",
-		"status"); !strings.Contains(status, "portgrave-boot.service put nothing in force") {
+	if status := oneLine(m.run("portgrave", "status")); !strings.Contains(status, "portgrave-boot.service put nothing in force") {
 		t.Errorf("portgrave status does not tell of the boot:\n%s", status)
 	}
 	if failed := m.run("systemctl", "--failed", "--no-legend",
@@ -63,7 +62,8 @@ func TestBootFallsBack(t *testing.T) {
 	m.isActive("portgrave-boot.service", "active")
 	m.isActive("portgrave.service", "active") // with no valid policy, it keeps the boot's rules
 	status, _ := m.try("portgrave", "status")
-	for _, want := range []string{"Nobody is let in", "policy.yaml:2:", "damaged"} {
+	status = oneLine(status)
+	for _, want := range []string{"nobody is let in", "policy.yaml:2:", "damaged"} {
 		if !strings.Contains(status, want) {
 			t.Errorf("portgrave status doesn't say %q:\n%s", want, status)
 		}
@@ -110,6 +110,7 @@ func TestDaemonCannotStart(t *testing.T) {
 	m.isActive("portgrave.service", "activating") // until the next try
 	m.checkAccess("without a daemon")
 	status, _ := m.try("portgrave", "status")
+	status = oneLine(status)
 	if !strings.Contains(status, "/var/lib/portgrave") {
 		t.Errorf("portgrave status does not say what is wrong:\n%s", status)
 	}

@@ -79,7 +79,7 @@ func testIptables(t *testing.T, variant string) {
 	if said := m.output("portgrave-boot.service"); !strings.Contains(said, "through iptables") {
 		t.Errorf("the boot said\n%s", said)
 	}
-	if status := m.run("portgrave", "status"); !strings.Contains(status, "written with "+variant) {
+	if status := oneLine(m.run("portgrave", "status")); !strings.Contains(status, "written with "+variant) {
 		t.Errorf("portgrave status does not name %s:\n%s", variant, status)
 	}
 	m.isActive("portgrave.service", "active")

@@ -136,3 +136,6 @@ func kill(pid string) {
 		_ = unix.Kill(n, unix.SIGKILL)
 	}
 }
+
+// oneLine is text whose sentences are wrapped, in one line.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -124,7 +124,7 @@ func TestRulesComeBeforeTheNetwork(t *testing.T) {
 	m, r = d.bootUnplugged()
 	m.checkNeverOpen(r)
 	m.checkAccess("after a reboot in the middle of a trial")
-	if status := m.run("portgrave", "status"); strings.Contains(status, "put nothing in force") {
+	if status := oneLine(m.run("portgrave", "status")); strings.Contains(status, "put nothing in force") {
 		t.Errorf("portgrave status is wrong about the boot:\n%s", status)
 	}
 	// The rules outlive the shutdown as long as the namespace exists.

@@ -112,10 +112,9 @@ func TestTeardownOutlivesBoots(t *testing.T) {
 		if got := m.connectFrom(refusedSource); got != lab.Open || m.hasTable() {
 			t.Errorf("after a teardown and a boot %s is %s", refusedSource, got)
 		}
-		status := m.run("portgrave", "status")
-		for _, want := range []string{"nothing is enforced, not even at boot, until portgrave " +
-			"apply", "portgrave " +
-			"teardown had removed the rules"} {
+		status := oneLine(m.run("portgrave", "status"))
+		for _, want := range []string{"nothing is enforced, not even at boot, until portgrave apply",
+			"portgrave teardown had removed the rules"} {
 			if !strings.Contains(status, want) {
 				t.Errorf("status doesn't say %q:\n%s", want, status)
 			}

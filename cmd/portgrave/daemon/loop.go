@@ -42,6 +42,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 			return nil
 		}
 	}
+	d.lookAtUsage(ctx)
 	notify.Ready(d.status.line())
 	d.Log.Info("ready", "backend", d.Reconciler.Backend.Name(), "generation", d.number())
 	for {
@@ -116,6 +117,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.enforceWithin(ctx, "another try", d.unanswered)
 		case <-resync.C:
 			d.enforce(ctx, resyncing, d.owed)
+			d.lookAtUsage(ctx)
 			// What was refused may fit by now: there may be room on the disk again.
 			if d.refused || d.writing != nil && len(d.writing.files) > 0 {
 				d.beginReading(ctx, "resync")

@@ -383,6 +383,13 @@ func (d *Daemon) traffic(
 	return names, seen.Traffic, nil
 }
 
+// lookAtUsage keeps what the counters are, so that status knows when they rose. It runs in the loop.
+func (d *Daemon) lookAtUsage(ctx context.Context) {
+	if names, of, err := d.traffic(ctx); err == nil && of != nil {
+		d.Local.LookAtUsage(names, of)
+	}
+}
+
 func seconds(t time.Time) float64 {
 	if t.IsZero() {
 		return 0

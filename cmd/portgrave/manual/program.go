@@ -13,6 +13,7 @@ type Entry struct{ Term, Text string }
 // Reference is what stands in portgrave(8) beside the command line.
 type Reference struct {
 	ExitCodes, Environment, Files []Entry
+	Findings                      []Entry // of audit: a kind with its severity, and what it says
 	Warnings                      []Entry // of check: a rule, and what it warns about
 	Examples                      []Entry // a command, and what it does
 	SeeAlso                       []string
@@ -53,6 +54,7 @@ func Program(app *cli.App, r Reference, date time.Time) []byte {
 		entries []Entry
 	}{
 		{"Exit status", r.ExitCodes},
+		{"Findings of audit", r.Findings},
 		{"Warnings of check", r.Warnings},
 		{"Environment", r.Environment},
 		{"Files", r.Files},

@@ -30,6 +30,10 @@ type Input struct {
 	Policy *firewall.State
 	// Written is the policy without leases, whose ends aren't findings; nil: as Policy.
 	Written *firewall.State
+	// Networks are the policy's, by name, so that sources are named.
+	Networks map[string]address.Set
+	// Accept are findings that are known and wanted.
+	Accept []Accept
 	// Wants is what the policy requires of services, by name.
 	Wants map[string]Wants
 	// Prober tests services; nil: none is tested.
@@ -347,9 +351,13 @@ func (a *auditor) finish() {
 			cmp.Compare(x.Address, y.Address),
 		)
 	})
+	a.settle()
+	a.nameSources()
 	slices.SortStableFunc(a.report.Findings, func(x, y Finding) int {
 		return cmp.Or(
-			cmp.Compare(slices.Index(kindSeverity, x.Kind), slices.Index(kindSeverity, y.Kind)),
+			cmp.Compare(slices.Index(Severities(), x.Severity),
+				slices.Index(Severities(), y.Severity)),
+			cmp.Compare(rank(x.Kind), rank(y.Kind)),
 			cmp.Compare(x.Port, y.Port),
 			cmp.Compare(x.Protocol, y.Protocol),
 		)

@@ -40,6 +40,7 @@ func (a *auditor) judge(
 		written(r.certain),
 		possible,
 	}, r.decidedBy(), OK
+	x.Rate = a.rateOf(d.service)
 	for _, s := range r.assumed {
 		a.assumed[s] = true
 	}
@@ -62,19 +63,24 @@ func (a *auditor) judge(
 	}
 	name := x.name()
 	tooMany := r.possible.minus(allowed)
-	reachable := "is reachable"
-	if tooMany.minus(r.certain).minus(r.unanswered).equal(tooMany) {
+	reachable, sure := "is reachable", tooMany.minus(tooMany.minus(r.certain).minus(r.unanswered))
+	if r.onlyRates() {
+		sure = tooMany
+	}
+	if sure.empty() {
 		reachable = "may be reachable"
 	}
 	var past sources
 	if believed != nil {
 		past = tooMany.minus(believed.possible)
 	}
+	surely := func(s sources) bool { return !s.minus(s.minus(sure)).empty() }
 	switch {
 	case tooMany.empty(), a.report.Unjudged:
 	case !past.empty():
-		a.find(
+		a.findSure(
 			&x,
+			surely(past),
 			Bypass,
 			written(past),
 			fmt.Sprintf(
@@ -84,8 +90,9 @@ func (a *auditor) judge(
 			),
 		)
 	case d.governed:
-		a.find(
+		a.findSure(
 			&x,
+			surely(tooMany),
 			WiderThanPolicy,
 			written(tooMany),
 			fmt.Sprintf(
@@ -93,8 +100,9 @@ func (a *auditor) judge(
 			),
 		)
 	default:
-		a.find(
+		a.findSure(
 			&x,
+			IsEveryone(written(sure)),
 			Undeclared,
 			written(tooMany),
 			fmt.Sprintf(
@@ -121,7 +129,15 @@ func (a *auditor) judge(
 			),
 		)
 	}
-	if unsure := r.undecided().minus(a.unroutable); !unsure.empty() {
+	if unsure := r.undecided().minus(a.unroutable); !unsure.empty() && r.onlyRates() {
+		a.find(
+			&x,
+			RateLimited,
+			a.shared.simplest(unsure, r.nowhere),
+			fmt.Sprintf("how often sources reach %s is limited by another program: %s", name,
+				someOf(r.unknown)),
+		)
+	} else if !unsure.empty() {
 		a.find(
 			&x,
 			Undecided,
@@ -172,12 +188,35 @@ func (x *Exposure) name() string {
 	return s
 }
 
+// rateOf is how often a service lets each source in; "" if it has no limit.
+func (a *auditor) rateOf(service string) string {
+	if service == "" || a.Policy == nil {
+		return ""
+	}
+	i, found := slices.BinarySearchFunc(a.Policy.Services, service,
+		func(s firewall.Service, name string) int { return strings.Compare(s.Name, name) })
+	if !found || a.Policy.Services[i].Rate == nil {
+		return ""
+	}
+	return a.Policy.Services[i].Rate.Each()
+}
+
 // find adds a finding about a row.
 func (a *auditor) find(x *Exposure, k Kind, sources address.Set, detail string) {
+	a.findSure(x, true, k, sources, detail)
+}
+
+// findSure is find; sure: what it says of sources holds for certain.
+func (a *auditor) findSure(
+	x *Exposure, sure bool, k Kind, sources address.Set, detail string,
+) {
+	severity := severityOf(k, sources, sure)
 	a.report.Findings = append(
 		a.report.Findings,
 		Finding{
 			Kind:      k,
+			Severity:  severity,
+			addresses: x.Addresses,
 			Service:   x.Service,
 			Protocol:  x.Protocol,
 			Port:      x.Port,
@@ -189,9 +228,7 @@ func (a *auditor) find(x *Exposure, k Kind, sources address.Set, detail string) 
 			Detail:    detail,
 		},
 	)
-	if slices.Index(kindSeverity, k) < slices.Index(kindSeverity, x.Finding) {
-		x.Finding = k
-	}
+	x.found = append(x.found, rowFinding{kind: k, severity: severity})
 }
 
 // boundWider finds a socket bound to every address whose port the policy needs on fewer.
@@ -237,15 +274,16 @@ func (a *auditor) boundWider(l sockets.Listener) {
 	a.mark(x, BoundWider)
 }
 
-// mark gives all rows of a socket a finding, if it is more severe than theirs.
+// mark gives all rows of a socket a finding.
 func (a *auditor) mark(socket Exposure, k Kind) {
 	for i := range a.report.Exposures {
 		x := &a.report.Exposures[i]
 		bound := cmp.Or(a.bound[i], x.Address)
 		same := x.Port == socket.Port && x.Protocol == socket.Protocol && bound == socket.Address &&
 			x.Target == ""
-		if same && slices.Index(kindSeverity, k) < slices.Index(kindSeverity, x.Finding) {
-			x.Finding = k
+		if same {
+			x.found = append(x.found,
+				rowFinding{kind: k, severity: severityOf(k, address.Set{}, true)})
 		}
 	}
 }
@@ -280,6 +318,7 @@ func (a *auditor) endings() {
 			default:
 				continue
 			}
+			f.Severity = severityOf(f.Kind, sources, true)
 			a.report.Findings = append(a.report.Findings, f)
 		}
 	}

@@ -59,8 +59,9 @@ func TestLaterPackets(t *testing.T) {
 func TestFindingsSayMay(t *testing.T) {
 	const save = "*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp -m tcp --dport 22"
 	for rule, want := range map[string]string{
-		" -j ACCEPT\nCOMMIT\n":                        "is reachable, and no service",
-		" -m limit --limit 5/sec -j ACCEPT\nCOMMIT\n": "may be reachable, and no service",
+		" -j ACCEPT\nCOMMIT\n":                           "is reachable, and no service",
+		" -m limit --limit 5/sec -j ACCEPT\nCOMMIT\n":    "is reachable, and no service",
+		" -m time --timestart 08:00 -j ACCEPT\nCOMMIT\n": "may be reachable, and no service",
 	} {
 		r := audited(t, Input{
 			Rules: fromFile(

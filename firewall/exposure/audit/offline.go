@@ -343,6 +343,7 @@ func (o *offline) askTo(f address.Family, ports firewall.PortRange) reach {
 		o.assumed[what+": rules name it as either, so certain is what holds in both cases"] = true
 		if !r.undecided().empty() {
 			r.unknown = appendOnce(r.unknown, what)
+			r.otherUnknown = true
 		}
 	}
 	return r

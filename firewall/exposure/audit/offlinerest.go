@@ -14,7 +14,7 @@ func (o *offline) notAsked(p firewall.Protocol, first uint16) offlineRow {
 		p, first,
 	)
 	o.report.Unread = append(o.report.Unread, why)
-	r := reach{unknown: []string{why}, decided: []string{why}}
+	r := reach{unknown: []string{why}, otherUnknown: true, decided: []string{why}}
 	for _, f := range o.families {
 		r.possible[slot(f)] = exposure.AllSources(f)
 	}

@@ -23,10 +23,12 @@ type reach struct {
 	lost []string
 	// unknown names what the difference between certain and possible depends on.
 	unknown []string
-	targets []string
-	assumed []string
-	work    int // of the answers, in steps
-	asked   []asked
+	// otherUnknown: something of unknown isn't another program's rate.
+	otherUnknown bool
+	targets      []string
+	assumed      []string
+	work         int // of the answers, in steps
+	asked        []asked
 }
 
 // asked is a question that was asked, and the ways that count.
@@ -88,6 +90,7 @@ func (a *auditor) ask(
 		}
 	}
 	r.decided, r.lost, r.unknown = decided.words, lost.words, unknown.words
+	r.otherUnknown = unknown.notRate
 	if r.decided == nil && r.lost == nil {
 		r.decided = martian.words
 	}
@@ -208,6 +211,7 @@ func (r *reach) add(o reach) {
 		o.elsewhere,
 	)
 	r.work += o.work
+	r.otherUnknown = r.otherUnknown || o.otherUnknown
 	r.asked = append(r.asked, o.asked...)
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)
@@ -270,6 +274,8 @@ func appendTarget(list []string, s string) []string {
 type namedDeciders struct {
 	words []string
 	seen  map[exposure.Decider]bool
+	// notRate: one of them doesn't limit how often packets pass, or there were too many to look at.
+	notRate bool
 }
 
 // wants reports whether any of the deciders would be added.
@@ -280,7 +286,10 @@ func (n *namedDeciders) wants(list []exposure.Decider) bool {
 
 func (n *namedDeciders) add(list ...exposure.Decider) {
 	for _, d := range list {
-		if len(n.words) == maxNamed || n.seen[d] {
+		if n.seen[d] {
+			continue
+		}
+		if n.notRate = n.notRate || !limitsRate(d) || len(n.words) == maxNamed-1; len(n.words) == maxNamed {
 			continue
 		}
 		if n.seen == nil {
@@ -290,6 +299,14 @@ func (n *namedDeciders) add(list ...exposure.Decider) {
 		n.words = appendOnce(n.words, Words(d.Describe()))
 	}
 }
+
+// limitsRate reports whether what a decider leaves open is only how often packets pass.
+func limitsRate(d exposure.Decider) bool {
+	return d.Rule != nil && d.Rate.Known() && (d.Rate.Records || d.Rate.Over == refuses(d.Rule, 0))
+}
+
+// onlyRates reports whether all that is undecided is how often sources get in.
+func (r *reach) onlyRates() bool { return len(r.unknown) > 0 && !r.otherUnknown }
 
 func appendOnce(list []string, s string) []string {
 	if s == "" || slices.Contains(list, s) || len(list) == maxNamed {

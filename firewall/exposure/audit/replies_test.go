@@ -49,10 +49,10 @@ func TestAnswersInRows(t *testing.T) {
 		if diff := cmp.Diff(want, rows); diff != "" {
 			t.Errorf("%s: rows (-want +got):\n%s", rule, diff)
 		}
-		undecided := 0
+		limited := 0
 		for _, f := range r.Findings {
-			if f.Kind == Undecided {
-				undecided++
+			if f.Kind == RateLimited {
+				limited++
 			}
 			said := map[string]string{
 				"-P OUTPUT DROP": "answers to some of them are lost: ip filter chain OUTPUT: policy drop",
@@ -66,8 +66,8 @@ func TestAnswersInRows(t *testing.T) {
 				t.Errorf("%s: %s", rule, f.Detail)
 			}
 		}
-		if (undecided > 0) != (rule == "limit") {
-			t.Errorf("%s: %d undecided: %+v", rule, undecided, r.Findings)
+		if (limited > 0) != (rule == "limit") {
+			t.Errorf("%s: %d limited: %+v", rule, limited, r.Findings)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"slices"
+	"time"
 
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host/lease"
@@ -11,6 +12,7 @@ import (
 type Report struct {
 	Exposures []Exposure `json:"exposures"`
 	Findings  []Finding  `json:"findings"`
+	Evidence
 	// Leases in force: what they open counts as allowed, but isn't in the policy file.
 	Leases []lease.Lease `json:"leases,omitempty"`
 	// Unread lists what couldn't be read, so the report may be incomplete.
@@ -24,6 +26,18 @@ type Report struct {
 	UnjudgedWhy string `json:"unjudged_why,omitempty"`
 
 	err error
+}
+
+// Evidence says what a report is about. Rules from files have no host, kernel and generation.
+type Evidence struct {
+	Host    string    `json:"host"`
+	At      time.Time `json:"at"`
+	Version string    `json:"version"` // of portgrave
+	Kernel  string    `json:"kernel"`
+	// Generation is the one in force; 0: none. AppliedBy and AppliedAt are its author and time.
+	Generation int       `json:"generation"`
+	AppliedBy  string    `json:"applied_by"`
+	AppliedAt  time.Time `json:"applied_at,omitzero"`
 }
 
 // Err is the error of a RunOffline whose question was too large, or about an IP version that the
@@ -46,16 +60,28 @@ type Exposure struct {
 	Container string   `json:"container"`
 	Target    string   `json:"target"` // for a published port: where its packets go
 	// Direct: Address and Port are a published port's target, reached directly.
-	Direct    bool   `json:"direct,omitempty"`
-	Service   string `json:"service,omitempty"`
+	Direct  bool   `json:"direct,omitempty"`
+	Service string `json:"service,omitempty"`
+	// Rate is how often the service lets each source in: "10/minute"; "" if there is no limit.
+	Rate      string `json:"rate,omitempty"`
 	Reachable Bounds `json:"reachable"`
+	// From names the possible sources, and Surely the certain ones if those differ, with the
+	// policy's networks: "everywhere except office".
+	From   string `json:"from"`
+	Surely string `json:"surely,omitempty"`
 	// Declared: the policy decides on the port, because a service lists it or because it refuses
 	// unlisted ports. Allowed is the sources that it lets in.
 	Declared bool        `json:"declared"`
 	Allowed  address.Set `json:"allowed"`
-	// Finding is the most severe finding, "ok" if there is none.
-	Finding   Kind     `json:"finding"`
-	DecidedBy []string `json:"decided_by"`
+	// AllowedFrom names Allowed; "" if the policy doesn't decide.
+	AllowedFrom string `json:"allowed_from,omitempty"`
+	// Finding is the most severe finding, "ok" if there is none. What is accepted comes last.
+	Finding   Kind      `json:"finding"`
+	Severity  Severity  `json:"severity"` // "" for ok
+	Accepted  *Accepted `json:"accepted"` // null if Finding isn't accepted
+	DecidedBy []string  `json:"decided_by"`
+
+	found []rowFinding
 }
 
 // Bounds are the sources that certainly, and those that possibly, get through.
@@ -76,10 +102,12 @@ const (
 	Undeclared Kind = "undeclared"
 	// the policy opens it, but another program's rule doesn't
 	BlockedElsewhere Kind = "blocked-elsewhere"
-	NoTLS            Kind = "no-tls"        // the policy requires TLS
-	Unhealthy        Kind = "unhealthy"     // its health check fails
-	Undecided        Kind = "undecided"     // it depends on something that can't be known
-	NotListening     Kind = "not-listening" // open, but nothing listens
+	NoTLS            Kind = "no-tls"    // the policy requires TLS
+	Unhealthy        Kind = "unhealthy" // its health check fails
+	Undecided        Kind = "undecided" // it depends on something that can't be known
+	// another program's rule limits how often sources get in
+	RateLimited  Kind = "rate-limited"
+	NotListening Kind = "not-listening" // open, but nothing listens
 	// published, but bound to another address in its container
 	BoundInside Kind = "bound-elsewhere"
 	Expired     Kind = "expired"     // an entry of the policy that has ended
@@ -97,6 +125,7 @@ var kindSeverity = []Kind{
 	NoTLS,
 	Unhealthy,
 	Undecided,
+	RateLimited,
 	NotListening,
 	BoundInside,
 	Expired,
@@ -108,9 +137,14 @@ var kindSeverity = []Kind{
 // Kinds returns all kinds, the most severe first.
 func Kinds() []Kind { return slices.Clone(kindSeverity) }
 
+// rank is the place of a kind among them.
+func rank(k Kind) int { return slices.Index(kindSeverity, k) }
+
 // Finding is one mismatch between host and policy.
 type Finding struct {
 	Kind      Kind        `json:"kind"`
+	Severity  Severity    `json:"severity"`
+	Accepted  *Accepted   `json:"accepted"` // null if it isn't
 	Service   string      `json:"service,omitempty"`
 	Protocol  string      `json:"protocol,omitempty"`
 	Port      uint16      `json:"port,omitempty"`
@@ -119,7 +153,11 @@ type Finding struct {
 	Interface string      `json:"interface,omitempty"`
 	Process   string      `json:"process,omitempty"`
 	Sources   address.Set `json:"sources"` // concerned
+	// From names Sources with the policy's networks; "" if there are none.
+	From string `json:"from,omitempty"`
 	// Detail is a sentence for people: the subject without its interface, what is so, and what to
 	// do.
 	Detail string `json:"detail"`
+
+	addresses []string // of its row
 }

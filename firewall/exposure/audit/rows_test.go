@@ -97,7 +97,7 @@ func TestRowForEachAddress(t *testing.T) {
 func TestFindingsOfAddresses(t *testing.T) {
 	r := audited(t, Input{
 		Rules: rules(t, "*filter\n:INPUT DROP [0:0]\n"+
-			"-A INPUT -d 198.51.100.20/32 -p tcp --dport 22 -m limit --limit 1/s -j ACCEPT\nCOMMIT\n"),
+			"-A INPUT -d 198.51.100.20/32 -p tcp --dport 22 -m time --timestart 08:00 -j ACCEPT\nCOMMIT\n"),
 		Host:    withAddresses("198.51.100.20/24"),
 		Sockets: listening("sshd 0.0.0.0:22"),
 	})
