@@ -196,8 +196,8 @@ func CheckForeign(p Plan, seen Observation, force bool) error {
 	if what == "" || force || p.InSync() {
 		return nil
 	}
-	return fmt.Errorf("%s exists but was %w: look at it, then remove it or use --force to replace it",
-		what, ErrForeign)
+	return fmt.Errorf("%s exists but was %w: look at it, then remove it or use --force to "+
+		"replace it", what, ErrForeign)
 }
 
 // readBack decides what really became of an applied plan, whatever applying it reported.

@@ -13,8 +13,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/iana"
 )
 
-// First is a first policy for a host that has none: it keeps the SSH server open to those who log in
-// now, and lists what else listens as comments that a person can turn into services.
+// First is a first policy for a host that has none: it keeps the SSH server open to those who log
+// in now, and lists what else listens as comments that a person can turn into services.
 type First struct {
 	Host string
 	At   time.Time

@@ -12,7 +12,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
-func listens(protocol firewall.Protocol, port uint16, program, unit string, at ...string) Listening {
+func listens(
+	protocol firewall.Protocol, port uint16, program, unit string, at ...string,
+) Listening {
 	return Listening{firewall.PortRange{Protocol: protocol, First: port, Last: port}, program, unit,
 		at}
 }

@@ -9,7 +9,8 @@ func confirm(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result, err := ops.Confirm(inv.ctx, host.ConfirmRequest{Caller: inv.caller(), DryRun: inv.dryRun()})
+	q := host.ConfirmRequest{Caller: inv.caller(), DryRun: inv.dryRun()}
+	result, err := ops.Confirm(inv.ctx, q)
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,8 @@
 package main
 
 // portForms says how ports are written on the command line.
-const portForms = "PORT may be 22, 22/tcp, udp/53, 80,443, 8000-8010, a service of the policy, or a " +
-	"name from /etc/services. Names are those of the policy in force; before the first apply, of " +
+const portForms = "PORT may be 22, 22/tcp, udp/53, 80,443, 8000-8010, a service of the policy, " +
+	"or a name from /etc/services. Names are those of the policy in force; before the first apply, of " +
 	"the policy on disk."
 
 // details say of verbs what their flags don't, for the help of the verb and the manual.
@@ -129,8 +129,8 @@ var details = map[string]string{
 		"long ago a packet was last allowed, at most; it is left out where that is unknown. The " +
 		"daemon looks every ten minutes. With a service, it tells all entries, and the file and " +
 		"line of each key of the policy in force.",
-	"teardown": "On a terminal it asks first. It looks through both backends. The state directory stays. Until the next apply " +
-		"neither a boot nor the daemon enforces anything, and status says so.",
+	"teardown": "On a terminal it asks first. It looks through both backends. The state " +
+		"directory stays. Until the next apply neither a boot nor the daemon enforces anything, and status says so.",
 	"daemon": "It owns the nftables table, so that nobody else can change it, where the kernel can " +
 		"do that and the host's nft can print such a table. Elsewhere it repairs changes at once. A " +
 		"repair needs neither the disk nor a free descriptor. If a program keeps deleting the rules, " +

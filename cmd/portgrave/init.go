@@ -164,8 +164,8 @@ func firstPolicy(inv *invocation) (policy.First, error) {
 	return f, nil
 }
 
-// sshSessions are the SSH sessions that are open now: that of the caller, as its environment has it,
-// and those that the lock-out check of apply would find.
+// sshSessions are the SSH sessions that are open now: that of the caller, as its environment has
+// it, and those that the lock-out check of apply would find.
 func sshSessions(inv *invocation) ([]firewall.Connection, error) {
 	var own firewall.Connection
 	if client, server, ok := connections.Session(inv.getenv); ok {
@@ -208,13 +208,13 @@ func listeningOf(l sockets.Listener) policy.Listening {
 	return x
 }
 
-// readsBack makes sure that the policy is valid and lets in whom it should: a mistake there is ours,
-// and must not be written.
+// readsBack makes sure that the policy is valid and lets in whom it should: a mistake there is
+// ours, and must not be written.
 func readsBack(inv *invocation, f policy.First, text string) error {
 	p, err := policy.Parse("policy.yaml", []byte(text))
 	if err != nil {
-		return fmt.Errorf("the policy that was made is not valid, which is a mistake of portgrave: %w",
-			err)
+		return fmt.Errorf("the policy that was made is not valid, which is a mistake of "+
+			"portgrave: %w", err)
 	}
 	c, err := p.Compile(inv.ctx, nil)
 	if err != nil {

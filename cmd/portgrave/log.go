@@ -18,8 +18,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/denied"
 )
 
-// showDenied prints who was refused: what the daemon remembers, or, with --follow, what happens from
-// now on.
+// showDenied prints who was refused: what the daemon remembers, or, with --follow, what happens
+// from now on.
 func showDenied(inv *invocation) error {
 	if inv.cli.Bool("follow") {
 		return followDenied(inv)
@@ -130,8 +130,8 @@ func printDenied(s *screen, e denied.Event) {
 	if e.Action == denied.Allowed {
 		word, colour, at = "allowed", green, "to"
 	}
-	text := fmt.Sprintf("%s %s %s %s %s", moment(e.Time), s.paint(colour, word), deniedSource(e), at,
-		deniedPort(e))
+	text := fmt.Sprintf("%s %s %s %s %s", moment(e.Time), s.paint(colour, word), deniedSource(e),
+		at, deniedPort(e))
 	if e.Interface != "" {
 		text += " on " + printable(e.Interface)
 	}

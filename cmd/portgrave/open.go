@@ -66,7 +66,8 @@ func openLease(inv *invocation) error {
 			nothingDone))
 		return nil
 	}
-	inv.screen.sentence(fmt.Sprintf("%s: %s until %s. Lease %s; to end it before: portgrave close %s",
+	const text = "%s: %s until %s. Lease %s; to end it before: portgrave close %s"
+	inv.screen.sentence(fmt.Sprintf(text,
 		inv.screen.paint(green, "Open"), l.Opens(), moment(l.Until), l.ID, l.ID))
 	return nil
 }

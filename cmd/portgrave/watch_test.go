@@ -20,16 +20,16 @@ func TestPrintEvent(t *testing.T) {
 		{
 			daemon.Event{Kind: "exposure", Summary: "tcp/80 can now be reached",
 				Author: &firewall.Author{Command: "nginx", PID: 7}},
-			"2026-11-30 12:00:00 exposure by nginx, process 7: tcp/80 can now be reached\n",
+			"2026-11-30 12:00:00 UTC exposure by nginx, process 7: tcp/80 can now be reached\n",
 		},
 		{
 			daemon.Event{Kind: "hook", Summary: "a\x1b[31mb"},
-			"2026-11-30 12:00:00 hook by unknown: a?[31mb\n",
+			"2026-11-30 12:00:00 UTC hook by unknown: a?[31mb\n",
 		},
 		{
 			daemon.Event{Kind: "failed", Summary: "no repair", Error: "one\ntwo",
 				Author: &firewall.Author{Command: "n\nft", User: "root", Unit: "a\x1b.service"}},
-			"2026-11-30 12:00:00 failed by n?ft, user root, unit a?.service: no repair: one; two\n",
+			"2026-11-30 12:00:00 UTC failed by n?ft, user root, unit a?.service: no repair: one; two\n",
 		},
 	} {
 		x.event.At = at

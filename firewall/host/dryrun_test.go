@@ -42,7 +42,8 @@ func TestDryRun(t *testing.T) {
 		if err != nil || !changed {
 			t.Errorf("%s: %v, %v", what, changed, err)
 		}
-		if now := h.kernel.Held(); (held == nil) != (now == nil) || held != nil && !held.Equal(*now) {
+		now := h.kernel.Held()
+		if (held == nil) != (now == nil) || held != nil && !held.Equal(*now) {
 			t.Errorf("%s changes the kernel", what)
 		}
 		after := tree(t, h.local.StateDir)

@@ -34,7 +34,7 @@ func TestDecodeErrors(t *testing.T) {
 		service(`"expiring": [{"prefix": "x"}]`):       `policy.state.services[1].expiring[0].prefix takes a CIDR such as "10.0.0.0/8", not "x"`,
 		service(`"expiring": [{"until": "tomorrow"}]`): `policy.state.services[1].expiring[0].until takes a time such as "2027-01-31T12:00:00Z", not "tomorrow"`,
 		service(`"nonsense": 1`):                       `unknown key "nonsense" in policy.state.services[1]; known are addresses, `,
-		`{"nonsense": 1}`:                              `unknown key "nonsense"; known are backend, confirm, expect, force, from, policy, reason, session, user`,
+		`{"nonsense": 1}`:                              `unknown key "nonsense"; known are backend, confirm, dry_run, expect, force, from, policy, reason, session, user`,
 		`[1]`:                                          `the request takes an object, not [1]`,
 		`"x"`:                                          `the request takes an object, not "x"`,
 		`{`:                                            `the request is not JSON: it breaks off`,
