@@ -108,10 +108,10 @@ vm: deps packages ## virtual machines: one with our package starts, and nobody g
 soak: deps build ## the daemon under 200 disruptions of each kind and 100 kills, with probes (15 minutes)
 	$(AS_ROOT) PORTGRAVE_SOAK=1 go test -count 1 -timeout 60m -v -run 'Daemon|Owned' ./test/e2e
 
-# The short run shows that it works; only the long one is worth a place in the README.
+# The short run shows that it works; only the long one is worth a place in the repository.
 bench: deps build ## portgrave, its peers and the kernel alone in one run, in 20 minutes; make bench QUICK=1 in two; then Go benchmarks
 	@CGO_ENABLED=0 go build -o bin/bench ./test/bench
-	$(SUDO) ./bin/bench $(if $(QUICK),-quick,-out test/bench/results -readme README.md)
+	$(SUDO) ./bin/bench $(if $(QUICK),-quick,-out test/bench/results -readme test/bench/README.md)
 	$(AS_ROOT) go test -run '^$$' -bench . -benchmem $(if $(QUICK),-benchtime 1x) ./...
 
 clean: ## what was built
