@@ -44,7 +44,7 @@ packages: ## bin/packages: .deb and .rpm for amd64 and arm64; the same commit gi
 demo: build ## the main job in throwaway network namespaces, with real packets; changes nothing on the host
 	@command -v ip >/dev/null || $(MAKE) --no-print-directory deps
 	@CGO_ENABLED=0 go build -o bin/demo ./test/demo
-	@$(SUDO) ./bin/demo ./portgrave
+	@$(SUDO) ./bin/demo $(if $(PICTURE),-picture $(PICTURE)) ./portgrave
 
 # What the tests need from Debian or Ubuntu, and why.
 PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev systemd util-linux file lintian rpm groff-base mandoc zsh fish mmdebstrap debian-archive-keyring e2fsprogs systemd-container qemu-system-x86
