@@ -44,7 +44,7 @@ packages: ## bin/packages: .deb and .rpm for amd64 and arm64; the same commit gi
 demo: build ## the main job in throwaway network namespaces, with real packets; changes nothing on the host
 	@command -v ip >/dev/null || $(MAKE) --no-print-directory deps
 	@CGO_ENABLED=0 go build -o bin/demo ./test/demo
-	@$(SUDO) ./bin/demo ./portgrave
+	@$(SUDO) ./bin/demo $(if $(PICTURE),-picture $(PICTURE)) ./portgrave
 
 # What the tests need from Debian or Ubuntu, and why.
 PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev systemd util-linux file lintian rpm groff-base mandoc zsh fish mmdebstrap debian-archive-keyring e2fsprogs systemd-container qemu-system-x86
@@ -134,10 +134,10 @@ vm: deps packages ## virtual machines: one with our package starts, and nobody g
 soak: deps build ## the daemon under 200 disruptions of each kind and 100 kills, with probes (15 minutes)
 	$(AS_ROOT) PORTGRAVE_SOAK=1 go test -count 1 -timeout 60m -v -run 'Daemon|Owned' ./test/e2e
 
-# The short run shows that it works; only the long one is worth a place in the README.
+# The short run shows that it works; only the long one is worth a place in the repository.
 bench: deps build ## portgrave, its peers and the kernel alone in one run, in 20 minutes; make bench QUICK=1 in two; then Go benchmarks
 	@CGO_ENABLED=0 go build -o bin/bench ./test/bench
-	$(SUDO) ./bin/bench $(if $(QUICK),-quick,-out test/bench/results -readme README.md)
+	$(SUDO) ./bin/bench $(if $(QUICK),-quick,-out test/bench/results -readme test/bench/README.md)
 	$(AS_ROOT) go test -run '^$$' -bench . -benchmem $(if $(QUICK),-benchtime 1x) ./...
 
 clean: ## what was built

@@ -62,15 +62,16 @@ func printManual(inv *invocation) error {
 func manualPage(name string, app *cli.App, date time.Time) ([]byte, error) {
 	if name == "portgrave" {
 		app.Description = manualDescription
-		return manual.Program(app, reference(), date), nil
+		return manual.Program(app, reference(), date)
 	}
 	return manual.Language{
-		Name:    name,
-		Summary: "which ports may open to which networks",
-		Source:  "portgrave " + version,
-		Schema:  policy.Schema(),
-		Example: string(policy.ExampleYAML()),
-		Lists:   publishedLists(),
+		Name:     name,
+		Summary:  "which ports may open to which networks",
+		Source:   "portgrave " + version,
+		Schema:   policy.Schema(),
+		Example:  string(policy.ExampleYAML()),
+		Chapters: []string{chapter("lists")},
+		Lists:    publishedLists(),
 		Files: []manual.Entry{
 			{Term: policy.DefaultPath + "/policy.yaml", Text: "the policy of the host"},
 			{

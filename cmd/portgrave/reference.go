@@ -91,6 +91,11 @@ func reference() manual.Reference {
 			"systemctl(1)",
 		},
 	}
+	for _, name := range []string{
+		"audit", "import", "enforcement", "daemon", "boot", "json",
+	} {
+		r.Chapters = append(r.Chapters, chapter(name))
+	}
 	for _, rule := range policy.Rules {
 		text := rule.Text
 		if rule.Host {

@@ -23,7 +23,7 @@ func TestSmallestRun(t *testing.T) {
 		t.Fatalf("building portgrave: %v\n%s", err, out)
 	}
 	readme := filepath.Join(dir, "README.md")
-	shown, err := os.ReadFile("../../README.md")
+	shown, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestSmallestRun(t *testing.T) {
 	if err := write(r, o); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"results/table.md", "results/plot.svg", "README.md"} {
+	for _, name := range []string{"results/table.md", "results/plot.svg", "results/summary.svg", "README.md"} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil ||
 			!strings.Contains(string(b), r.Where()) && !strings.HasSuffix(name, ".svg") {

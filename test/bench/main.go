@@ -1,8 +1,8 @@
 // Command bench measures Portgrave beside its peers, in one run: the control path (how long it
 // takes until a list is in the kernel, changed in it, read back), the packet path (what the rules
-// cost a packet), and other work that must not take long. It writes tables, JSON, a plot, and the
-// section of the README. The absolute times of a machine mean little; their ratios do. Run it with
-// make bench.
+// cost a packet), and other work that must not take long. It writes tables, JSON, plots, and the
+// section of the README beside it. The absolute times of a machine mean little; their ratios do.
+// Run it with make bench.
 //
 // The control path: Portgrave and its peers load and change lists in turn, each run as an
 // administrator would run it, from the start of the program to its end. They are compared with the
@@ -46,7 +46,7 @@ func main() {
 	flag.BoolVar(&o.quick, "quick", false, "short lists and few rounds, in two minutes")
 	flag.StringVar(&o.portgrave, "portgrave", "./portgrave", "the program to measure")
 	flag.StringVar(&o.format, "o", "text", "what to print: text or json")
-	flag.StringVar(&o.out, "out", "", "folder to write table.md and plot.svg to")
+	flag.StringVar(&o.out, "out", "", "folder to write table.md, plot.svg and summary.svg to")
 	flag.StringVar(&o.readme, "readme", "", "README whose section is to be replaced")
 	flag.StringVar(&o.only, "only", "", "control, packets or jobs: measure only these")
 	flag.Parse()
@@ -99,15 +99,16 @@ func show(r Report, o options) error {
 	return err
 }
 
-// write writes the files. The README names the folder as it was given.
+// write writes the files. The README links to the folder from where it stands.
 func write(r Report, o options) error {
 	if o.out != "" {
 		if err := os.MkdirAll(o.out, 0o755); err != nil {
 			return err
 		}
 		for name, content := range map[string][]byte{
-			"table.md": []byte(r.Markdown("plot.svg")),
-			"plot.svg": r.SVG(),
+			"table.md":    []byte(r.Markdown("plot.svg")),
+			"plot.svg":    r.SVG(),
+			"summary.svg": r.Summary(),
 		} {
 			if err := os.WriteFile(filepath.Join(o.out, name), content, 0o644); err != nil {
 				return err
@@ -121,7 +122,11 @@ func write(r Report, o options) error {
 	if err != nil {
 		return err
 	}
-	after, err := r.Readme(string(before), o.out)
+	folder, err := filepath.Rel(filepath.Dir(o.readme), o.out)
+	if err != nil {
+		return err
+	}
+	after, err := r.Readme(string(before), folder)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.readme, err)
 	}

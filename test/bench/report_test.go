@@ -94,16 +94,18 @@ func TestText(t *testing.T)     { golden(t, "report.txt", example().Text()) }
 func TestMarkdown(t *testing.T) { golden(t, "report.md", example().Markdown("plot.svg")) }
 func TestSVG(t *testing.T)      { golden(t, "report.svg", string(example().SVG())) }
 
+func TestSummary(t *testing.T) { golden(t, "summary.svg", string(example().Summary())) }
+
 func TestReadme(t *testing.T) {
 	const before, after = "# A README\n\n", "\nmore\n"
 	got, err := example().Readme(
-		before+sectionBegin+"\nold\n"+sectionEnd+"\n"+after, "test/bench/results",
+		before+sectionBegin+"\nold\n"+sectionEnd+"\n"+after, "results",
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "readme.md", got)
-	again, err := example().Readme(got, "test/bench/results")
+	again, err := example().Readme(got, "results")
 	if err != nil || again != got {
 		t.Errorf("written a second time it is another: %v", err)
 	}

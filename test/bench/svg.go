@@ -35,8 +35,9 @@ const style = `text{font:12px system-ui,sans-serif;fill:#24292f}.t{font-weight:6
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.s{fill:#9da7b3}.o{fill:#58a6ff}.p{fill:#6e7681}.l{stroke:#3d444d}}`
 
 // SVG is the plot: times for the longest list on a logarithmic scale, packet rates on a linear one.
-func (r Report) SVG() []byte {
-	panels := r.panels()
+func (r Report) SVG() []byte { return r.draw(r.panels()) }
+
+func (r Report) draw(panels []panel) []byte {
 	height := 12
 	for _, p := range panels {
 		height += panelSpace + len(p.bars)*barStep

@@ -1,10 +1,15 @@
 // Command demo shows Portgrave's main job in temporary network namespaces: a host with a listener
 // on port 9090, an office that may reach it and an internet that may not, with real connections. It
 // changes nothing on the machine, and removes the namespaces when it ends.
+//
+// With -picture FILE it also writes a picture of a terminal with the verbs that it ran.
 package main
 
 import (
+	"bytes"
+	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -14,18 +19,20 @@ import (
 )
 
 func main() {
+	picture := flag.String("picture", "", "SVG file to write a picture of the verbs to")
+	flag.Parse()
 	switch {
-	case len(os.Args) == 3 && os.Args[1] == "listen":
-		listen(os.Args[2])
-	case len(os.Args) == 3 && os.Args[1] == "connect":
-		connect(os.Args[2])
-	case len(os.Args) == 2:
-		if err := demo(os.Args[1]); err != nil {
+	case flag.NArg() == 2 && flag.Arg(0) == "listen":
+		listen(flag.Arg(1))
+	case flag.NArg() == 2 && flag.Arg(0) == "connect":
+		connect(flag.Arg(1))
+	case flag.NArg() == 1:
+		if err := demo(flag.Arg(0), *picture); err != nil {
 			fmt.Fprintln(os.Stderr, "demo:", err)
 			os.Exit(1)
 		}
 	default:
-		fmt.Fprintln(os.Stderr, "usage: demo PATH-OF-PORTGRAVE")
+		fmt.Fprintln(os.Stderr, "usage: demo [-picture FILE] PATH-OF-PORTGRAVE")
 		os.Exit(3)
 	}
 }
@@ -68,7 +75,9 @@ tests:
   - {from: 203.0.113.2, to: prometheus, expect: deny}
 `
 
-func demo(portgrave string) error {
+// demo runs the demonstration with the program at a path. If picture names a file, it writes the
+// picture of the verbs there.
+func demo(portgrave, picture string) error {
 	portgrave, err := filepath.Abs(portgrave)
 	if err != nil {
 		return err
@@ -142,23 +151,34 @@ func demo(portgrave string) error {
 			fmt.Printf("%-16s → %-22s %s\n", p.name, p.address, result)
 		}
 	}
+	var terminal bytes.Buffer
 	verb := func(args ...string) {
-		fmt.Printf("\n$ portgrave %s\n", strings.Join(args, " "))
+		fmt.Println()
+		to := io.MultiWriter(os.Stdout, &terminal)
+		fmt.Fprintf(to, "$ portgrave %s\n", strings.Join(args, " "))
 		command := []string{
 			"netns", "exec", host, portgrave, "--config", dir + "/policy.yaml",
 		}
 		cmd := exec.Command("ip", append(command, args...)...)
 		cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+dir+"/state", "SSH_CONNECTION=")
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.Stdout, cmd.Stderr = to, to
 		_ = cmd.Run() // plan and drift exit with 2 if they have something to report
+		terminal.WriteByte('\n')
 	}
 	fmt.Printf("The policy:\n%s", policy)
 	show("Before: everyone reaches port 9090")
-	verb("check")
+	verb("plan")
 	verb("apply", "--reason", "demo")
-	verb("apply")
 	show("After: the office does, the internet does not, loopback always")
+	verb("explain", "--from", "203.0.113.2", "--port", "9090")
 	verb("status")
+	if picture != "" {
+		if err := os.WriteFile(picture, drawTerminal(terminal.String()), 0o644); err != nil {
+			return err
+		}
+	}
+	verb("audit")
+	verb("apply")
 	verb("drift")
 	verb("teardown")
 	show("After teardown: as before")

@@ -16,7 +16,8 @@ type Language struct {
 	Name, Summary string // the page's
 	Source        string // program and version
 	Schema        []byte
-	Example       string // a whole file
+	Example       string   // a whole file
+	Chapters      []string // Markdown, as page.markdown takes it
 	// Lists are fragments of a file that read what others publish, each with what it is.
 	Lists   []Entry
 	Files   []Entry
@@ -84,6 +85,11 @@ func (l Language) Page(date time.Time) ([]byte, error) {
 	p.keys(s, "")
 	p.section("Example")
 	p.verbatim(l.Example, true)
+	for _, chapter := range l.Chapters {
+		if err := p.markdown(chapter); err != nil {
+			return nil, err
+		}
+	}
 	if len(l.Lists) > 0 {
 		p.section("Published lists")
 		p.text(listsText, true)

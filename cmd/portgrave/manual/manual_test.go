@@ -46,7 +46,7 @@ func small() *cli.App {
 }
 
 func TestProgram(t *testing.T) {
-	got := Program(small(), Reference{
+	got, err := Program(small(), Reference{
 		ExitCodes: []Entry{
 			{"0", "fine"},
 		}, Environment: []Entry{{"FERRY_HOME", "where it sleeps…"}}, Files: []Entry{{"/etc/ferry", "its routes"}},
@@ -54,6 +54,9 @@ func TestProgram(t *testing.T) {
 			{"ferry load x\nferry tell time utc", "carry x"},
 		}, SeeAlso: []string{"boat(1)", "ship-of(8)"},
 	}, time.Date(2026, 1, 2, 23, 0, 0, 0, time.FixedZone("", -3600*5)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := `.TH "FERRY" 8 "2026-01-03" "ferry 1.2\-3" "System Manager\(aqs Manual"
 .nh
 .ad l
@@ -111,11 +114,9 @@ ferry tell time utc
 	if d := cmp.Diff(want, string(got)); d != "" {
 		t.Error(d)
 	}
-	if undated := string(Program(small(), Reference{}, time.Time{})); !strings.HasPrefix(
-		undated,
-		`.TH "FERRY" 8 "" "ferry`,
-	) {
-		t.Errorf("a page without a date begins with %.50s", undated)
+	undated, err := Program(small(), Reference{}, time.Time{})
+	if err != nil || !strings.HasPrefix(string(undated), `.TH "FERRY" 8 "" "ferry`) {
+		t.Errorf("a page without a date begins with %.50s (%v)", undated, err)
 	}
 }
 

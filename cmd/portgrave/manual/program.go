@@ -13,14 +13,16 @@ type Entry struct{ Term, Text string }
 // Reference is what stands in portgrave(8) beside the command line.
 type Reference struct {
 	ExitCodes, Environment, Files []Entry
-	Findings                      []Entry // of audit: a kind with its severity, and what it says
-	Warnings                      []Entry // of check: a rule, and what it warns about
-	Examples                      []Entry // a command, and what it does
+	Findings                      []Entry  // of audit: a kind with its severity, and its meaning
+	Warnings                      []Entry  // of check: a rule, and what it warns about
+	Chapters                      []string // Markdown, as page.markdown takes it
+	Examples                      []Entry  // a command, and what it does
 	SeeAlso                       []string
 }
 
-// Program is the manual page of a program.
-func Program(app *cli.App, r Reference, date time.Time) []byte {
+// Program is the manual page of a program. It fails if a chapter has what page.markdown doesn't
+// take.
+func Program(app *cli.App, r Reference, date time.Time) ([]byte, error) {
 	c := read(app)
 	p := newPage(app.Name, 8, date, app.Name+" "+app.Version, "System Manager's Manual", app.Usage)
 	p.section("Synopsis")
@@ -49,6 +51,11 @@ func Program(app *cli.App, r Reference, date time.Time) []byte {
 		}
 		p.verb(verb, verb.own(c))
 	}
+	for _, chapter := range r.Chapters {
+		if err := p.markdown(chapter); err != nil {
+			return nil, err
+		}
+	}
 	for _, s := range []struct {
 		title   string
 		entries []Entry
@@ -74,7 +81,7 @@ func Program(app *cli.App, r Reference, date time.Time) []byte {
 	}
 	p.section("See also")
 	p.seeAlso(r.SeeAlso)
-	return p.bytes()
+	return p.bytes(), nil
 }
 
 // verb adds one verb: what it does, and the options that are its own.
