@@ -185,6 +185,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					Name:  "out",
 					Usage: "keep the plan in `FILE` for apply --plan",
 				},
+				&cli.BoolFlag{
+					Name:  "no-effect",
+					Usage: "don't compute who gains and who loses access",
+				},
 				&cli.StringFlag{
 					Name:  "from",
 					Usage: "begin with generation `N` (0: no rules) instead of the live kernel",

@@ -23,7 +23,16 @@ var details = map[string]string{
 		"for each service; --all shows all of them, and lists the sources of each network, up to " +
 		"100 000 prefixes. In JSON, services holds what changes for each service, restores what apply " +
 		"undoes, and changes the kernel's objects; sources is empty where there are more than 64, " +
-		"and count says how many. --out keeps the plan for apply --plan. It changes nothing.",
+		"and count says how many. --out keeps the plan for apply --plan. It changes nothing.\n\n" +
+		"At the end it says who gains and who loses access to each port that a program listens on " +
+		"or that is published: the whole host is evaluated as audit does, once as it is and once " +
+		"with the new rules in place of the old. \"May gain\" and \"may lose\" depend on a rule " +
+		"that can't be decided in advance. \"Opened, but ufw still refuses it\" names the program " +
+		"whose rules, or the rule that, stops what the policy opens. The connections are those that " +
+		"run now and that apply would end. If the host can't be read, the plan is complete and says " +
+		"why the effect isn't known. --no-effect leaves it out. In JSON, effect lists each port with " +
+		"gains, loses, may_gain, may_lose, connections, blocked_by and blocked; effect_unknown says " +
+		"what isn't known.",
 	"apply": "It reads the kernel, writes the difference, and reads back. A second run writes " +
 		"nothing. It prints which services changed; --rules also shows the rules and sets. With " +
 		"--plan it does what that plan says, or fails and changes nothing if the policy, a network, " +

@@ -63,6 +63,7 @@ echo ready
 	}
 	importChangesNothing(t, i, report)
 	agree(t, w, i.audit())
+	effectsAgree(t, w, i, 40, "ufw still refuses")
 }
 
 func TestFirewalld(t *testing.T) {
@@ -162,6 +163,7 @@ wait
 	}
 	importChangesNothing(t, i, report)
 	agree(t, w, i.audit())
+	effectsAgree(t, w, i, 20, "ufw still refuses")
 }
 
 // explained is what explain must say of a packet.
