@@ -77,7 +77,13 @@ var details = map[string]string{
 		"that --config names, or that is in /etc/portgrave. Without one no row is judged, and " +
 		"undecided is the only finding; if it can't be used, unjudged_why says why. " +
 		"--ruleset - reads standard input.",
-	"explain": "It says whether the packet is stopped and by whom, whether the service is bound to " +
+	"explain": "The first line has the verdict and the reason, the second the line of the policy or " +
+		"the program and rule that decides, and then it says what to do. --path shows every rule " +
+		"that the packet meets; rules that can't change the verdict, as they don't match or only " +
+		"count and log, are folded there and listed in JSON. --from also takes a CIDR, or a network " +
+		"that a service of the policy uses: if its addresses fare differently, each block gets its " +
+		"answer, and the exit code is 0 only if all connect. In JSON, blocks has them all, and the " +
+		"rest is about the first block that doesn't connect.\n\nIt says whether the packet is stopped and by whom, whether the service is bound to " +
 		"another address, whether nothing listens, or whether the answer is lost on its way back " +
 		"(reply-lost): in output or postrouting, because there is no route, because a route refuses " +
 		"or leads into a tunnel, or by rp_filter. Where packets are spread over several targets, it " +

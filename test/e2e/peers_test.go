@@ -174,12 +174,20 @@ type explained struct {
 
 func (e explained) check(t *testing.T, i *installation) {
 	t.Helper()
-	out := i.verb("explain", "--from", e.from, "--port", e.port)
+	out := i.explained("--from", e.from, "--port", e.port)
 	for _, want := range e.says {
 		if !strings.Contains(out, want) {
 			t.Errorf("explain --from %s --port %s does not say %q:\n%s", e.from, e.port, want, out)
 		}
 	}
+}
+
+// explained is what explain prints, in one line and with the path.
+func (i *installation) explained(args ...string) string {
+	i.t.Helper()
+	out := i.verb(append([]string{"explain", "--path"}, args...)...)
+	out = strings.Join(strings.Fields(out), " ")
+	return strings.NewReplacer("Let in by", "let in by", "Stopped by", "stopped by").Replace(out)
 }
 
 func found(t *testing.T, r audit.Report, kind audit.Kind, port uint16) {
