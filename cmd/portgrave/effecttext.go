@@ -131,6 +131,19 @@ func namesIn(changes []policydiff.Change) (out []namedSources) {
 	return out
 }
 
+// everyoneWords are the words for all sources of one IP version or both; "" for others.
+func everyoneWords(s address.Set) string {
+	switch strings.Join(s.FirstStrings(2), " ") {
+	case "0.0.0.0/0 ::/0":
+		return "everyone"
+	case "0.0.0.0/0":
+		return "everyone over IPv4"
+	case "::/0":
+		return "everyone over IPv6"
+	}
+	return ""
+}
+
 // setOf is the set of some CIDRs; false if there are none, or one is something else.
 func setOf(cidrs []string) (address.Set, bool) {
 	var list []netip.Prefix
@@ -157,14 +170,16 @@ func sourceWords(s address.Set, names []namedSources) (words string, several boo
 			list, s = append(list, n.name), s.Minus(n.sources)
 		}
 	}
-	switch text := prefixWords(s); {
-	case s.Len() == 0:
-	case text == "everywhere":
-		return "everyone", false
-	case strings.Contains(text, " without ") && len(list) == 0:
-		return strings.Replace(text, "everywhere", "everyone", 1), true
+	if in, out := s.Short(); everyoneWords(in) != "" && len(list) == 0 {
+		if out.Len() == 0 {
+			return everyoneWords(in), false
+		}
+		but, _ := sourceWords(out, names)
+		return everyoneWords(in) + " but " + but, false
+	}
+	switch {
 	case s.Len() > maxPrefixes:
-		list = append(list, text)
+		list = append(list, prefixWords(s))
 	default:
 		for _, x := range s.Strings() {
 			list = append(list, strings.TrimSuffix(strings.TrimSuffix(x, "/32"), "/128"))

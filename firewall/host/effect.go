@@ -9,7 +9,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/xt"
 )
 
-// Effect is who gains and who loses access to a port when a plan is applied. Its JSON is a contract.
+// Effect is who gains and who loses access to a port when a plan is applied. Its JSON is a
+// contract.
 type Effect struct {
 	Protocol string `json:"protocol"`
 	Port     uint16 `json:"port"`
