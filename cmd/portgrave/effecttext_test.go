@@ -49,7 +49,10 @@ func TestEffectLine(t *testing.T) {
 			},
 			"tcp/22 sshd by eth0, eth1: 10.0.0.0/8 gains · opened, but ufw still refuses office",
 		},
-		{host.Effect{Target: "172.17.0.2:80", Connections: 1}, "tcp/22 → 172.17.0.2:80: 1 connection ends"},
+		{
+			host.Effect{Target: "172.17.0.2:80", Connections: 1},
+			"tcp/22 → 172.17.0.2:80: 1 connection ends",
+		},
 	} {
 		c.effect.Protocol, c.effect.Port = "tcp", 22
 		if got := effectLine(c.effect, names); got != c.want {

@@ -105,12 +105,12 @@ func firstUpper(s string) string {
 
 // others are how the programs that write rules are told to let a source in.
 var others = map[string]string{
-	"ufw":       "ufw allow from %[1]s to any port %[3]d proto %[2]s",
+	"ufw": "ufw allow from %[1]s to any port %[3]d proto %[2]s",
 	"firewalld": "firewall-cmd --add-rich-rule='rule source address=%[1]s port port=%[3]d " +
 		"protocol=%[2]s accept'",
-	"fail2ban":  "fail2ban-client unban %[1]s",
-	"crowdsec":  "cscli decisions delete --ip %[1]s",
-	"docker":    "iptables -I DOCKER-USER -s %[1]s -j ACCEPT",
+	"fail2ban": "fail2ban-client unban %[1]s",
+	"crowdsec": "cscli decisions delete --ip %[1]s",
+	"docker":   "iptables -I DOCKER-USER -s %[1]s -j ACCEPT",
 }
 
 // remedyWords says what to do; "" if there is nothing.

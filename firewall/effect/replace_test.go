@@ -23,8 +23,8 @@ import (
 )
 
 // others are rules of other programs, in all systems.
-const others = "*mangle\n:PREROUTING ACCEPT\n:INPUT ACCEPT\n-A INPUT -p tcp -m tcp --dport 9 -j DROP\n" +
-	"COMMIT\n*filter\n:INPUT DROP\n:FORWARD DROP\n:ufw-user-input -\n" +
+const others = "*mangle\n:PREROUTING ACCEPT\n:INPUT ACCEPT\n" +
+	"-A INPUT -p tcp -m tcp --dport 9 -j DROP\nCOMMIT\n*filter\n:INPUT DROP\n:FORWARD DROP\n:ufw-user-input -\n" +
 	"-A INPUT -j ufw-user-input\n-A ufw-user-input -p tcp -m tcp --dport 22 -j ACCEPT\nCOMMIT\n"
 
 // The rules that the effect is computed with are those that are read from the kernel once they are

@@ -52,7 +52,8 @@ func (i *installation) plan() (effects []host.Effect, text string) {
 	}
 	out := run("plan", "-o", "json")
 	var d host.Difference
-	if err := json.NewDecoder(strings.NewReader(out[strings.Index(out, "{\n"):])).Decode(&d); err != nil {
+	object := strings.NewReader(out[strings.Index(out, "{\n"):])
+	if err := json.NewDecoder(object).Decode(&d); err != nil {
 		i.t.Fatalf("%v\n%s", err, out)
 	}
 	if d.Effect == nil {
