@@ -68,8 +68,8 @@ func (p Plan) Count() int {
 	return n
 }
 
-// begins reports whether the plan makes rules where none of ours stood.
-func (p Plan) begins() bool {
+// Begins reports whether the plan makes rules where none of ours stood.
+func (p Plan) Begins() bool {
 	return slices.ContainsFunc(p.Changes, func(c Change) bool {
 		return c.Object == ObjectTable && c.Action == Add
 	})

@@ -115,7 +115,7 @@ func (r *Reconciler) Switch(ctx context.Context, want *State, force bool,
 		out.Plan.Changes = append(out.Plan.Changes, left.Changes...)
 	}
 	if want != nil {
-		r.cut(ctx, *want, done.begins(), &out)
+		r.cut(ctx, *want, done.Begins(), &out)
 	}
 	return out, nil
 }

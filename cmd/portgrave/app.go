@@ -198,6 +198,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					Name:  "out",
 					Usage: "keep the plan in `FILE` for apply --plan",
 				},
+				&cli.BoolFlag{
+					Name:  "no-effect",
+					Usage: "don't compute who gains and who loses access",
+				},
 				&cli.StringFlag{
 					Name:  "from",
 					Usage: "begin with generation `N` (0: no rules) instead of the live kernel",
@@ -356,7 +360,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"follow one packet and its answer through every rule, and say who decides; exit 2 unless it connects",
 				"",
 				explain,
-				&cli.StringFlag{Name: "from", Usage: "the client's `ADDRESS`"},
+				&cli.StringFlag{
+					Name:  "from",
+					Usage: "the client's `ADDRESS`; or a CIDR, or a network of the policy",
+				},
 				&cli.StringFlag{
 					Name:  "to",
 					Usage: "the `ADDRESS` it dials (default: that of the interface)",
@@ -370,6 +377,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				&cli.StringFlag{
 					Name:  "interface",
 					Usage: "the `INTERFACE` where the packet arrives (default: the one that leads to the client, or that has --to)",
+				},
+				&cli.BoolFlag{
+					Name:  "path",
+					Usage: "show the packet's way, rule by rule",
 				},
 			),
 			verb(

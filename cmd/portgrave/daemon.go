@@ -103,6 +103,7 @@ func runDaemon(inv *invocation) error {
 		Audit: func(ctx context.Context) (audit.Report, error) {
 			return auditNow(ctx, inv, nil, 1)
 		},
+		Effect:  func(ctx context.Context, d *host.Difference) { addEffect(ctx, d, 1) },
 		Virtual: ipvs.Virtual,
 		Folders: func(p *policy.Policy) []string {
 			return policy.Folders(policy.Options{Path: inv.config}, p)

@@ -34,7 +34,16 @@ var details = map[string]string{
 		"for each service; --all shows all of them, and lists the sources of each network, up to " +
 		"100 000 prefixes. In JSON, services holds what changes for each service, restores what apply " +
 		"undoes, and changes the kernel's objects; sources is empty where there are more than 64, " +
-		"and count says how many. --out keeps the plan for apply --plan. It changes nothing.",
+		"and count says how many. --out keeps the plan for apply --plan. It changes nothing.\n\n" +
+		"At the end it says who gains and who loses access to each port that a program listens on " +
+		"or that is published: the whole host is evaluated as audit does, once as it is and once " +
+		"with the new rules in place of the old. \"May gain\" and \"may lose\" depend on a rule " +
+		"that can't be decided in advance. \"Opened, but ufw still refuses it\" names the program " +
+		"whose rules, or the rule that, stops what the policy opens. The connections are those that " +
+		"run now and that apply would end. If the host can't be read, the plan is complete and says " +
+		"why the effect isn't known. --no-effect leaves it out. In JSON, effect lists each port with " +
+		"gains, loses, may_gain, may_lose, connections, blocked_by and blocked; effect_unknown says " +
+		"what isn't known.",
 	"apply": "It reads the kernel, writes the difference, and reads back. A second run writes " +
 		"nothing. With --dry-run it says what it would do, or why it would refuse. It prints which " +
 		"services changed; --rules also shows the rules and sets. With " +
@@ -96,7 +105,13 @@ var details = map[string]string{
 		"that --config names, or that is in /etc/portgrave. Without one no row is judged, and " +
 		"undecided is the only finding; if it can't be used, unjudged_why says why. " +
 		"--ruleset - reads standard input.",
-	"explain": "It says whether the packet is stopped and by whom, whether the service is bound to " +
+	"explain": "The first line has the verdict and the reason, the second the line of the policy or " +
+		"the program and rule that decides, and then it says what to do. --path shows every rule " +
+		"that the packet meets; rules that can't change the verdict, as they don't match or only " +
+		"count and log, are folded there and listed in JSON. --from also takes a CIDR, or a network " +
+		"that a service of the policy uses: if its addresses fare differently, each block gets its " +
+		"answer, and the exit code is 0 only if all connect. In JSON, blocks has them all, and the " +
+		"rest is about the first block that doesn't connect.\n\nIt says whether the packet is stopped and by whom, whether the service is bound to " +
 		"another address, whether nothing listens, or whether the answer is lost on its way back " +
 		"(reply-lost): in output or postrouting, because there is no route, because a route refuses " +
 		"or leads into a tunnel, or by rp_filter. Where packets are spread over several targets, it " +

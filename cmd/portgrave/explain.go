@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/netip"
+
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 )
@@ -12,30 +14,35 @@ func explain(inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	sources, err := inv.explainedSources(packet)
+	if err != nil {
+		return err
+	}
 	inv.settle()
 	host, done, err := readHost(inv.ctx)
 	defer done()
 	if err != nil {
 		return err
 	}
-	if packet, err = audit.Locate(host.Host, packet); err != nil {
-		return usagef("%w", err)
-	}
-	x, err := audit.Explain(
-		audit.Input{
-			Rules:   host.Rules,
-			Host:    host.Host,
-			Sockets: host.Sockets,
-			IPVS:    host.IPVS,
-			Enter:   host.Enter,
-		},
-		packet,
-	)
-	if err != nil {
-		return err
+	in := audit.Input{
+		Rules:   host.Rules,
+		Host:    host.Host,
+		Sockets: host.Sockets,
+		IPVS:    host.IPVS,
+		Enter:   host.Enter,
 	}
 	for _, u := range host.Sockets.Unread {
 		inv.screen.warnf("%v", u)
+	}
+	if sources.Len() > 0 {
+		return explainSources(inv, in, packet, sources)
+	}
+	if packet, err = audit.Locate(host.Host, packet); err != nil {
+		return usagef("%w", err)
+	}
+	x, err := audit.Explain(in, packet)
+	if err != nil {
+		return err
 	}
 	inv.place(&x)
 	if inv.screen.json {
@@ -43,7 +50,8 @@ func explain(inv *invocation) error {
 			return err
 		}
 	} else {
-		printExplanation(inv.screen, x)
+		from := x.From.String()
+		printExplanation(inv.screen, x, from, from, inv.cli.Bool("path"))
 	}
 	if !x.Connects {
 		return errReport
@@ -66,9 +74,8 @@ func explainedPacket(inv *invocation) (p audit.Packet, err error) {
 			)
 		}
 	}
-	if p.From, err = inv.addressOf("from"); err != nil {
-		return p, err
-	}
+	// What isn't an address names several: see explainedSources.
+	p.From, _ = netip.ParseAddr(inv.cli.String("from"))
 	if inv.cli.IsSet("to") {
 		if p.Destination, err = inv.addressOf("to"); err != nil {
 			return p, err

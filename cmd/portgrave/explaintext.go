@@ -5,71 +5,157 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 )
 
-func printExplanation(s *screen, x audit.Explanation) {
-	port := ""
-	if x.Port != 0 { // a protocol without ports has none
-		port = fmt.Sprintf(" port %d", x.Port)
-	}
-	s.printf(
-		"%s from %s to %s%s, arriving on %s\n\n",
-		x.Protocol,
-		x.From,
-		x.Destination,
-		port,
-		x.Interface,
-	)
-	rows := [][]string{{"HOOK", "TABLE", "CHAIN", "RULE", "EFFECT", "BY"}}
-	steps, quiet := telling(x.Steps)
-	way, reply := 0, false
-	for _, step := range withoutRepeats(steps) {
-		if step.Way != way {
-			way = step.Way
-			rows = append(rows, []string{"or else:", "", "", "", "", ""})
-		}
-		if step.Reply && !reply {
-			rows = append(rows, []string{"the answer:", "", "", "", "", ""})
-		}
-		reply = step.Reply
-		table := step.Table
-		if step.Family != "" {
-			table = step.Family + " " + table
-		}
-		rows = append(
-			rows,
-			[]string{
-				step.Hook,
-				dash(printable(table)),
-				dash(printable(step.Chain)),
-				dash(printable(step.Rule)),
-				printable(effectWords(step)),
-				dash(step.Owner),
-			},
-		)
-	}
-	s.table(rows)
-	if quiet > 0 {
-		s.printf(
-			"(%s into chains that say nothing of this packet left out; -o json has them)\n",
-			plural(quiet, "jump"),
-		)
-	}
-	printTargets(s, x.Targets)
+// printExplanation answers in the first line, names who decides in the second, and says what to do.
+// The path follows if it is asked for. from is what the packet comes from, in words, and where its
+// address or prefix.
+func printExplanation(s *screen, x audit.Explanation, from, where string, path bool) {
 	colour := green
 	if x.Reason != audit.Connects {
 		colour = red
 	}
-	s.printf("\n")
-	s.sentence(fmt.Sprintf("%s: %s.", s.paint(colour, string(x.Reason)), printable(x.Summary)))
-	if x.Policy != "" {
-		s.printf("That is service %s, %s.\n", x.Service, x.Policy)
+	s.paragraph(s.paint(colour, string(x.Reason)) + ": " + verdictWords(x, from) + ".")
+	s.paragraph(deciderWords(x) + ".")
+	if todo := remedyWords(x, from, where); todo != "" {
+		s.paragraph(todo + ".")
 	}
+	printTargets(s, x.Targets)
 	for _, a := range x.Assumed {
-		s.sentence("Assumed: " + a + ".")
+		s.paragraph("Assumed: " + a + ".")
 	}
+	if path {
+		printPath(s, x)
+	}
+}
+
+// paragraph prints a sentence in lines that fit, with a capital.
+func (s *screen) paragraph(text string) {
+	s.printf("%s\n", wrapped(printable(text), max(s.columns, minColumns)))
+}
+
+// explainedPort is the port that a packet dials: "tcp/22", or the protocol if it has none.
+func explainedPort(x audit.Explanation) string {
+	p, err := firewall.ParseProtocol(x.Protocol)
+	if err != nil {
+		return x.Protocol
+	}
+	return firewall.PortRange{Protocol: p, First: x.Port, Last: x.Port}.String()
+}
+
+// verdictWords is the verdict in a sentence.
+func verdictWords(x audit.Explanation, from string) string {
+	at := fmt.Sprintf("%s at %s, by %s", explainedPort(x), x.Destination, x.Interface)
+	switch x.Reason {
+	case audit.Connects:
+		return from + " reaches " + at
+	case audit.BoundElsewhere:
+		return from + " does not reach " + at + ": the service listens on another address"
+	case audit.NothingListens:
+		return from + " does not reach " + at + ": nothing listens there"
+	case audit.ReplyLost:
+		return from + " gets to " + at + ", but the answer doesn't get back"
+	case audit.Unclear:
+		return "whether " + from + " reaches " + at + " can't be decided in advance"
+	}
+	return from + " does not get to " + at
+}
+
+// deciderWords names the line of the policy, or the program and its rule, that decides.
+func deciderWords(x audit.Explanation) string {
+	ours := ""
+	if x.Policy != "" {
+		ours = fmt.Sprintf("service %s, %s", x.Service, x.Policy)
+	} else if x.Service != "" {
+		ours = "service " + x.Service
+	}
+	switch {
+	case x.Reason == audit.DroppedHere && ours != "":
+		return "Refused by " + ours
+	case x.Reason == audit.DroppedHere && x.DecidedBy.Owner == "portgrave":
+		return "Refused by portgrave, chain " + x.DecidedBy.Chain
+	case x.Reason == audit.Connects && ours != "" && x.Listener != nil && len(x.Targets) < 2:
+		who := x.Listener.Process
+		if who == "" {
+			who = "a program that can't be told"
+		}
+		return fmt.Sprintf("Let in by %s; %s listens", ours, who)
+	case ours != "":
+		return firstUpper(x.Summary) + ". That is " + ours
+	case x.Reason == audit.DroppedHere:
+		if _, by, ok := strings.Cut(x.Summary, ": "); ok { // the first line says the rest
+			return strings.ToUpper(by[:1]) + by[1:]
+		}
+	}
+	return firstUpper(x.Summary)
+}
+
+// firstUpper begins a sentence with a capital, unless it begins with an address.
+func firstUpper(s string) string {
+	for _, word := range []string{"whether ", "the "} {
+		if strings.HasPrefix(s, word) {
+			return strings.ToUpper(s[:1]) + s[1:]
+		}
+	}
+	return s
+}
+
+// others are how the programs that write rules are told to let a source in.
+var others = map[string]string{
+	"ufw": "ufw allow from %[1]s to any port %[3]d proto %[2]s",
+	"firewalld": "firewall-cmd --add-rich-rule='rule source address=%[1]s port port=%[3]d " +
+		"protocol=%[2]s accept'",
+	"fail2ban": "fail2ban-client unban %[1]s",
+	"crowdsec": "cscli decisions delete --ip %[1]s",
+	"docker":   "iptables -I DOCKER-USER -s %[1]s -j ACCEPT",
+}
+
+// remedyWords says what to do; "" if there is nothing.
+// from is what the policy calls the sources, where their addresses or prefix.
+func remedyWords(x audit.Explanation, from, where string) string {
+	switch x.Reason {
+	case audit.DroppedHere:
+	case audit.Connects:
+		if x.Service == "" || strings.Contains(x.Summary, "check upstream") && x.Listener == nil {
+			return "" // the summary says it
+		}
+		return "If it still can't connect, its packets aren't reaching this host: check upstream"
+	case audit.NothingListens:
+		return "Start the service, or see where it listens: ss -lntup"
+	case audit.Unclear:
+		return "Try it, or look at the rules that it depends on: --path shows them"
+	default: // the summary says it
+		return ""
+	}
+	switch {
+	case strings.Contains(from, " ") && x.Service != "":
+		return fmt.Sprintf("To let some of them in, add those to allow of service %s and run "+
+			"portgrave apply", x.Service)
+	case strings.Contains(from, " "):
+		from, where = x.From.String(), x.From.String()
+	}
+	switch by := x.DecidedBy; {
+	case x.Service != "" && x.Port != 0:
+		return fmt.Sprintf("To let it in, add %s to allow of service %s and run portgrave apply; "+
+			"for a time: portgrave open %s --from %s --for 2h --reason TEXT",
+			from, x.Service, explainedPort(x), from)
+	case x.Service != "":
+		return fmt.Sprintf("To let it in, add %s to allow of service %s and run portgrave apply",
+			from, x.Service)
+	case by.Owner == "portgrave" && strings.Contains(strings.ToLower(by.Chain), "unlisted"):
+		return fmt.Sprintf("No service lists %s: to let it in, add one that does", explainedPort(x))
+	case by.Owner == "portgrave":
+		return "See man portgrave on what is refused for every service"
+	case others[by.Owner] != "" && x.Port != 0:
+		return fmt.Sprintf("Portgrave never changes rules of others. To let it in there: "+
+			others[by.Owner], where, x.Protocol, x.Port)
+	case by.Rule != "" || by.Chain != "":
+		return "Portgrave never changes rules of others: change that one to let it in"
+	}
+	return "" // routing: the summary says it
 }
 
 // printTargets lists several targets, each with its outcome and what decided it.

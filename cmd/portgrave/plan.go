@@ -40,6 +40,7 @@ func plan(inv *invocation) error {
 	}
 	if inv.daemon == nil || inv.daemon.Version == version { // an older one doesn't know the key
 		q.All = inv.cli.Bool("all")
+		q.Effect = q.From == nil && !inv.cli.Bool("no-effect")
 	}
 	if q.From == nil || q.To == nil {
 		if q.Policy, err = inv.compiledPolicy(ops); err != nil {
@@ -49,10 +50,20 @@ func plan(inv *invocation) error {
 	d, err := during(
 		inv.screen,
 		"comparing with the kernel",
-		func() (host.Difference, error) { return ops.Plan(inv.ctx, q) },
+		func() (host.Difference, error) {
+			d, err := ops.Plan(inv.ctx, q)
+			if err == nil {
+				addEffect(inv.ctx, &d, 0) // a daemon has done so
+			}
+			return d, err
+		},
 	)
 	if err != nil {
 		return err
+	}
+	if q.From == nil && !d.InSync && d.Effect == nil && d.EffectUnknown == "" &&
+		!inv.cli.Bool("no-effect") {
+		d.EffectUnknown = "the daemon is older than this program"
 	}
 	if q.Fingerprint {
 		if err := keepPlan(inv.cli.String("out"), d); err != nil {
@@ -104,6 +115,7 @@ func printPlan(inv *invocation, d host.Difference, generations bool) {
 		}
 	}
 	p.leases(d.Leases)
+	p.effect(d.Effect, d.EffectUnknown, d.Services)
 }
 
 // planAnswer is the first line of a plan: how many services change.

@@ -90,6 +90,8 @@ type (
 		All bool `json:"all,omitempty"`
 		// Fingerprint asks for Difference.Fingerprint, which takes time with a million sources.
 		Fingerprint bool `json:"fingerprint,omitempty"`
+		// Effect asks for Difference.Effect.
+		Effect bool `json:"effect,omitempty"`
 	}
 	ApplyRequest struct {
 		Caller
@@ -175,6 +177,14 @@ type Difference struct {
 	Applied bool `json:"applied"`
 	// Leases that run and are part of what was compared: what they open is in no policy.
 	Leases []lease.Lease `json:"leases,omitempty"`
+	// Effect is who gains and who loses access to what listens or is published, through everybody's
+	// rules; nil if nobody asked, or the host can't be read.
+	Effect *[]Effect `json:"effect,omitempty"`
+	// EffectUnknown says why Effect can't be told, or not all of it; "" if it can.
+	EffectUnknown string `json:"effect_unknown,omitempty"`
+	// Wanted is what Effect is computed from, for who does (package effect); nil if nobody asked,
+	// or nothing changes.
+	Wanted *Wanted `json:"-"`
 }
 
 // Count is how many objects differ.

@@ -313,9 +313,18 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 	}
 	warnings = append(warnings, l.trackingBegins(ctx, p, seen)...)
 	d := difference(p, warnings)
+	held := false
 	if !d.InSync {
 		x := l.inWords(r, seen, p.Changes, l.before(l.lastKnown), q.Policy, want, q.All)
 		d.Services, d.Restores, d.Author, d.Unknown = x.services, x.restores, x.author, x.unknown
+		held = x.held
+	}
+	if q.Effect && d.InSync {
+		d.Effect = &[]Effect{}
+	} else if q.Effect {
+		if d.Wanted, err = l.wantedOf(p, want, seen, held); err != nil {
+			return Difference{}, err
+		}
 	}
 	if q.Fingerprint {
 		f, err := l.fingerprint(p, q.Policy.State)

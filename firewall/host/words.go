@@ -59,6 +59,7 @@ type inWords struct {
 	services, restores []policydiff.Change
 	author             *firewall.Author
 	unknown            string // why services can't be told
+	held               bool   // the kernel held exactly what was in force
 }
 
 // inWords words the changes that lead from the kernel, as it was seen, to a policy, which is
@@ -95,6 +96,7 @@ func (l *Local) inWords(
 		out.restores = policydiff.Missing()
 	} else if drift, err := driftIn(r, seen, changes, from.State, enforced); err == nil {
 		out.restores = policydiff.Restored(from, drift)
+		out.held = len(drift) == 0 && len(r.Others) == 0
 	}
 	if len(out.restores) > 0 {
 		out.author = l.author()

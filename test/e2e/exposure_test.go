@@ -429,13 +429,13 @@ func TestExplainTellsWhy(t *testing.T) {
 		says       []string
 	}{
 		{"192.88.99.7", "9090", []string{"connects", "upstream", "tcp dport { 9090, 9091 } counter accept"}},
-		{"8.8.8.8", "9090", []string{"dropped-here", "portgrave", "svc/metrics", "That is service metrics, ", "policy.yaml:3"}},
+		{"8.8.8.8", "9090", []string{"dropped-here", "Refused by service metrics, ", "policy.yaml:3", "svc/metrics", "add 8.8.8.8 to allow"}},
 		{"192.88.99.7", "22", []string{"nothing-listens"}},
 		{"8.8.8.8", "22", []string{"dropped-here", "chain INPUT: policy drop"}},
 		{"8.8.8.8", "5432", []string{"bound-elsewhere", "127.0.0.1"}},
 		{"8.8.8.8", "7000", []string{"nothing-listens"}},
 	} {
-		out := i.verb("explain", "--from", tt.from, "--port", tt.port)
+		out := i.explained("--from", tt.from, "--port", tt.port)
 		for _, want := range tt.says {
 			if !strings.Contains(out, want) {
 				t.Errorf(

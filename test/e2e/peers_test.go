@@ -63,6 +63,7 @@ echo ready
 	}
 	importChangesNothing(t, i, report)
 	agree(t, w, i.audit())
+	effectsAgree(t, w, i, 40, "ufw still refuses")
 }
 
 func TestFirewalld(t *testing.T) {
@@ -162,6 +163,7 @@ wait
 	}
 	importChangesNothing(t, i, report)
 	agree(t, w, i.audit())
+	effectsAgree(t, w, i, 20, "ufw still refuses")
 }
 
 // explained is what explain must say of a packet.
@@ -172,12 +174,20 @@ type explained struct {
 
 func (e explained) check(t *testing.T, i *installation) {
 	t.Helper()
-	out := i.verb("explain", "--from", e.from, "--port", e.port)
+	out := i.explained("--from", e.from, "--port", e.port)
 	for _, want := range e.says {
 		if !strings.Contains(out, want) {
 			t.Errorf("explain --from %s --port %s does not say %q:\n%s", e.from, e.port, want, out)
 		}
 	}
+}
+
+// explained is what explain prints, in one line and with the path.
+func (i *installation) explained(args ...string) string {
+	i.t.Helper()
+	out := i.verb(append([]string{"explain", "--path"}, args...)...)
+	out = strings.Join(strings.Fields(out), " ")
+	return strings.NewReplacer("Let in by", "let in by", "Stopped by", "stopped by").Replace(out)
 }
 
 func found(t *testing.T, r audit.Report, kind audit.Kind, port uint16) {

@@ -176,7 +176,7 @@ func TestBoundElsewhereInContainer(t *testing.T) {
 	}) {
 		t.Errorf("%+v", report.Findings)
 	}
-	out := i.verb("explain", "--from", source.String(), "--port", "8080")
+	out := i.explained("--from", source.String(), "--port", "8080")
 	if !strings.Contains(out, "bound-elsewhere") {
 		t.Error(out)
 	}

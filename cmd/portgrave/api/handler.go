@@ -19,11 +19,15 @@ type Server struct {
 	// Compile compiles a policy for a client, and says of it what CompiledPolicy has, but Ref. The
 	// error is ErrUncompiled if the client had better do that. nil leaves it to clients.
 	Compile func(ctx context.Context, q CompileRequest) (*host.Policy, CompiledPolicy, error)
+	// Effect adds to a plan who gains and who loses access, beside what touches the kernel; nil:
+	// nobody computes it. One is computed at a time.
+	Effect func(ctx context.Context, d *host.Difference)
 	// MayWrite tells whether a request comes from somebody who may change anything, and its user's
 	// name.
 	MayWrite func(*http.Request) (user string, ok bool)
 
 	compiled *compiledPolicies
+	effects  chan struct{} // who computes an effect holds its place
 }
 
 // Bounds on what one request may take.
@@ -60,7 +64,7 @@ const (
 // backend the first two look.
 func (s Server) Handle(mux *http.ServeMux) {
 	l, turns := s.Local, make(chan struct{}, maxReading)
-	s.compiled = &compiledPolicies{}
+	s.compiled, s.effects = &compiledPolicies{}, make(chan struct{}, 1)
 	read := func(h http.HandlerFunc) http.HandlerFunc { return s.inTurn(turns, h) }
 	mux.HandleFunc("GET /v1/firewall", read(handle(s, l.Firewall)))
 	mux.HandleFunc("GET /v1/drift", read(handle(s, l.Drift)))
@@ -145,11 +149,32 @@ func handle[Q, A any](s Server, operation func(context.Context, Q) (A, error)) h
 				err = rerr
 			}
 		}
+		if d, ok := any(&a).(*host.Difference); ok && err == nil {
+			s.addEffect(r.Context(), d)
+		}
 		if err != nil {
 			Fail(w, err)
 			return
 		}
 		answer(w, http.StatusOK, a)
+	}
+}
+
+// addEffect adds the effect to a plan, if it was asked for.
+func (s Server) addEffect(ctx context.Context, d *host.Difference) {
+	if d.Wanted == nil {
+		return
+	}
+	if s.Effect == nil {
+		d.Wanted, d.EffectUnknown = nil, "this daemon does not audit"
+		return
+	}
+	select {
+	case s.effects <- struct{}{}:
+		defer func() { <-s.effects }()
+		s.Effect(ctx, d)
+	case <-ctx.Done():
+		d.Wanted = nil
 	}
 }
 

@@ -59,6 +59,9 @@ type Config struct {
 	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is
 	// called beside the loop.
 	Audit func(ctx context.Context) (audit.Report, error)
+	// Effect adds to a plan who gains and who loses access; nil if nobody shall look. It is called
+	// beside the loop.
+	Effect func(ctx context.Context, d *host.Difference)
 	// Virtual lists the services of IPVS that the rules make an exception of (State.Virtual). If it
 	// is nil, changes are not followed.
 	Virtual ipvs.Reader

@@ -47,6 +47,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 		Policy:   d.ownPolicy,
 		Compile:  d.compileFor,
 		MayWrite: api.MayWrite,
+		Effect:   d.Effect,
 		Run: func(ctx context.Context, f func(context.Context)) error {
 			return d.inLoop(
 				ctx,

@@ -61,24 +61,33 @@ const expiringSoon = 7 * 24 * time.Hour
 
 // Run audits a host.
 func Run(ctx context.Context, in Input) (Report, error) {
+	return newAuditor(in, &shared{}).run(ctx)
+}
+
+// newAuditor makes the auditor of a host. Several may share sets, one after the other.
+func newAuditor(in Input, sets *shared) *auditor {
 	in.Host = in.hostWithSockets()
 	a := &auditor{
 		Input:     in,
 		evaluator: exposure.NewEvaluator(in.Rules, in.Host),
-		shared:    &shared{},
+		shared:    sets,
 		report:    Report{Exposures: []Exposure{}, Findings: []Finding{}},
 	}
-	a.budget = budgetOf(a.evaluator)
-	for _, err := range in.Sockets.Unread {
-		a.report.Unread = append(a.report.Unread, err.Error())
-	}
-	for _, m := range in.Rules.Missing {
-		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%s: %s", m.What, m.Why))
-	}
-	a.report.Unread = append(a.report.Unread, in.Rules.Partly...)
 	if in.Written == nil {
 		a.Written = in.Policy
 	}
+	return a
+}
+
+func (a *auditor) run(ctx context.Context) (Report, error) {
+	a.budget = budgetOf(a.evaluator)
+	for _, err := range a.Sockets.Unread {
+		a.report.Unread = append(a.report.Unread, err.Error())
+	}
+	for _, m := range a.Rules.Missing {
+		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%s: %s", m.What, m.Why))
+	}
+	a.report.Unread = append(a.report.Unread, a.Rules.Partly...)
 	a.collectHost()
 	answers := a.askAll(ctx)
 	if err := ctx.Err(); err != nil {
@@ -120,6 +129,10 @@ type auditor struct {
 	// bound is the address that a row's socket is bound to, by the row's index, for rows about
 	// single addresses.
 	bound map[int]string
+	// compares: rows are compared with those of another audit, so all ports are listed.
+	compares bool
+	// only tells which ports are asked about; nil: all.
+	only func(firewall.PortRange) bool
 }
 
 // newEvaluator makes an evaluator that assumes of IPv6 neighbours what the auditor's others assume.
@@ -141,7 +154,10 @@ const maxHeld = 16
 
 // collectHost collects the host's interfaces, addresses and listeners.
 func (a *auditor) collectHost() {
-	a.listeners = a.Sockets.Current()
+	a.listeners = slices.DeleteFunc(
+		slices.Clone(a.Sockets.Current()),
+		func(l sockets.Listener) bool { return a.passesOver(l.Protocol, l.Port, l.Port) },
+	)
 	a.namespaces = newNamespaces(a.Input, a.newEvaluator)
 	a.addresses = map[address.Family][]netip.Addr{}
 	a.present, a.assumed = map[portKey]bool{}, map[string]bool{}
@@ -192,6 +208,11 @@ func (a *auditor) collectHost() {
 		a.interfaces,
 		func(x, y exposure.Interface) int { return cmp.Compare(x.Index, y.Index) },
 	)
+}
+
+// passesOver reports whether some ports aren't asked about.
+func (a *auditor) passesOver(p firewall.Protocol, first, last uint16) bool {
+	return a.only != nil && !a.only(firewall.PortRange{Protocol: p, First: first, Last: last})
 }
 
 // families are the IP versions of the packets that a listener takes on this host.

@@ -204,7 +204,7 @@ func (a *auditor) judgeDirectTarget(d directTarget, published exposure.Ranges, i
 		}
 	}
 	past := r.possible.minus(sourcesOf(allowed, family)).minus(r.nowhere)
-	if past.empty() {
+	if past.empty() && !a.compares {
 		return
 	}
 	x := Exposure{
@@ -224,6 +224,10 @@ func (a *auditor) judgeDirectTarget(d directTarget, published exposure.Ranges, i
 	a.behind(&x, []string{d.target.String()}, d.protocol)
 	for _, s := range r.assumed {
 		a.assumed[s] = true
+	}
+	if past.empty() {
+		a.report.Exposures = append(a.report.Exposures, x)
+		return
 	}
 	hint := "name the interface that leads there in direct"
 	if behind != "" {

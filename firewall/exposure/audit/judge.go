@@ -118,14 +118,16 @@ func (a *auditor) judge(
 		missing = missing.minus(a.behindOthers(x.Interface))
 	}
 	if d.governed && !missing.empty() {
+		by, owners := a.stoppedBy(r, missing)
+		x.Stopped = &Stopped{Sources: missing.prefixes(), By: by, Owners: owners}
 		a.find(
 			&x,
 			BlockedElsewhere,
-			missing.prefixes(),
+			x.Stopped.Sources,
 			fmt.Sprintf(
 				"the policy opens %s to sources that something else stops: %s",
 				name,
-				someOf(a.stoppedBy(r, missing)),
+				someOf(by),
 			),
 		)
 	}

@@ -119,9 +119,10 @@ func (a *auditor) evaluate(e *exposure.Evaluator, q exposure.Question) (exposure
 	return answer, nil
 }
 
-// stoppedBy names what stops packets of some sources, or loses the answers to them. It asks again
-// for these sources alone, since what decides for others is beside the point.
-func (a *auditor) stoppedBy(r reach, stopped sources) []string {
+// stoppedBy names what stops packets of some sources, or loses the answers to them, and the programs
+// whose rules these are, as far as they are known. It asks again for these sources alone, since what
+// decides for others is beside the point.
+func (a *auditor) stoppedBy(r reach, stopped sources) (words, owners []string) {
 	var by, lost namedDeciders
 	for _, x := range r.asked {
 		x.question.Sources = stopped[slot(x.question.Family)]
@@ -136,8 +137,10 @@ func (a *auditor) stoppedBy(r reach, stopped sources) []string {
 			switch {
 			case !p.Outcome.Passes():
 				by.add(p.DecidedBy)
+				owners = appendOnce(owners, ownerOf(p.DecidedBy))
 			case x.picks(p) && p.Reply != nil && p.Reply.Lost:
 				lost.add(p.Reply.By)
+				owners = appendOnce(owners, ownerOf(p.Reply.By))
 			}
 		}
 	}
@@ -145,9 +148,28 @@ func (a *auditor) stoppedBy(r reach, stopped sources) []string {
 		by.words = append(by.words, lostWords(s))
 	}
 	if len(by.words) == 0 {
-		return r.decidedBy()
+		return r.decidedBy(), owners
 	}
-	return by.words
+	return by.words, owners
+}
+
+// ownerOf is the program whose rules decided; "" if unknown. The policy of a chain that only one
+// program has put rules in, such as ufw in INPUT, is taken for that program's.
+func ownerOf(d exposure.Decider) string {
+	if d.Owner() != "" || d.Rule != nil || d.Chain == nil || d.Chain.Base == nil {
+		return d.Owner()
+	}
+	owner := ""
+	for _, r := range d.Chain.Rules {
+		switch o := r.Owner(); {
+		case o == "" || o == "portgrave" || o == owner:
+		case owner != "":
+			return ""
+		default:
+			owner = o
+		}
+	}
+	return owner
 }
 
 // lostWords says that something loses answers.

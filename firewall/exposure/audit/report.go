@@ -80,8 +80,18 @@ type Exposure struct {
 	Severity  Severity  `json:"severity"` // "" for ok
 	Accepted  *Accepted `json:"accepted"` // null if Finding isn't accepted
 	DecidedBy []string  `json:"decided_by"`
+	// Stopped are the sources that the policy allows and something else stops; nil if there are
+	// none.
+	Stopped *Stopped `json:"-"`
 
 	found []rowFinding
+}
+
+// Stopped are sources that something stops.
+type Stopped struct {
+	Sources address.Set
+	By      []string // what stops them, in words
+	Owners  []string // the programs that have written what stops them, as far as they are known
 }
 
 // Bounds are the sources that certainly, and those that possibly, get through.

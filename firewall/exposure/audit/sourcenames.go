@@ -137,7 +137,7 @@ func (n *Namer) words(s address.Set) string {
 		}
 	}
 	if s.Len() > maxNameable {
-		return prefixList(s)
+		return PrefixWords(s)
 	}
 	best := cover(s, networks[1:], s.Len())
 	for _, base := range networks {
@@ -196,7 +196,7 @@ func (c covered) String() string {
 		words = append(words, x.name)
 	}
 	if !c.rest.IsZero() {
-		words = append(words, prefixList(c.rest))
+		words = append(words, PrefixWords(c.rest))
 	}
 	text := strings.Join(words, ", ")
 	if c.base != nil {
@@ -234,8 +234,8 @@ func within(s, in address.Set) bool {
 	return s.Minus(in).IsZero()
 }
 
-// prefixList is a few prefixes, or how many there are.
-func prefixList(s address.Set) string {
+// PrefixWords is a few prefixes, or how many there are.
+func PrefixWords(s address.Set) string {
 	list := s.FirstStrings(min(s.Len(), maxNamePrefixes))
 	for i, p := range list {
 		list[i] = strings.TrimSuffix(p, "/32")

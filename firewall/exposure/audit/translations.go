@@ -25,6 +25,9 @@ func (a *auditor) translations() {
 		)
 	}
 	for _, r := range ranges {
+		if a.passesOver(r.protocol, r.first, r.last) {
+			continue
+		}
 		for _, i := range a.interfaces {
 			for _, p := range a.publishedBy(r, i.Name) {
 				a.published(r, i.Name, p)

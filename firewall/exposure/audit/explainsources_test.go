@@ -1,0 +1,52 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
+)
+
+// Sources that fare alike are one block, whatever rules stand between; every source is in one.
+func TestExplainSources(t *testing.T) {
+	const save = "*filter\n:INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\n"
+	in := Input{
+		Rules: fromFile(t, save+
+			"-A INPUT -s 10.1.0.0/16 -j DROP\n-A INPUT -s 10.3.0.0/16 -j REJECT\n"+
+			"-A INPUT -s 10.0.0.0/14 -p tcp -m tcp --dport 22 -j ACCEPT\nCOMMIT\n"),
+		Host: world(), Sockets: listening("sshd 0.0.0.0:22"),
+	}
+	p := Packet{Protocol: firewall.TCP, Port: 22, Interface: "eth0"}
+	blocks, err := ExplainSources(in, p, address.Must("10.0.0.0/13", "2001:db8:7::/48"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, b := range blocks {
+		got = append(got, fmt.Sprint(b.Sources.Strings(), " ", b.Reason))
+	}
+	slices.Sort(got)
+	want := []string{
+		"[10.0.0.0/16 10.2.0.0/16] connects",
+		"[10.1.0.0/16] dropped-here",
+		"[10.3.0.0/16] dropped-here",
+		"[10.4.0.0/14] dropped-here",
+		"[2001:db8:7::/48] bound-elsewhere",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	var many strings.Builder
+	many.WriteString(save)
+	for i := range 2 * maxBlocks {
+		fmt.Fprintf(&many, "-A INPUT -s 10.%d.0.0/16 -m comment --comment %d -j DROP\n", i, i)
+	}
+	in.Rules = fromFile(t, many.String()+"COMMIT\n")
+	if _, err := ExplainSources(in, p, address.Must("10.0.0.0/8")); !errors.Is(err, ErrManyBlocks) {
+		t.Errorf("%v", err)
+	}
+}
