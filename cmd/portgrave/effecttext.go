@@ -67,16 +67,22 @@ func effectLine(e host.Effect, names []namedSources) string {
 	case n > 0:
 		parts = append(parts, plural(n, "connection")+" "+verbFor(n, "ends", "end"))
 	}
-	if e.BlockedBy != "" {
+	switch {
+	case e.BlockedBy == "":
+	case e.BlockedBy == e.BlockedRule: // no program's
+		parts = append(parts, "opened, but "+blockedWords(e, names)+" can't connect: "+
+			printable(e.BlockedBy))
+	default:
 		parts = append(parts, "opened, but "+printable(e.BlockedBy)+" still refuses "+
 			blockedWords(e, names))
 	}
 	return effectName(e) + ": " + strings.Join(parts, " · ")
 }
 
-// blockedWords is whom something else refuses: "it" if that is everyone for whom the plan opens it.
+// blockedWords is whom something else refuses: "it" if that is everyone for whom the plan opens it,
+// and a program does so.
 func blockedWords(e host.Effect, names []namedSources) string {
-	if e.Gains.Len()+e.MayGain.Len() == 0 {
+	if e.Gains.Len()+e.MayGain.Len() == 0 && e.BlockedBy != e.BlockedRule {
 		return "it"
 	}
 	words, _ := sourceWords(e.Blocked, names)

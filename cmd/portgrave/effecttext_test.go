@@ -50,6 +50,13 @@ func TestEffectLine(t *testing.T) {
 			"tcp/22 sshd by eth0, eth1: 10.0.0.0/8 gains · opened, but ufw still refuses office",
 		},
 		{
+			host.Effect{
+				Process: "sshd", BlockedBy: "no route back", BlockedRule: "no route back",
+				Blocked: office,
+			},
+			"tcp/22 sshd: opened, but office can't connect: no route back",
+		},
+		{
 			host.Effect{Target: "172.17.0.2:80", Connections: 1},
 			"tcp/22 → 172.17.0.2:80: 1 connection ends",
 		},

@@ -54,9 +54,10 @@ func effectOf(c audit.Change) host.Effect {
 	}
 	if s := c.Stopped; s != nil {
 		e.Blocked = s.Sources
-		if e.BlockedBy = strings.Join(s.Owners, ", "); e.BlockedBy == "" && len(s.By) > 0 {
-			e.BlockedBy = s.By[0]
+		if len(s.By) > 0 {
+			e.BlockedRule = s.By[0]
 		}
+		e.BlockedBy = cmp.Or(strings.Join(s.Owners, ", "), e.BlockedRule)
 	}
 	return e
 }

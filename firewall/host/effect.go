@@ -31,10 +31,12 @@ type Effect struct {
 	MayLose Sources `json:"may_lose,omitzero"`
 	// Connections are those that run now and that the plan ends.
 	Connections int `json:"connections"`
-	// BlockedBy is the program whose rules, or else the rule that, still refuses all or some of
-	// what the plan opens; "" if nothing does. Blocked are those sources.
-	BlockedBy string  `json:"blocked_by"`
-	Blocked   Sources `json:"blocked,omitzero"`
+	// BlockedBy is the program whose rules still refuse all or some of what the plan opens; if that
+	// isn't known, it is BlockedRule, the rule or other reason; "" if nothing does. Blocked are
+	// those sources.
+	BlockedBy   string  `json:"blocked_by"`
+	BlockedRule string  `json:"blocked_rule,omitempty"`
+	Blocked     Sources `json:"blocked,omitzero"`
 }
 
 // Sources are sources of an effect. Their JSON is a list of CIDRs.

@@ -121,6 +121,15 @@ func demo(portgrave, picture string) error {
 			}
 		}
 	}
+	for _, route := range [][]string{
+		{"route", "add", "default", "via", "203.0.113.2"},
+		{"-6", "route", "add", "default", "via", "2001:db8::2"},
+		{"route", "add", "10.20.0.0/16", "via", "10.20.0.2"},
+	} {
+		if err := ip(append([]string{"-n", host}, route...)...); err != nil {
+			return err
+		}
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -156,12 +165,10 @@ func demo(portgrave, picture string) error {
 		fmt.Println()
 		to := io.MultiWriter(os.Stdout, &terminal)
 		fmt.Fprintf(to, "$ portgrave %s\n", strings.Join(args, " "))
-		command := []string{
-			"netns", "exec", host, portgrave, "--config", dir + "/policy.yaml",
-		}
-		cmd := exec.Command("ip", append(command, args...)...)
-		cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+dir+"/state", "SSH_CONNECTION=")
-		cmd.Stdout, cmd.Stderr = to, to
+		cmd := exec.Command("ip", append([]string{"netns", "exec", host, portgrave}, args...)...)
+		cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+dir+"/state", "SSH_CONNECTION=",
+			"PORTGRAVE_CONFIG=policy.yaml")
+		cmd.Dir, cmd.Stdout, cmd.Stderr = dir, to, os.Stderr
 		_ = cmd.Run() // plan and drift exit with 2 if they have something to report
 		terminal.WriteByte('\n')
 	}
