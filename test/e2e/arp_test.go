@@ -42,8 +42,8 @@ func TestExplainNamesRulesOfARP(t *testing.T) {
 	}
 }
 
-// Chains of netdev see ARP as well: explain and audit leave connections undecided where one may drop
-// it, and name the chain.
+// Chains of netdev see ARP as well: explain and audit leave connections undecided where one may
+// drop it, and name the chain.
 func TestExplainNamesNetdevChainsThatDropARP(t *testing.T) {
 	lab.RequireRoot(t)
 	for name, c := range map[string]struct {

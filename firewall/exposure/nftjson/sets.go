@@ -20,10 +20,11 @@ type set struct {
 	// keys of elements added since finish, and all rows of a map: see finish.
 	keys       collected[exposure.Range]
 	rows       collected[row]
-	verdicts   map[exposure.Verdict]*exposure.Verdict // see shared
-	fallback   *row                                   // the catch-all
-	unfinished bool                                   // elements were added since finish
-	wrong      string                                 // why nft wouldn't load an element; "" if nothing is known
+	fallback   *row   // the catch-all
+	unfinished bool   // elements were added since finish
+	wrong      string // why nft wouldn't load an element; "" if nothing is known
+
+	verdicts map[exposure.Verdict]*exposure.Verdict // see shared
 }
 
 // Set is the declaration of a set or map.
