@@ -2,12 +2,16 @@ package exposure
 
 import "slices"
 
-// Who can't be found by ARP gets no IPv4 packet, and can't find this host either. Rules of ARP
-// aren't followed: where one may drop, packets may be lost.
+// Who can't be found by ARP gets no IPv4 packet, and can't find this host either. Rules of the
+// family arp aren't followed: where one may drop, packets may be lost. For those of netdev, see
+// arpmessage.go.
 
-// arpRules accounts for the rules of ARP.
+// arpRules accounts for the rules that see messages of ARP on the question's link.
 func (w *walk) arpRules(flows []flow) []flow {
 	by := w.e.arp
+	if by.Chain == nil {
+		by = w.e.refusedARP(w.in, w.q.Interface)
+	}
 	if by.Chain == nil {
 		return flows
 	}

@@ -40,6 +40,7 @@ type Evaluator struct {
 	derived                   map[derivedKey]derived
 	derivedRanges, maxDerived int
 	arp                       Decider // see Ruleset.arpDecider
+	seesARP, marksARP         bool    // see findARP
 	// neighboursKnown: see NeighboursKnown.
 	neighboursKnown bool
 	memory          map[any]any
@@ -84,6 +85,7 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	e.maxDerived = maxRanges/4 + 4*e.elements
 	e.maxPreparing = int64(maxRanges + stepsPerElement/4*e.elements)
 	e.compile()
+	e.findARP()
 	e.conntrack = map[address.Family]Tri{}
 	for _, family := range address.Families {
 		e.conntrack[family] = rs.tracksConnections(family)

@@ -17,31 +17,76 @@ func (w *walk) findTarget(flows []flow) (out []flow) {
 		return flows
 	}
 	for _, f := range flows {
-		on := w.e.host.ByIndex(f.packet.outIndex)
-		if f.packet.out != outKnown || on == nil || !on.findsNeighbours() {
-			out = append(out, f)
-			continue
-		}
-		if w.isFour() {
-			if w.in != nil && !w.in.findsNeighbours() { // otherwise linkRules has done so
-				out = append(out, w.arpRules([]flow{f})...)
-			} else {
-				out = append(out, f)
+		by := Decider{}
+		for _, on := range w.linksOut(f.packet) {
+			if by = w.targetLost(on, f.packet.now.addr); by.Reason != "" {
+				break
 			}
-			continue
 		}
-		if by := w.targetUnfound(on, f.packet.now.addr); by.Reason != "" {
-			out = append(out, w.perhapsLost(f, by)...)
-		} else {
+		if by.Reason == "" {
 			out = append(out, f)
+		} else {
+			out = append(out, w.perhapsLost(f, by)...)
 		}
 	}
 	return out
 }
 
+// linksOut are the interfaces that a packet may leave by, where hosts have to find each other.
+func (w *walk) linksOut(p *packet) (out []*Interface) {
+	if w.e.host == nil {
+		return nil
+	}
+	for i := range w.e.host.Interfaces {
+		on := &w.e.host.Interfaces[i]
+		if (p.out != outKnown || on.Index == p.outIndex) && on.findsNeighbours() {
+			out = append(out, on)
+		}
+	}
+	return out
+}
+
+// targetLost is what keeps this host and the next one on the way to a target from finding each
+// other; the zero Decider if nothing does.
+func (w *walk) targetLost(on *Interface, target Range) Decider {
+	if !w.isFour() {
+		return w.targetUnfound(on, target, "the target", w.q.answered())
+	}
+	asked := w.in == nil || w.in.findsNeighbours() // then linkRules has looked at w.in
+	switch {
+	case !asked && w.e.arp.Chain != nil:
+		return w.e.arp
+	case asked && on == w.in:
+		return Decider{}
+	}
+	return w.e.refusedARP(on, on.Name)
+}
+
+// answerUnfound accounts for what keeps this host from finding the next one on an answer's way. The
+// link that the first packet came by needs no second look: see linkRules.
+func (w *walk) answerUnfound(f flow) []flow {
+	if w.q.ICMPType != 0 || w.q.later {
+		return []flow{f}
+	}
+	for _, on := range w.linksOut(f.packet) {
+		by := Decider{}
+		switch {
+		case on.Name == w.reply.arrived:
+		case w.isFour():
+			by = w.e.refusedARP(on, on.Name)
+		default:
+			by = w.targetUnfound(on, Full(w.q.Family.Bits()), "the client's link", false)
+		}
+		if by.Reason != "" {
+			return w.perhapsLost(f, by)
+		}
+	}
+	return []flow{f}
+}
+
 // targetUnfound is what refuses neighbour discovery between this host and the next one on the way to
-// some target; the zero Decider if nothing does.
-func (w *walk) targetUnfound(on *Interface, target Range) Decider {
+// some target; the zero Decider if nothing does. answered: the target has to find this host too.
+func (w *walk) targetUnfound(on *Interface, target Range, whom string, answered bool) Decider {
 	if w.e.neighboursKnown || multicast6.Contains(target.From) {
 		return Decider{}
 	}
@@ -49,8 +94,9 @@ func (w *walk) targetUnfound(on *Interface, target Range) Decider {
 		targetBy          string
 		target            Range
 		outside, answered bool
+		whom              string
 	}
-	k := key{on.Name, target, w.q.Outside, w.q.answered()}
+	k := key{on.Name, target, w.q.Outside, answered, whom}
 	return w.e.remember(k, func() any {
 		n := &walk{e: w.e, in: on, q: w.message(0)}
 		n.q.Interface = on.Name
@@ -89,7 +135,7 @@ func (w *walk) targetUnfound(on *Interface, target Range) Decider {
 			if i >= 0 {
 				by := e.ends[i].by
 				why := RefusesNeighbours + " (" + e.message + ") by " + on.Name +
-					", so this host can't find the target if it isn't in the neighbour cache"
+					", so this host can't find " + whom + " if it isn't in the neighbour cache"
 				if by.Rule == nil {
 					why = by.Reason + ": " + why
 				}

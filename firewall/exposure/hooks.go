@@ -17,8 +17,8 @@ const (
 	FamilyIPv4   Family = 2
 	FamilyARP    Family = 3 // kept, but never sees an IP packet: see walk.linkRules
 	FamilyNetdev Family = 5
-	// FamilyBridge is kept. It matters only to a Question whose interface is a bridge: the packet
-	// came through one of its ports, and every bridge chain that isn't empty is an unknown effect.
+	// FamilyBridge is kept. It matters only to packets that come in by a bridge, or leave by one:
+	// they pass one of its ports, and every bridge chain that isn't empty is an unknown effect.
 	FamilyBridge Family = 7
 	FamilyIPv6   Family = 10
 )

@@ -145,7 +145,11 @@ func (o Operand) Preimage(r Range) (Ranges, bool) {
 	var walk func(bit int, prefix Value, lowTied, highTied bool) bool
 	walk = func(bit int, prefix Value, lowTied, highTied bool) bool {
 		if bit < 0 || !lowTied && !highTied {
-			out = append(out, free(prefix, o.undeterminedBits(bit), width)...)
+			if more := free(prefix, o.undeterminedBits(bit), width); out == nil {
+				out = more
+			} else {
+				out = append(out, more...)
+			}
 			return len(out) <= maxPreimage
 		}
 		low, high := r.From.bit(bit), r.To.bit(bit)
@@ -222,7 +226,11 @@ func free(prefix, mask Value, width int) []Range {
 	for low < width && mask.bit(low) == 1 {
 		low++
 	}
-	out := []Range{{prefix, prefix.Or(Ones(low))}}
+	count := 1
+	for i := low; i < width && count <= maxPreimage; i++ {
+		count <<= mask.bit(i)
+	}
+	out := append(make([]Range, 0, count), Range{prefix, prefix.Or(Ones(low))})
 	for i := low; i < width; i++ {
 		if mask.bit(i) == 0 {
 			continue

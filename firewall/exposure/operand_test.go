@@ -172,3 +172,16 @@ func TestMarkArithmetic(t *testing.T) {
 		}
 	}
 }
+
+// The preimage under a mask with holes is made at once: a million elements have one each.
+func TestPreimageAllocates(t *testing.T) {
+	o := Of(FieldSource4).And(Number(0xffff_f000 | 0b0101_0101_0100))
+	var got Ranges
+	allocs := testing.AllocsPerRun(100, func() { got, _ = o.Preimage(One(Number(0x7000))) })
+	if got.Len() != 32 {
+		t.Fatalf("%d ranges", got.Len())
+	}
+	if allocs > 6 {
+		t.Errorf("%v allocations", allocs)
+	}
+}

@@ -34,9 +34,9 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 		q.Interface = out.Name
 	}
 	// The interface matters where link-local clients get their answer by the interface that they
-	// came by, and where a tunnel might take the answer. Without a host, answers are assumed to
-	// leave where packets come in.
-	if !w.isFour() || w.e.fib == nil || w.e.fib.tunnels {
+	// came by, where a tunnel might take the answer, and where ARP is filtered. Without a host,
+	// answers are assumed to leave where packets come in.
+	if !w.isFour() || w.e.fib == nil || w.e.fib.tunnels || w.e.seesARP {
 		r.reply.arrived = w.q.Interface
 	}
 	r.q, r.in = q, w.e.host.Interface(q.Interface)

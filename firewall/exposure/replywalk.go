@@ -56,7 +56,9 @@ func (w *walk) sendReply(f flow) {
 	if f.packet.tunnelled {
 		w.lostInTunnel(f)
 	} else {
-		w.finish(f, Forwarded, Decider{})
+		for _, f := range w.answerUnfound(f) {
+			w.finish(f, Forwarded, Decider{})
+		}
 	}
 }
 
@@ -91,7 +93,8 @@ func (w *walk) bridgeChainsOut(flows []flow) []flow {
 			var out, perhaps []flow
 			for _, f := range flows {
 				i := w.e.host.ByIndex(f.packet.outIndex)
-				if f.packet.out == outKnown && i != nil && i.Kind != "bridge" || w.e.host == nil {
+				if f.packet.out == outKnown && i != nil && !w.e.host.onBridge(i) ||
+					w.e.host == nil {
 					out = append(out, f)
 				} else {
 					perhaps = append(perhaps, f)

@@ -431,10 +431,10 @@ func (w *walk) applyVerdicts(
 func joinHits(hits []hit, m *Set) []hit {
 	var out []hit
 	at := map[Verdict]int{}
-	var sources []rangesBuilder
+	var sources [][]Ranges
 	for _, h := range hits {
 		if h.doubtful || h.row < 0 || h.row >= m.Len() {
-			out, sources = append(out, h), append(sources, rangesBuilder{})
+			out, sources = append(out, h), append(sources, nil)
 			continue
 		}
 		v := m.Verdicts[h.row]
@@ -442,13 +442,13 @@ func joinHits(hits []hit, m *Set) []hit {
 		if !seen {
 			i = len(out)
 			at[v] = i
-			out, sources = append(out, h), append(sources, rangesBuilder{})
+			out, sources = append(out, h), append(sources, nil)
 		}
-		sources[i].addAll(h.sources)
+		sources[i] = append(sources[i], h.sources)
 	}
-	for i := range sources {
-		if sources[i].len() > 0 {
-			out[i].sources = sources[i].ranges()
+	for i, s := range sources {
+		if len(s) > 1 {
+			out[i].sources = unionOf(s)
 		}
 	}
 	return out

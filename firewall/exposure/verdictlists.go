@@ -39,7 +39,7 @@ func (w *walk) sourceVerdicts(l *preparedSet, o Operand) *sourceVerdicts {
 	}
 	v, _ := w.derive(keyOfDerived(l.Set, o, true), func(d *deriving) {
 		var hits []hit
-		var all rangesBuilder
+		var all []Ranges
 		for i, box := range l.All() {
 			pre, ok := o.Preimage(box[0])
 			// once for its verdict, once for all
@@ -47,9 +47,9 @@ func (w *walk) sourceVerdicts(l *preparedSet, o Operand) *sourceVerdicts {
 				return
 			}
 			hits = append(hits, hit{sources: pre, row: i})
-			all.addAll(pre)
+			all = append(all, pre)
 		}
-		d.value = &sourceVerdicts{joinHits(hits, l.Set), all.ranges()}
+		d.value = &sourceVerdicts{joinHits(hits, l.Set), unionOf(all)}
 	}).(*sourceVerdicts)
 	return v
 }

@@ -111,6 +111,7 @@ func (w *walk) run() {
 		w.finish(f, Delivered, Decider{})
 	}
 	forward = w.atHook(HookPostrouting, w.atHook(HookForward, forward))
+	forward = w.bridgeChainsOut(forward)
 	for _, f := range w.findTarget(w.atHook(HookEgress, forward)) {
 		w.finish(f, Forwarded, Decider{})
 	}
@@ -125,7 +126,7 @@ func (w *walk) bridgeChains(flows []flow) []flow {
 	if w.in == nil {
 		return flows
 	}
-	if w.in.Kind == "bridge" {
+	if w.e.host.onBridge(w.in) {
 		for _, t := range w.e.rules.Tables {
 			if t.Family != FamilyBridge || t.Dormant {
 				continue
@@ -147,6 +148,32 @@ func (w *walk) bridgeChains(flows []flow) []flow {
 		)
 	}
 	return flows
+}
+
+// onBridge reports whether an interface is a bridge, or a VLAN or the like on top of one, so that
+// bridge chains see its packets and its neighbours' ARP.
+func (h *Host) onBridge(i *Interface) bool {
+	for range maxStacked {
+		switch {
+		case i == nil:
+			return false
+		case i.Kind == "bridge":
+			return true
+		case i.LinkElsewhere || !i.stacked():
+			return false
+		}
+		i = h.ByIndex(i.Link)
+	}
+	return true
+}
+
+// maxStacked is the most interfaces on top of each other that are looked through. The kernel allows
+// eight (MAX_NEST_DEV in include/linux/netdevice.h).
+const maxStacked = 8
+
+// stacked reports whether an interface is built on the one that Link names.
+func (i *Interface) stacked() bool {
+	return i.Kind == "vlan" || i.Kind == "macvlan" || i.Kind == "ipvlan"
 }
 
 // anyEffectAt returns flows after an unknown part of the hook, which may drop them or let them
@@ -309,21 +336,26 @@ func (w *walk) hooked(c *chain, p *packet) Tri {
 	default:
 		return Yes
 	}
-	switch {
-	case !known:
+	if !known {
 		return Maybe
+	}
+	return w.e.onDevice(c.Chain, stacked, name)
+}
+
+// onDevice reports whether a chain of ingress or egress sees the packets of an interface, which is
+// nil where only its name is known.
+func (e *Evaluator) onDevice(c *Chain, stacked *Interface, name string) Tri {
+	switch {
 	case c.Base.OnDevice(name):
 		return Yes
-	case w.e.host == nil || stacked == nil:
+	case e.host == nil || stacked == nil:
 		return No
 	}
 	// A packet of a bridge, bond or VLAN also passes the device below; one of a VRF's member may
 	// pass the VRF.
-	for i := range w.e.host.Interfaces {
-		other := &w.e.host.Interfaces[i]
-		below := other.Master == stacked.Index && stacked.Index != 0 || stacked.Kind == "vlan" ||
-			stacked.Kind == "macvlan" ||
-			stacked.Kind == "ipvlan"
+	for i := range e.host.Interfaces {
+		other := &e.host.Interfaces[i]
+		below := other.Master == stacked.Index && stacked.Index != 0 || stacked.stacked()
 		if below && other != stacked && c.Base.OnDevice(other.Name) {
 			return Maybe
 		}

@@ -66,8 +66,10 @@ func Words(d exposure.Decision) string {
 	}
 	s := strings.Join(parts, ", ")
 	what := d.Rule
-	if _, why, ok := strings.Cut(d.Reason, exposure.RefusesNeighbours); ok && what != "" {
-		what += ": " + exposure.RefusesNeighbours + why
+	for _, refuses := range []string{exposure.RefusesNeighbours, exposure.RefusesARP} {
+		if _, why, ok := strings.Cut(d.Reason, refuses); ok && d.Rule != "" {
+			what += ": " + refuses + why
+		}
 	}
 	if what == "" {
 		what = d.Reason

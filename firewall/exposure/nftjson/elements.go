@@ -69,15 +69,17 @@ func (s *set) element(e any) error {
 	}
 	if key == "*" { // catch-all
 		if s.isMap {
-			s.fallback = &d
+			own := d // on the heap, unlike d
+			s.fallback = &own
 			return nil
 		}
 		for _, kind := range s.kinds {
-			s.model.Keys = append(s.model.Keys, exposure.Full(widthOf(kind)))
+			s.keys.add(exposure.Full(widthOf(kind)))
 		}
 		return nil
 	}
-	box, ok := s.box(key)
+	var buffer [4]exposure.Range
+	box, ok := s.box(key, buffer[:0])
 	if !ok {
 		return fmt.Errorf("its element %s has no model", text(key))
 	}
@@ -85,11 +87,13 @@ func (s *set) element(e any) error {
 		if s.model.Notes == nil {
 			s.model.Notes = map[int]exposure.Note{}
 		}
-		s.model.Notes[s.model.Len()] = note
+		s.model.Notes[s.model.Len()+s.keys.n/len(s.kinds)] = note
 	}
-	s.model.Keys = append(s.model.Keys, box...)
+	for _, r := range box {
+		s.keys.add(r)
+	}
 	if s.isMap {
-		s.rows = append(s.rows, d)
+		s.rows.add(d)
 	}
 	return nil
 }
@@ -112,9 +116,10 @@ func noteOf(inner map[string]any) exposure.Note {
 	return n
 }
 
-// box reads a key: a range for each column.
-func (s *set) box(key any) ([]exposure.Range, bool) {
-	parts := []any{key}
+// box reads a key: a range for each column, appended to box.
+func (s *set) box(key any, box []exposure.Range) ([]exposure.Range, bool) {
+	one := [1]any{key}
+	parts := one[:]
 	if m, ok := key.(map[string]any); ok {
 		if list, ok := m["concat"].([]any); ok {
 			parts = list
@@ -123,13 +128,12 @@ func (s *set) box(key any) ([]exposure.Range, bool) {
 	if len(parts) != len(s.kinds) {
 		return nil, false
 	}
-	box := make([]exposure.Range, len(parts))
 	for i, p := range parts {
 		r, ok := rangeOf(s.kinds[i], p)
 		if !ok {
 			return nil, false
 		}
-		box[i] = r
+		box = append(box, r)
 	}
 	return box, true
 }
@@ -138,7 +142,7 @@ func (s *set) box(key any) ([]exposure.Range, bool) {
 func (s *set) data(v any) (row, error) {
 	m, _ := v.(map[string]any)
 	if verdict, ok := verdictOf(m); ok {
-		return row{verdict: &verdict}, nil
+		return row{verdict: s.shared(verdict)}, nil
 	}
 	parts := []any{v}
 	if list, ok := m["concat"].([]any); ok {
@@ -159,10 +163,29 @@ func (s *set) data(v any) (row, error) {
 	return d, nil
 }
 
+// maxSharedVerdicts is the most verdicts that the elements of a map share.
+const maxSharedVerdicts = 1024
+
+// shared is a verdict that equal ones share: a million elements mostly have one of a few.
+func (s *set) shared(v exposure.Verdict) *exposure.Verdict {
+	if known := s.verdicts[v]; known != nil {
+		return known
+	}
+	if s.verdicts == nil {
+		s.verdicts = map[exposure.Verdict]*exposure.Verdict{}
+	}
+	own := v // on the heap, unlike v
+	if len(s.verdicts) < maxSharedVerdicts {
+		s.verdicts[v] = &own
+	}
+	return &own
+}
+
 // finish stores a map's data in columns: one for each part or, if a value is a range, two, first
 // and last.
 func (s *set) finish() {
 	s.unfinished = false
+	s.model.Keys = s.keys.moveTo(s.model.Keys)
 	if !s.isMap {
 		return
 	}
@@ -170,19 +193,32 @@ func (s *set) finish() {
 	if s.model.Unknown != "" {
 		return
 	}
-	rows := s.rows
+	rows := s.rows.n
+	all := s.rows.all()
 	if s.fallback != nil {
-		rows = append(rows[:len(rows):len(rows)], *s.fallback)
+		rows++
+		all = func(yield func(*row) bool) {
+			for d := range s.rows.all() {
+				if !yield(d) {
+					return
+				}
+			}
+			yield(s.fallback)
+		}
 	}
-	if len(rows) == 0 {
+	if rows == 0 {
 		if len(s.dataKinds) > 0 && s.dataKinds[0] != "verdict" {
 			s.model.DataWidth = len(s.dataKinds)
 		}
 		return
 	}
 	ranged := false
-	for _, d := range rows {
-		if (d.verdict == nil) != (rows[0].verdict == nil) || len(d.parts) != len(rows[0].parts) {
+	var first *row
+	for d := range all {
+		if first == nil {
+			first = d
+		}
+		if (d.verdict == nil) != (first.verdict == nil) || len(d.parts) != len(first.parts) {
 			s.model.Unknown = "its values are of several kinds"
 			return
 		}
@@ -191,7 +227,14 @@ func (s *set) finish() {
 		}
 	}
 	s.model.Default = s.fallback != nil
-	for _, d := range rows {
+	if first.verdict != nil {
+		s.model.Verdicts = make([]exposure.Verdict, 0, rows)
+	} else if n := len(first.parts); ranged {
+		s.model.Data = make([]exposure.Value, 0, 2*n*rows)
+	} else {
+		s.model.Data = make([]exposure.Value, 0, n*rows)
+	}
+	for d := range all {
 		if d.verdict != nil {
 			s.model.Verdicts = append(s.model.Verdicts, *d.verdict)
 			continue
@@ -203,7 +246,7 @@ func (s *set) finish() {
 			}
 		}
 	}
-	if rows[0].verdict == nil {
-		s.model.DataWidth = len(s.model.Data) / len(rows)
+	if first.verdict == nil {
+		s.model.DataWidth = len(s.model.Data) / rows
 	}
 }

@@ -17,11 +17,14 @@ type set struct {
 	isMap     bool
 	// condition is what the set attaches to each new element: "limit rate …".
 	condition condition
-	// rows of a map: see finish.
-	rows       []row
+	// keys of elements added since finish, and all rows of a map: see finish.
+	keys       collected[exposure.Range]
+	rows       collected[row]
 	fallback   *row   // the catch-all
 	unfinished bool   // elements were added since finish
 	wrong      string // why nft wouldn't load an element; "" if nothing is known
+
+	verdicts map[exposure.Verdict]*exposure.Verdict // see shared
 }
 
 // Set is the declaration of a set or map.
