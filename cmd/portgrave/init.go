@@ -220,14 +220,13 @@ func readsBack(inv *invocation, f policy.First, text string) error {
 	if err != nil {
 		return err
 	}
+	services := c.State.Index()
+	letsIn := func(s firewall.Service) bool { return f.Logins.Minus(s.Sources).Len() == 0 }
 	for _, port := range f.SSH {
-		for _, s := range c.State.Index().Ask(firewall.TCP, port, "").Services {
-			if f.Logins.Minus(s.Sources).Len() == 0 {
-				return nil
-			}
+		if !slices.ContainsFunc(services.Ask(firewall.TCP, port, "").Services, letsIn) {
+			return fmt.Errorf("the policy that was made would lock out SSH at tcp/%d, which is a "+
+				"mistake of portgrave", port)
 		}
-		return errors.New("the policy that was made would lock out SSH, which is a mistake of " +
-			"portgrave")
 	}
 	return nil
 }

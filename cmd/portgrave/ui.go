@@ -242,23 +242,6 @@ func (s *screen) paint(colour, text string) string {
 
 func plural(n int, word string) string { return host.Plural(n, word) }
 
-// packets prints a counter for people.
-func packets(c firewall.Counter) string {
-	return fmt.Sprintf("%d (%s)", c.Packets, size(c.Bytes))
-}
-
-func size(bytes uint64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
-	value, unit := float64(bytes), 0
-	for value >= 1024 && unit < len(units)-1 {
-		value, unit = value/1024, unit+1
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%d B", bytes)
-	}
-	return fmt.Sprintf("%.1f %s", value, units[unit])
-}
-
 // invalidReported is an error whose details are printed already, as JSON.
 type invalidReported struct{ error }
 

@@ -76,23 +76,6 @@ func (e *Evaluator) refusedARP(on *Interface, name string) Decider {
 	}).(Decider)
 }
 
-// refusedAnywhere is refusedARP for an interface that isn't known.
-func (e *Evaluator) refusedAnywhere() Decider {
-	if e.host == nil {
-		return e.refusedARP(nil, "")
-	}
-	for i := range e.host.Interfaces {
-		on := &e.host.Interfaces[i]
-		if !on.findsNeighbours() {
-			continue
-		}
-		if by := e.refusedARP(on, on.Name); by.Chain != nil {
-			return by
-		}
-	}
-	return Decider{}
-}
-
 // findARP looks for chains that see messages of ARP, and for rules there that set marks.
 func (e *Evaluator) findARP() {
 	for _, t := range e.rules.Tables {

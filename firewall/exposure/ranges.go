@@ -78,8 +78,6 @@ func (b *rangesBuilder) addAll(s Ranges) {
 	b.wide.AddAll(s.wide)
 }
 
-func (b *rangesBuilder) len() int { return b.narrow.Len() + b.wide.Len() }
-
 // ranges is all that was added, and leaves the builder empty.
 func (b *rangesBuilder) ranges() Ranges {
 	narrow, wide := Ranges{narrow: b.narrow.Ranges()}, Ranges{wide: b.wide.Ranges()}
