@@ -33,6 +33,27 @@ func (s *screen) fitted(columns []column, rows [][]cell) {
 	}
 }
 
+// table prints rows in columns that fit the screen: each may shrink to its longest word.
+func (s *screen) table(rows [][]string) {
+	var columns []column
+	cells := make([][]cell, len(rows))
+	for n, row := range rows {
+		for i, text := range row {
+			if i == len(columns) {
+				columns = append(columns, column{})
+			}
+			for word := range strings.FieldsSeq(text) {
+				columns[i].min = max(columns[i].min, utf8.RuneCountInString(word))
+			}
+			cells[n] = append(cells[n], cell{text: text})
+		}
+	}
+	widths := fit(columns, cells, max(s.columns, minColumns))
+	for _, row := range cells {
+		s.fittedRow(widths, row)
+	}
+}
+
 // fit is the width of each column.
 func fit(columns []column, rows [][]cell, room int) []int {
 	widths := make([]int, len(columns))

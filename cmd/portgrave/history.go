@@ -25,7 +25,8 @@ func listHistory(inv *invocation) error {
 		inv.screen.printf("Nothing has been applied yet.\n")
 		return nil
 	}
-	rows := [][]string{{"GENERATION", "TIME", "USER", "FROM", "SUMMARY", "REASON"}}
+	columns := []column{{"GENERATION", 0}, {"TIME", 0}, {"BY", 9}, {"SUMMARY", 14}, {"REASON", 12}}
+	var rows [][]cell
 	for _, e := range result.Generations {
 		summary := e.Summary
 		if e.TornDown {
@@ -36,17 +37,16 @@ func listHistory(inv *invocation) error {
 		}
 		rows = append(
 			rows,
-			[]string{
-				strconv.Itoa(e.Generation),
-				moment(e.Time),
-				dash(printable(e.User)),
-				dash(e.From),
-				summary,
-				dash(printable(e.Reason)),
+			[]cell{
+				{text: strconv.Itoa(e.Generation)},
+				{text: moment(e.Time)},
+				{text: byWords(e.User, e.From)},
+				{text: summary},
+				{text: dash(printable(e.Reason))},
 			},
 		)
 	}
-	inv.screen.table(rows)
+	inv.screen.fitted(columns, rows)
 	return reported(inv.screen, result.Error)
 }
 

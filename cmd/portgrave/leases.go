@@ -53,16 +53,12 @@ func listLeases(inv *invocation) error {
 
 // leaseWords is a lease in a line, with who opened it and why.
 func leaseWords(l lease.Lease) string {
-	by := l.User
-	if l.From != "" {
-		by += " from " + l.From
-	}
 	words := fmt.Sprintf(
 		"Lease %s: %s until %s, by %s",
 		l.ID,
 		l.Opens(),
 		untilWords(l.Until),
-		dash(by),
+		byWords(l.User, l.From),
 	)
 	if l.Reason != "" {
 		words += ": " + l.Reason
@@ -70,26 +66,43 @@ func leaseWords(l lease.Lease) string {
 	return words
 }
 
+// timeLeft is a time to go, to the minute, or to the second near its end.
+func timeLeft(d time.Duration) string {
+	if d < 10*time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return strings.TrimSuffix(d.Truncate(time.Minute).String(), "0s")
+}
+
+// byWords is who did something, and from where: "root from 203.0.113.7".
+func byWords(user, from string) string {
+	if from != "" {
+		return dash(printable(user)) + " from " + from
+	}
+	return dash(printable(user))
+}
+
 // printLeases is the table of leases and status.
 func printLeases(s *screen, leases []lease.Lease, now time.Time) {
-	rows := [][]string{{"LEASE", "OPENS", "UNTIL", "LEFT", "USER", "FROM", "REASON"}}
+	columns := []column{{"LEASE", 0}, {"OPENS", 12}, {"UNTIL", 0}, {"LEFT", 7}, {"BY", 4},
+		{"REASON", 8}}
+	var rows [][]cell
 	for _, l := range leases {
-		left := l.Until.Sub(now).Round(time.Second).String()
+		left := timeLeft(l.Until.Sub(now))
 		if !l.Running(now) {
 			left = "waits: the clock is before its opening"
 		}
 		rows = append(
 			rows,
-			[]string{
-				l.ID,
-				l.Opens(),
-				moment(l.Until),
-				strings.TrimSuffix(left, "0s"),
-				dash(l.User),
-				dash(l.From),
-				dash(l.Reason),
+			[]cell{
+				{text: l.ID},
+				{text: l.Opens()},
+				{text: moment(l.Until)},
+				{text: left},
+				{text: byWords(l.User, l.From)},
+				{text: dash(printable(l.Reason))},
 			},
 		)
 	}
-	s.table(rows)
+	s.fitted(columns, rows)
 }

@@ -56,9 +56,8 @@ func openLease(inv *invocation) error {
 		return inv.screen.object(result)
 	}
 	if !result.Changed {
-		inv.screen.printf(
-			"The policy, or another lease, allows that as long already; the lease changes nothing.\n",
-		)
+		inv.screen.sentence("The policy, or another lease, allows that as long already; the lease " +
+			"changes nothing.")
 	}
 	l := result.Lease
 	if result.DryRun {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host"
@@ -63,7 +65,7 @@ func plan(inv *invocation) error {
 	}
 	if q.From == nil && !d.InSync && d.Effect == nil && d.EffectUnknown == "" &&
 		!inv.cli.Bool("no-effect") {
-		d.EffectUnknown = "the daemon is older than this program"
+		d.EffectUnknown = "the daemon has another version than this program"
 	}
 	if q.Fingerprint {
 		if err := keepPlan(inv.cli.String("out"), d); err != nil {
@@ -145,7 +147,7 @@ func planAnswer(d host.Difference, generations bool) string {
 // unknownWhy is why it can't be told which services change; "" if it can.
 func unknownWhy(said string, services []policydiff.Change) string {
 	if said == "" && services == nil {
-		return "the daemon is older than this program"
+		return "the daemon has another version than this program"
 	}
 	return said
 }
@@ -229,5 +231,10 @@ func changeLine(s *screen, c firewall.Change) string {
 	case firewall.Replace:
 		sign, colour = "~", yellow
 	}
-	return s.paint(colour, fmt.Sprintf("%s %-7s %-4s %s", sign, c.Object, c.Family, c.Detail))
+	const before, below = 2 + len("+ element ipv4 "), 4
+	detail := c.Detail
+	if room := max(s.columns, minColumns) - before; utf8.RuneCountInString(detail) > room {
+		detail = strings.ReplaceAll(wrapped(detail, room), "\n", "\n"+strings.Repeat(" ", below))
+	}
+	return s.paint(colour, fmt.Sprintf("%s %-7s %-4s %s", sign, c.Object, c.Family, detail))
 }

@@ -117,7 +117,7 @@ func TestPlanAnswer(t *testing.T) {
 			Unknown:  "what was in force can't be read: torn",
 			Services: []policydiff.Change{}, Changes: []firewall.Change{{Count: 3}}},
 		"Apply changes 3 objects of the kernel (--rules shows them). For which service can't be " +
-			"told, since the daemon is older than this program.": {
+			"told, since the daemon has another version than this program.": {
 			Changes: []firewall.Change{{Count: 3}}},
 	} {
 		if got := planAnswer(d, false); got != want {

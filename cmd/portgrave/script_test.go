@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		"nobody":    nobody,
 		"reader":    func() { enter(); unprivileged() },
 
+		"screen80":   screen80,
 		"guards":     func() { fmt.Print(guardsList()) },
 		"killguards": killGuards,
 		"killdaemon": killDaemon,

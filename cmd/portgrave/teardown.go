@@ -42,9 +42,8 @@ func teardown(inv *invocation) error {
 		return inv.screen.object(result)
 	}
 	if !result.Changed {
-		inv.screen.printf(
-			"Nothing to remove: nothing of portgrave is in the kernel. Nothing is enforced, not even at boot, until the next portgrave apply.\n",
-		)
+		inv.screen.sentence("Nothing to remove: nothing of portgrave is in the kernel. Nothing is " +
+			"enforced, not even at boot, until the next portgrave apply.")
 		return nil
 	}
 	var what []firewall.Change
@@ -58,9 +57,8 @@ func teardown(inv *invocation) error {
 		inv.screen.printf("These would be removed. %s\n", nothingDone)
 		return nil
 	}
-	inv.screen.printf(
-		"Removed. No port is guarded by portgrave any more, not even at boot, until the next portgrave apply.\n",
-	)
+	inv.screen.sentence("Removed. No port is guarded by portgrave any more, not even at boot, until " +
+		"the next portgrave apply.")
 	return nil
 }
 

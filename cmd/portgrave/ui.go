@@ -15,14 +15,12 @@ package main
 //     refused.
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
@@ -71,6 +69,7 @@ type screen struct {
 	json     bool
 	colour   bool
 	columns  int       // see columnsOf
+	errors   int       // the same for standard error
 	quiet    bool      // only errors, and the JSON object
 	progress *progress // nil shows none
 }
@@ -87,6 +86,7 @@ func newScreen(
 		json:     format == "json",
 		colour:   getenv("NO_COLOR") == "" && isTerminal(stdout.to),
 		columns:  columnsOf(stdout.to),
+		errors:   columnsOf(stderr),
 		progress: newProgress(stderr),
 	}
 }
@@ -128,7 +128,14 @@ func (s *screen) setVolume(quiet, verbose bool) {
 func (s *screen) detailf(format string, args ...any) {
 	if s.progress != nil && s.progress.verbose {
 		s.progress.clear()
-		_, _ = fmt.Fprintf(s.err, "portgrave: "+format+"\n", args...)
+		s.say("portgrave: "+format, args...)
+	}
+}
+
+// say prints a line on standard error, or several where it is a terminal.
+func (s *screen) say(format string, args ...any) {
+	for line := range strings.SplitSeq(fmt.Sprintf(format, args...), "\n") {
+		_, _ = fmt.Fprintln(s.err, wrapped(line, s.errors))
 	}
 }
 
@@ -136,7 +143,7 @@ func (s *screen) detailf(format string, args ...any) {
 func (s *screen) notef(format string, args ...any) {
 	if !s.quiet {
 		s.progress.clear()
-		_, _ = fmt.Fprintf(s.err, "portgrave: "+format+"\n", args...)
+		s.say("portgrave: "+format, args...)
 	}
 }
 
@@ -145,7 +152,7 @@ func (s *screen) warnf(format string, args ...any) {
 		return
 	}
 	s.progress.clear()
-	_, _ = fmt.Fprintf(s.err, "portgrave: warning: "+format+"\n", args...)
+	s.say("portgrave: warning: "+format, args...)
 }
 
 // fail prints an error that ends the verb.
@@ -180,14 +187,8 @@ func (s *screen) invalid(name string, problems policy.Problems) {
 		name += ": "
 	}
 	s.progress.clear()
-	_, _ = fmt.Fprintf(
-		s.err,
-		"%v\nportgrave: %sthe policy %s (%s); the rules in force stay\n",
-		problems,
-		name,
-		whatIsWrong(problems),
-		plural(len(problems), "problem"),
-	)
+	s.say("%v\nportgrave: %sthe policy %s (%s); the rules in force stay", problems, name,
+		whatIsWrong(problems), plural(len(problems), "problem"))
 }
 
 // whatIsWrong says what problems make of a policy.
@@ -203,27 +204,7 @@ func (s *screen) complain(verb string, err error) {
 	if verb != "" {
 		verb += ": "
 	}
-	_, _ = fmt.Fprintf(s.err, "portgrave: %s%v\n", verb, err)
-}
-
-// table prints rows in aligned columns.
-func (s *screen) table(rows [][]string) {
-	var text bytes.Buffer
-	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		for i, cell := range row {
-			if i > 0 {
-				_, _ = fmt.Fprint(w, "\t")
-			}
-			_, _ = fmt.Fprint(w, cell)
-		}
-		_, _ = fmt.Fprintln(w)
-	}
-	_ = w.Flush()
-	for line := range strings.Lines(text.String()) {
-		// a row with few cells is filled up with blanks
-		s.printf("%s\n", strings.TrimRight(line, " \n"))
-	}
+	s.say("portgrave: %s%v", verb, err)
 }
 
 // ANSI colours by meaning.

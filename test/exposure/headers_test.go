@@ -165,6 +165,9 @@ func checkHeaders(t *testing.T, w *lab.World, name string, certain, possible boo
 		}}
 		ordinary := w.ProbeEach(w.Internet, asked, lab.Attempts(2))[0] == lab.Open
 		open := openWith(w, asked)
+		if !ordinary && certain { // probes may be lost on a busy machine
+			ordinary = w.ProbeEach(w.Internet, asked, lab.Attempts(10))[0] == lab.Open
+		}
 		isCertain, isPossible := surely.Contains(ex.Address(source)), perhaps.Contains(ex.Address(source))
 		if isCertain && !ordinary || (ordinary || len(open) > 0) && !isPossible {
 			t.Errorf("%s: unsound: %s: certain %v, possible %v; open to ordinary packets %v, with %q",
