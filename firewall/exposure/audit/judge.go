@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -280,9 +279,7 @@ func (a *auditor) boundWider(l sockets.Listener) {
 func (a *auditor) mark(socket Exposure, k Kind) {
 	for i := range a.report.Exposures {
 		x := &a.report.Exposures[i]
-		bound := cmp.Or(a.bound[i], x.Address)
-		same := x.Port == socket.Port && x.Protocol == socket.Protocol && bound == socket.Address &&
-			x.Target == ""
+		same := x.Port == socket.Port && x.Protocol == socket.Protocol && x.bound == socket.bound
 		if same {
 			x.found = append(x.found,
 				rowFinding{kind: k, severity: severityOf(k, address.Set{}, true)})
