@@ -281,8 +281,9 @@ func (a *auditor) mark(socket Exposure, k Kind) {
 		x := &a.report.Exposures[i]
 		same := x.Port == socket.Port && x.Protocol == socket.Protocol && x.bound == socket.bound
 		if same {
-			x.found = append(x.found,
-				rowFinding{kind: k, severity: severityOf(k, address.Set{}, true)})
+			x.found = append(x.found, rowFinding{
+				kind: k, severity: severityOf(k, address.Set{}, true), socket: socket.bound,
+			})
 		}
 	}
 }
