@@ -108,7 +108,7 @@ func (a *auditor) run(ctx context.Context) (Report, error) {
 type auditor struct {
 	Input
 	evaluator *exposure.Evaluator
-	// neighboursKnown: all evaluators assume that IPv6 neighbours know each other.
+	// neighboursKnown: all evaluators assume that neighbours know each other.
 	neighboursKnown bool
 	untranslated    *exposure.Evaluator // the rules without translations; nil until needed
 	budget          *exposure.Budget    // for all remaining questions
@@ -132,7 +132,7 @@ type auditor struct {
 	only func(firewall.PortRange) bool
 }
 
-// newEvaluator makes an evaluator that assumes of IPv6 neighbours what the auditor's others assume.
+// newEvaluator makes an evaluator that assumes of neighbours what the auditor's others assume.
 func (a *auditor) newEvaluator(rs *exposure.Ruleset, h *exposure.Host) *exposure.Evaluator {
 	e := exposure.NewEvaluator(rs, h)
 	if a.neighboursKnown {
