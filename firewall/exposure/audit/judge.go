@@ -62,10 +62,7 @@ func (a *auditor) judge(
 	}
 	name := x.name()
 	tooMany := r.possible.minus(allowed)
-	reachable, sure := "is reachable", tooMany.minus(tooMany.minus(r.certain).minus(r.unanswered))
-	if r.onlyRates() {
-		sure = tooMany
-	}
+	reachable, sure := "is reachable", r.surely(tooMany)
 	if sure.empty() {
 		reachable = "may be reachable"
 	}
@@ -73,13 +70,12 @@ func (a *auditor) judge(
 	if believed != nil {
 		past = tooMany.minus(believed.possible)
 	}
-	surely := func(s sources) bool { return !s.minus(s.minus(sure)).empty() }
 	switch {
 	case tooMany.empty(), a.report.Unjudged:
 	case !past.empty():
 		a.findSure(
 			&x,
-			surely(past),
+			!past.intersect(sure).empty(),
 			Bypass,
 			written(past),
 			fmt.Sprintf(
@@ -91,7 +87,7 @@ func (a *auditor) judge(
 	case d.governed:
 		a.findSure(
 			&x,
-			surely(tooMany),
+			!sure.empty(),
 			WiderThanPolicy,
 			written(tooMany),
 			fmt.Sprintf(
