@@ -96,7 +96,8 @@ COMPUTING := ./cmd/portgrave ./firewall/exposure/... ./firewall/host/lease ./fir
 NO_RACE := Hostile|TestManyMatchesInOneRule|TestTooManyRules|TestSetErrorsSayWhere|TestCorporaAreRealOutput
 NO_RACE := $(NO_RACE)|TestLeasesOpenWhatTheySay|TestScripts/(check_ci|completion|install|kernel_(confirm|full|hostile|iptables|leases|lifecycle|planfile|protocols|tracking))$$
 # As few inputs as show that a target works, and that what was found before stays mended.
-SAMPLE_INPUTS := 2000x
+# make test FUZZTIME=… gives them more, or less.
+SAMPLE_INPUTS := $(if $(filter file,$(origin FUZZTIME)),2000x,$(FUZZTIME))
 # One after the other, since side by side both would compile the same libraries.
 built-and-linted:
 	@$(MAKE) --no-print-directory build
@@ -105,9 +106,10 @@ test: ## everything: lint, all tests as root, the packages' own under the race d
 	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo "Asking for sudo: the tests make network namespaces."
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target deps built-and-linted
 	@echo "$(TESTS) ./test/... $(COMPUTING), and beside it -race of all packages but those of test/"; \
+	computing=$$(go list $(COMPUTING)); all=$$(go list ./...); \
+	others=$$(echo "$$all" | grep -v /test/ | grep -vxF "$$computing"); \
 	$(AS_ROOT) $(TESTS) ./test/e2e ./test/... $(COMPUTING) & plain=$$!; failed=0; \
-	computing=$$(go list $(COMPUTING)); \
-	$(WITH_RACE) $$(go list ./... | grep -v /test/ | grep -vxF "$$computing") || failed=$$?; \
+	$(WITH_RACE) $$others || failed=$$?; \
 	$(WITH_RACE) -short -skip '$(NO_RACE)' $$computing || failed=$$?; \
 	wait $$plain || failed=$$?; exit $$failed
 	@echo "A sample of fuzzing, and beside it of virtual machines; each shows its output when it has ended."
@@ -115,7 +117,9 @@ test: ## everything: lint, all tests as root, the packages' own under the race d
 
 fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (make fuzz FUZZTIME=2000000x); RULESETS random rulesets against the kernel
 	@[ -z "$(RULESETS)" ] || $(AS_ROOT) PORTGRAVE_RULESETS=$(RULESETS) go test -count=1 -timeout 2h -v -run Kernel ./test/exposure
-	@mkdir -p bin; for folder in $$(grep -rl --include='*_test.go' --exclude-dir=bin '^func Fuzz' . | xargs dirname | sort -u); do \
+	@mkdir -p bin; \
+	folders=$$(grep -rl --include='*_test.go' --exclude-dir=bin '^func Fuzz' . | xargs dirname | sort -u); \
+	for folder in $$folders; do \
 		go test -c -fuzz . -o bin/fuzz.test "$$folder"; \
 		cache=$$(go env GOCACHE)/fuzz/$$(go list "$$folder"); \
 		targets=$$(bin/fuzz.test -test.list '^Fuzz'); \

@@ -300,7 +300,7 @@ func TestExplainNamesDecider(t *testing.T) {
 		does(limit, back).
 		does(dport(80, 80), Verdict{Kind: VerdictReject, With: "tcp reset"})
 	for source, want := range map[string]struct{ verdict, owner, rule string }{"10.1.1.1": {"allow", "ufw", ""}, "11.0.0.1": {"unknown", "ufw", ""}} {
-		x, err := Explain(b.rs, nil, tcp80, netip.MustParseAddr(source))
+		x, err := NewEvaluator(b.rs, nil).Explain(tcp80, netip.MustParseAddr(source))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -325,7 +325,7 @@ func TestInvalidQuestions(t *testing.T) {
 			t.Errorf("%+v: no error", q)
 		}
 	}
-	if _, err := Explain(&Ruleset{}, nil, tcp80, netip.MustParseAddr("::1")); err == nil {
+	if _, err := NewEvaluator(&Ruleset{}, nil).Explain(tcp80, netip.MustParseAddr("::1")); err == nil {
 		t.Error("an IPv6 source of an IPv4 question")
 	}
 }

@@ -43,8 +43,9 @@ type refusedNeighbours struct {
 	by      Decider
 }
 
-// NeighboursKnown makes answers assume that IPv6 hosts on a link know each other, whatever the
-// rules say about neighbour discovery. It must be called before the first question, and returns e.
+// NeighboursKnown makes answers assume that hosts on a link know each other, whatever keeps them
+// from finding each other: rules about neighbour discovery, rules of netdev chains about ARP, or
+// the host's arp_ignore. It must be called before the first question, and returns e.
 func (e *Evaluator) NeighboursKnown() *Evaluator {
 	e.neighboursKnown = true
 	return e

@@ -377,7 +377,7 @@ func TestExplainedReply(t *testing.T) {
 		"10.1.1.1": {Interface: "eth0"},
 		"8.8.8.8":  {Lost: Yes},
 	} {
-		x, err := Explain(b.rs, multihomed(), tcp80, netip.MustParseAddr(client))
+		x, err := NewEvaluator(b.rs, multihomed()).Explain(tcp80, netip.MustParseAddr(client))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -437,7 +437,7 @@ func TestTargets(t *testing.T) {
 			does(to("172.17.0.4/32"), drop)
 		q := tcp80
 		q.Port = 8080
-		x, err := Explain(b.rs, multihomed(), q, netip.MustParseAddr("8.8.8.8"))
+		x, err := NewEvaluator(b.rs, multihomed()).Explain(q, netip.MustParseAddr("8.8.8.8"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -501,7 +501,7 @@ func TestTargetsAreCutOnceJudged(t *testing.T) {
 		does(NAT{Family: FamilyIPv4, Addr: &near, AddrMax: &far})
 	b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictAccept}).
 		does(limit, Assign{To: FieldDport, Value: []Operand{Const(Number(81))}})
-	x, err := Explain(b.rs, multihomed(), tcp80, netip.MustParseAddr("8.8.8.8"))
+	x, err := NewEvaluator(b.rs, multihomed()).Explain(tcp80, netip.MustParseAddr("8.8.8.8"))
 	if err != nil {
 		t.Fatal(err)
 	}

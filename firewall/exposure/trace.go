@@ -54,11 +54,6 @@ func (o *wayPicker) nextWay() bool {
 	return false
 }
 
-// Explain is NewEvaluator and Evaluator.Explain, for a single packet.
-func Explain(rs *Ruleset, host *Host, q Question, source netip.Addr) (Explanation, error) {
-	return NewEvaluator(rs, host).Explain(q, source)
-}
-
 // Explain follows one source's packet and lists each step: policies, routing decisions, rules that
 // matched or may have, and rules that didn't although they concern the packet's port, protocol and
 // interface. The caller adds the listener. It returns an error for a question that no packet can

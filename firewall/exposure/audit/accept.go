@@ -88,7 +88,7 @@ func (a *auditor) settle() {
 		var shown *rowFinding
 		for n := range x.found {
 			f := &x.found[n]
-			f.accepted, _ = a.accepted(f.kind, x)
+			f.accepted, _ = a.accepted(f.kind, f.placeIn(x))
 			if shown == nil || f.graver(shown) {
 				shown = f
 			}
@@ -104,6 +104,19 @@ type rowFinding struct {
 	kind     Kind
 	severity Severity
 	accepted *Accepted
+	// socket is the address of the socket that the finding is about; "" if it is about the row. A
+	// row of a socket that is bound to every address may be about one of them.
+	socket string
+}
+
+// placeIn is the row as far as an accept is compared with it: at the address of the finding.
+func (f *rowFinding) placeIn(x *Exposure) *Exposure {
+	if f.socket == "" {
+		return x
+	}
+	at := *x
+	at.Address, at.Addresses = f.socket, nil
+	return &at
 }
 
 // graver reports whether a row shows this finding rather than another one: what isn't accepted

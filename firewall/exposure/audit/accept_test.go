@@ -84,6 +84,41 @@ func TestSettle(t *testing.T) {
 	}
 }
 
+// A finding about a socket is accepted at the address that the socket is bound to, in its rows too,
+// which are about single addresses.
+func TestAcceptAtTheSocketsAddress(t *testing.T) {
+	for at, want := range map[string]bool{"0.0.0.0": true, "198.51.100.10": false} {
+		r := audited(t, Input{
+			Rules: rules(t, "*filter\n:INPUT DROP [0:0]\n-A INPUT -d 198.51.100.10/32 -p tcp "+
+				"--dport 22 -j ACCEPT\nCOMMIT\n"),
+			Host:    withAddresses("198.51.100.20/24"),
+			Sockets: listening("sshd 0.0.0.0:22"),
+			Policy: state(t, "services: [{name: ssh, port: 22, allow: [any], "+
+				"addresses: [198.51.100.10]}]"),
+			Accept: []Accept{{Kind: BoundWider, Reason: "known", Address: netip.MustParseAddr(at),
+				Ports: firewall.PortRange{Protocol: firewall.TCP, First: 22, Last: 22}}},
+		})
+		rows, findings := 0, 0
+		for _, x := range r.Exposures {
+			if x.Finding == BoundWider {
+				if rows++; len(x.Addresses) == 0 || (x.Accepted != nil) != want {
+					t.Errorf("accepted at %s: row %v, accepted %v", at, x.Addresses, x.Accepted)
+				}
+			}
+		}
+		for _, f := range r.Findings {
+			if f.Kind == BoundWider {
+				if findings++; (f.Accepted != nil) != want {
+					t.Errorf("accepted at %s: finding at %s, accepted %v", at, f.Address, f.Accepted)
+				}
+			}
+		}
+		if rows == 0 || findings == 0 {
+			t.Errorf("%d rows and %d findings: %+v", rows, findings, r.Exposures)
+		}
+	}
+}
+
 // The policy can name each kind that is about a port, and no other.
 func TestAcceptableFindings(t *testing.T) {
 	names := map[string]bool{}

@@ -108,7 +108,7 @@ func (a *auditor) run(ctx context.Context) (Report, error) {
 type auditor struct {
 	Input
 	evaluator *exposure.Evaluator
-	// neighboursKnown: all evaluators assume that IPv6 neighbours know each other.
+	// neighboursKnown: all evaluators assume that neighbours know each other.
 	neighboursKnown bool
 	untranslated    *exposure.Evaluator // the rules without translations; nil until needed
 	budget          *exposure.Budget    // for all remaining questions
@@ -126,16 +126,13 @@ type auditor struct {
 	unroutable sources // martians, and the host's own
 	report     Report
 	assumed    map[string]bool
-	// bound is the address that a row's socket is bound to, by the row's index, for rows about
-	// single addresses.
-	bound map[int]string
 	// compares: rows are compared with those of another audit, so all ports are listed.
 	compares bool
 	// only tells which ports are asked about; nil: all.
 	only func(firewall.PortRange) bool
 }
 
-// newEvaluator makes an evaluator that assumes of IPv6 neighbours what the auditor's others assume.
+// newEvaluator makes an evaluator that assumes of neighbours what the auditor's others assume.
 func (a *auditor) newEvaluator(rs *exposure.Ruleset, h *exposure.Host) *exposure.Evaluator {
 	e := exposure.NewEvaluator(rs, h)
 	if a.neighboursKnown {
@@ -161,7 +158,7 @@ func (a *auditor) collectHost() {
 	a.namespaces = newNamespaces(a.Input, a.newEvaluator)
 	a.addresses = map[address.Family][]netip.Addr{}
 	a.present, a.assumed = map[portKey]bool{}, map[string]bool{}
-	a.loopback, a.bound = map[portKey]string{}, map[int]string{}
+	a.loopback = map[portKey]string{}
 	for _, i := range a.Host.Interfaces {
 		if i.Loopback {
 			continue
@@ -267,7 +264,6 @@ func (a *auditor) listener(l sockets.Listener, answers [][]part) {
 			bound := a.boundTo(l)
 			if p.addresses != nil {
 				bound = p.addresses
-				a.bound[len(a.report.Exposures)] = x.Address
 				x.at(p.addresses)
 			}
 			a.judge(x, p.reach, families, bound, nil)
@@ -350,6 +346,7 @@ func exposureOf(l sockets.Listener, iface string) Exposure {
 		Port:      l.Port,
 		Address:   l.Address.String(),
 		Interface: iface,
+		bound:     l.Address.String(),
 	}
 	if len(l.Owners) > 0 {
 		o := l.Owners[0]

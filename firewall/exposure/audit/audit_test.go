@@ -459,7 +459,10 @@ func TestPublishedAtAnAddress(t *testing.T) {
 
 // Where an unknown rule may change the destination, sources may reach the target's own address too.
 func TestDirectTargetsBehindUnknownRules(t *testing.T) {
-	for extra, want := range map[string]string{"": "certain", "-A FORWARD -j FROBNICATE\n": "possible"} {
+	for extra, want := range map[string]string{
+		"":                           "certain critical",
+		"-A FORWARD -j FROBNICATE\n": "possible warning",
+	} {
 		r, err := Run(context.Background(), Input{
 			Rules: rules(
 				t,
@@ -476,9 +479,9 @@ func TestDirectTargetsBehindUnknownRules(t *testing.T) {
 			switch {
 			case !x.Direct || x.Address != "172.17.0.2" || x.Interface != "eth0":
 			case x.Reachable.Certain.Len() == 0:
-				got = "possible"
+				got = "possible " + string(x.Severity)
 			default:
-				got = "certain"
+				got = "certain " + string(x.Severity)
 			}
 		}
 		if got != want {

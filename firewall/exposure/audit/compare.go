@@ -92,6 +92,7 @@ type rowPlace struct {
 	protocol           string
 	port, portLast     uint16
 	iface              string
+	bound              string // the socket's address
 	pid                int
 	process, container string
 	direct             bool
@@ -99,7 +100,7 @@ type rowPlace struct {
 
 func rowPlaceOf(x Exposure) rowPlace {
 	return rowPlace{
-		x.Protocol, x.Port, x.PortLast, x.Interface, x.PID, x.Process, x.Container, x.Direct,
+		x.Protocol, x.Port, x.PortLast, x.Interface, x.bound, x.PID, x.Process, x.Container, x.Direct,
 	}
 }
 
@@ -178,14 +179,14 @@ func isAny(address string) bool {
 	return err != nil || a.IsUnspecified()
 }
 
-// rowAt is the row about an address; −1 if there is none.
+// rowAt is the row about an address, among rows of one place; −1 if there is none.
 func rowAt(rows []Exposure, address string) (Exposure, int) {
 	any := -1
 	for i, x := range rows {
 		if slices.Contains(x.dialledAt(), address) {
 			return x, i
 		}
-		if len(x.Addresses) == 0 && isAny(x.Address) && sameFamily(x.Address, address) {
+		if len(x.Addresses) == 0 && isAny(x.Address) {
 			any = i
 		}
 	}
@@ -193,14 +194,6 @@ func rowAt(rows []Exposure, address string) (Exposure, int) {
 		return Exposure{}, -1
 	}
 	return rows[any], any
-}
-
-// sameFamily reports whether a socket bound to any address of a family takes packets for an
-// address. One of IPv6 mostly takes IPv4's too.
-func sameFamily(any, address string) bool {
-	a, err := netip.ParseAddr(any)
-	b, berr := netip.ParseAddr(address)
-	return err != nil || berr != nil || a.Is6() || b.Is4()
 }
 
 // compare compares the sources of two rows.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
 // A comparison tells who gains and who loses, at which addresses and by which interfaces, and calls
@@ -67,6 +68,35 @@ func TestCompare(t *testing.T) {
 				t.Errorf("of other ports: %v, %v", got.Changes, err)
 			}
 		})
+	}
+}
+
+// A program with a socket for each IP version is compared socket by socket: what the one of IPv6
+// takes says nothing about addresses of IPv4, even where only one audit tells addresses apart.
+func TestCompareSocketsOfOneProgram(t *testing.T) {
+	ruleset := func(text string) *exposure.Ruleset {
+		return rules(t, "*filter\n:INPUT DROP [0:0]\n-A INPUT -m conntrack --ctstate ESTABLISHED "+
+			"-j ACCEPT\n-A INPUT -p tcp -m tcp --dport 22 "+text+" -j ACCEPT\nCOMMIT\n")
+	}
+	for _, order := range [][]string{
+		{"sshd#7 0.0.0.0:22", "sshd#7 [::]:22"}, {"sshd#7 [::]:22", "sshd#7 0.0.0.0:22"},
+	} {
+		in := Input{
+			Rules: ruleset("-s 10.0.0.0/8"), Host: withAddresses("198.51.100.20/24"),
+			Sockets: listening(order...),
+		}
+		for i := range in.Sockets.Listeners {
+			in.Sockets.Listeners[i].V6Only = in.Sockets.Listeners[i].Address.Is6()
+		}
+		got, err := Compare(context.Background(), in,
+			ruleset("-s 10.0.0.0/8 -d 198.51.100.10"), nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "tcp/22 sshd at [172.17.0.1 198.51.100.20]: -[10.0.0.0/8]"
+		if s := changesText(got.Changes); s != want {
+			t.Errorf("%v:\ngot  %s\nwant %s", order, s, want)
+		}
 	}
 }
 

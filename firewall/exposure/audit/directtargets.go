@@ -233,13 +233,20 @@ func (a *auditor) judgeDirectTarget(d directTarget, published exposure.Ranges, i
 	if behind != "" {
 		hint = fmt.Sprintf("direct: {interfaces: [%q]} closes that way", behind)
 	}
-	a.find(
+	sure, reached := !r.surely(past).empty(), "can be reached"
+	if !sure {
+		reached = "may be reachable"
+	}
+	a.findSure(
 		&x,
+		sure,
 		Bypass,
 		a.shared.simplest(past, r.nowhere),
 		fmt.Sprintf(
-			"%s can be reached at its own address %s, past what decides about %s, which is published to it: %s",
+			"%s %s at its own address %s, past what decides about %s, which is published "+
+				"to it: %s",
 			x.name(),
+			reached,
 			d.target.Addr(),
 			strings.Join(names, ", "),
 			hint,

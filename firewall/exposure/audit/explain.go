@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
@@ -50,10 +49,11 @@ const (
 // no question.
 func Explain(in Input, p Packet) (Explanation, error) {
 	in.Host = in.hostWithSockets()
-	family := address.IPv4
-	if p.From.Is6() {
-		family = address.IPv6
-	}
+	return explainBy(exposure.NewEvaluator(in.Rules, in.Host), in, p)
+}
+
+// explainBy is Explain by an evaluator of the rules and the host, which has its sockets.
+func explainBy(e *exposure.Evaluator, in Input, p Packet) (Explanation, error) {
 	x := Explanation{
 		From:        p.From,
 		Destination: p.Destination,
@@ -61,24 +61,13 @@ func Explain(in Input, p Packet) (Explanation, error) {
 		Protocol:    p.Protocol.String(),
 		Interface:   p.Interface,
 	}
-	path, err := exposure.Explain(
-		in.Rules,
-		in.Host,
-		exposure.Question{
-			Family:      family,
-			Protocol:    p.Protocol,
-			Interface:   p.Interface,
-			Destination: p.Destination,
-			Port:        p.Port,
-		},
-		p.From,
-	)
+	path, err := e.Explain(p.question(exposure.Ranges{}), p.From)
 	if err != nil {
 		return x, err
 	}
 	x.Explanation = path
 	x.Assumed = append(x.Assumed, p.Guesses...)
-	x.loseLater(in, p)
+	x.loseLater(e, in, p)
 	x.conclude(in, p)
 	x.CutTargets()
 	x.Connects = x.Reason == Connects
@@ -86,17 +75,13 @@ func Explain(in Input, p Packet) (Explanation, error) {
 }
 
 // loseLater looks whether later packets of the connection get through.
-func (x *Explanation) loseLater(in Input, p Packet) {
+func (x *Explanation) loseLater(e *exposure.Evaluator, in Input, p Packet) {
 	on := in.Host.Interface(p.Interface)
 	if !needsAnswer(p.Protocol) || on != nil && on.Loopback {
 		return
 	}
-	e := exposure.NewEvaluator(in.Rules, in.Host)
-	answer, err := e.Evaluate(exposure.Question{
-		Family: familyOf(p.From), Protocol: p.Protocol, Interface: p.Interface,
-		Destination: p.Destination, Port: p.Port,
-		Sources: exposure.NewRanges(exposure.One(exposure.Address(p.From))),
-	})
+	one := exposure.NewRanges(exposure.One(exposure.Address(p.From)))
+	answer, err := e.Evaluate(p.question(one))
 	if err != nil {
 		return
 	}

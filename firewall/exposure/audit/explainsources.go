@@ -3,7 +3,9 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
@@ -24,6 +26,8 @@ var ErrManyBlocks = errors.New("the rules tell these sources apart in too many w
 // fare alike. Locate completes the packet for the first source of each IP version; the others come
 // by the same interface. An IP version for which it can't is passed over, unless it is so for both.
 func ExplainSources(in Input, p Packet, sources address.Set) (blocks []Block, err error) {
+	in.Host = in.hostWithSockets()
+	e := exposure.NewEvaluator(in.Rules, in.Host)
 	var passed error
 	for _, f := range address.Families {
 		of := sources.Of(f)
@@ -40,23 +44,26 @@ func ExplainSources(in Input, p Packet, sources address.Set) (blocks []Block, er
 			passed = errors.Join(passed, err)
 			continue
 		}
-		parts, err := apart(in, q, of)
+		parts, err := apart(e, q, of)
 		if err != nil {
 			return nil, err
 		}
 		for _, part := range parts {
-			for prefix := range part.All() {
+			for prefix := range part.sources.All() {
 				q.From = prefix.Addr()
 				break
 			}
-			x, err := Explain(in, q)
+			x, err := explainBy(e, in, q)
 			if err != nil {
 				return nil, err
 			}
-			if of.Len() > 1 || part.Len() < of.Len() {
+			if len(part.unknowns) > 0 {
+				x.leaveOpen(e, q, part.unknowns)
+			}
+			if of.Len() > 1 || part.sources.Len() < of.Len() {
 				x.Assumed = append(x.Assumed, fmt.Sprintf("all these sources come by %s", q.Interface))
 			}
-			blocks = joinBlock(blocks, Block{part, x})
+			blocks = joinBlock(blocks, Block{part.sources, x})
 		}
 	}
 	if len(blocks) == 0 {
@@ -65,20 +72,20 @@ func ExplainSources(in Input, p Packet, sources address.Set) (blocks []Block, er
 	return blocks, nil
 }
 
+// alike are sources for which the same ways are open. unknowns are what it depends on whether they
+// connect; none: it is known.
+type alike struct {
+	sources  address.Set
+	unknowns []exposure.Decision
+}
+
 // apart splits sources of one family into those for which the same ways are open.
-func apart(in Input, p Packet, of address.Set) (parts []address.Set, err error) {
+func apart(e *exposure.Evaluator, p Packet, of address.Set) (parts []alike, err error) {
 	f := familyOf(p.From)
-	e := exposure.NewEvaluator(in.Rules, in.hostWithSockets())
 	all := exposure.SourcesOf(of, f)
-	answer, err := e.Evaluate(exposure.Question{
-		Family: f, Protocol: p.Protocol, Interface: p.Interface,
-		Destination: p.Destination, Port: p.Port, Sources: all,
-	})
+	answer, open, err := openFor(e, p, all)
 	if err != nil {
 		return nil, err
-	}
-	if needsAnswer(p.Protocol) {
-		e.LoseLater(&answer, nil)
 	}
 	split := []exposure.Ranges{all}
 	for _, piece := range answer.Pieces {
@@ -95,19 +102,89 @@ func apart(in Input, p Packet, of address.Set) (parts []address.Set, err error) 
 		}
 	}
 	for _, s := range split {
-		parts = append(parts, s.Prefixes(f))
+		part := alike{sources: s.Prefixes(f)}
+		if !s.Intersect(open).Empty() {
+			part.unknowns = openUnknowns(answer, s)
+		}
+		parts = append(parts, part)
 	}
 	return parts, nil
+}
+
+// openFor answers for some sources, and returns those of which it isn't known whether they connect.
+func openFor(
+	e *exposure.Evaluator, p Packet, of exposure.Ranges,
+) (answer exposure.Answer, open exposure.Ranges, err error) {
+	if answer, err = e.Evaluate(p.question(of)); err != nil {
+		return answer, open, err
+	}
+	answer = answer.WithinRates()
+	if needsAnswer(p.Protocol) {
+		e.LoseLater(&answer, nil)
+	}
+	certain, possible := answer.Connects(func(p exposure.Piece) bool { return p.Outcome.Passes() })
+	return answer, possible.Minus(certain), nil
+}
+
+// openUnknowns lists what an answer about some sources depends on.
+func openUnknowns(answer exposure.Answer, of exposure.Ranges) (out []exposure.Decision) {
+	for _, p := range answer.Pieces {
+		if p.Sources.Intersect(of).Empty() {
+			continue
+		}
+		unknowns := p.Unknowns
+		if p.Reply != nil {
+			unknowns = slices.Concat(unknowns, p.Reply.Unknowns)
+		}
+		for _, u := range unknowns {
+			if d := u.Describe(); !slices.Contains(out, d) {
+				out = append(out, d)
+			}
+		}
+	}
+	return out
+}
+
+// leaveOpen makes what is known of one address unclear for all the sources that it stands for: a
+// rule may tell them apart in a way that ranges of addresses don't show, such as by some bits.
+func (x *Explanation) leaveOpen(e *exposure.Evaluator, p Packet, unknowns []exposure.Decision) {
+	one := exposure.NewRanges(exposure.One(exposure.Address(p.From)))
+	if _, open, err := openFor(e, p, one); err != nil || !open.Empty() {
+		return // it isn't known of the address either, and x says so
+	}
+	x.Verdict, x.Unknowns, x.DecidedBy = "unknown", unknowns, unknowns[0]
+	x.Reason, x.Connects, x.Service, x.Policy = Unclear, false, "", ""
+	x.judgeAll()
+	x.Summary = fmt.Sprintf("which of these sources get to %s depends on rules that can't be "+
+		"decided for all of them at once: %s; the path is that of %s",
+		firewall.PortRange{Protocol: p.Protocol, First: p.Port, Last: p.Port},
+		someOf(wordsOf(unknowns)), p.From)
 }
 
 // joinBlock adds a block, to one of the same IP version with the same outcome if there is one.
 func joinBlock(blocks []Block, b Block) []Block {
 	for i := range blocks {
-		x := &blocks[i]
-		if x.From.Is4() == b.From.Is4() && x.Reason == b.Reason && x.DecidedBy == b.DecidedBy {
+		if x := &blocks[i]; x.sameFate(b.Explanation) {
 			x.Sources = x.Sources.Union(b.Sources)
 			return blocks
 		}
 	}
 	return append(blocks, b)
+}
+
+// sameFate reports whether packets of one IP version end up in the same way at the same targets.
+func (x *Explanation) sameFate(o Explanation) bool {
+	sameTarget := func(a, b exposure.Target) bool {
+		return a.Address == b.Address && a.Verdict == b.Verdict && a.Reason == b.Reason &&
+			a.DecidedBy == b.DecidedBy
+	}
+	lostTo := func(x *Explanation) string {
+		if x.Replies == nil {
+			return ""
+		}
+		return x.Replies.LostTo
+	}
+	return x.From.Is4() == o.From.Is4() && x.Reason == o.Reason && x.DecidedBy == o.DecidedBy &&
+		x.Target == o.Target && slices.EqualFunc(x.Targets, o.Targets, sameTarget) &&
+		lostTo(x) == lostTo(&o) && slices.Equal(x.Unknowns, o.Unknowns)
 }

@@ -3,12 +3,14 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
 // Sources that fare alike are one block, whatever rules stand between; every source is in one.
@@ -48,5 +50,65 @@ func TestExplainSources(t *testing.T) {
 	in.Rules = fromFile(t, many.String()+"COMMIT\n")
 	if _, err := ExplainSources(in, p, address.Must("10.0.0.0/8")); !errors.Is(err, ErrManyBlocks) {
 		t.Errorf("%v", err)
+	}
+}
+
+// Sources that a rule may tell apart in a way that can't be followed have no certain fate. One
+// address has.
+func TestExplainSourcesUndecided(t *testing.T) {
+	const masked = "table ip t { chain input { type filter hook input priority 0; policy accept;\n" +
+		"ip saddr & 85.85.85.85 == 1.1.1.1 drop } }"
+	in := Input{
+		Rules: loadDump(t, masked), Host: world(), Sockets: listening("sshd 0.0.0.0:22"),
+	}
+	p := Packet{Protocol: firewall.TCP, Port: 22, Interface: "eth0"}
+	for sources, want := range map[string]Reason{
+		"1.0.0.0/8":  Unclear,
+		"1.1.1.1/32": DroppedHere,
+		"1.0.0.0/32": Connects,
+	} {
+		blocks, err := ExplainSources(in, p, address.Must(sources))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(blocks) != 1 || blocks[0].Reason != want || blocks[0].Connects != (want == Connects) {
+			t.Errorf("%s: %+v", sources, blocks)
+		}
+		if want == Unclear && (blocks[0].Verdict != "unknown" ||
+			!strings.Contains(blocks[0].Summary, "85.85.85.85")) {
+			t.Errorf("%s: %s, %s", sources, blocks[0].Verdict, blocks[0].Summary)
+		}
+	}
+}
+
+// Sources that one rule sends to different targets are different blocks, and so are those whose
+// answers are lost in different places.
+func TestExplainSourcesKeepsTargetsApart(t *testing.T) {
+	in := Input{
+		Rules: loadDump(t, "table ip t { chain pre { type nat hook prerouting priority -100;\n"+
+			"dnat to ip saddr map { 10.0.0.0/8 : 203.0.113.5, 11.0.0.0/8 : 203.0.113.6 } } }"),
+		Host: world(),
+	}
+	p := Packet{Protocol: firewall.TCP, Port: 80, Interface: "eth0"}
+	blocks, err := ExplainSources(in, p, address.Must("10.0.0.0/7"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(blocks) != 2 || blocks[0].Target == blocks[1].Target {
+		t.Errorf("%d blocks: %+v", len(blocks), blocks)
+	}
+	base := Block{address.Must("10.0.0.0/8"), Explanation{From: netip.MustParseAddr("10.0.0.1")}}
+	other := base
+	other.Replies = &exposure.Replies{LostTo: "a rule"}
+	if got := joinBlock([]Block{base}, other); len(got) != 2 {
+		t.Errorf("joined: %+v", got)
+	}
+	other = base
+	other.Targets = []exposure.Target{{Address: "203.0.113.5:80"}}
+	if got := joinBlock([]Block{base}, other); len(got) != 2 {
+		t.Errorf("joined: %+v", got)
+	}
+	if got := joinBlock([]Block{base}, base); len(got) != 1 {
+		t.Errorf("kept apart: %+v", got)
 	}
 }

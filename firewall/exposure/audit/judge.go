@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -63,10 +62,7 @@ func (a *auditor) judge(
 	}
 	name := x.name()
 	tooMany := r.possible.minus(allowed)
-	reachable, sure := "is reachable", tooMany.minus(tooMany.minus(r.certain).minus(r.unanswered))
-	if r.onlyRates() {
-		sure = tooMany
-	}
+	reachable, sure := "is reachable", r.surely(tooMany)
 	if sure.empty() {
 		reachable = "may be reachable"
 	}
@@ -74,13 +70,12 @@ func (a *auditor) judge(
 	if believed != nil {
 		past = tooMany.minus(believed.possible)
 	}
-	surely := func(s sources) bool { return !s.minus(s.minus(sure)).empty() }
 	switch {
 	case tooMany.empty(), a.report.Unjudged:
 	case !past.empty():
 		a.findSure(
 			&x,
-			surely(past),
+			!past.intersect(sure).empty(),
 			Bypass,
 			written(past),
 			fmt.Sprintf(
@@ -92,7 +87,7 @@ func (a *auditor) judge(
 	case d.governed:
 		a.findSure(
 			&x,
-			surely(tooMany),
+			!sure.empty(),
 			WiderThanPolicy,
 			written(tooMany),
 			fmt.Sprintf(
@@ -280,12 +275,11 @@ func (a *auditor) boundWider(l sockets.Listener) {
 func (a *auditor) mark(socket Exposure, k Kind) {
 	for i := range a.report.Exposures {
 		x := &a.report.Exposures[i]
-		bound := cmp.Or(a.bound[i], x.Address)
-		same := x.Port == socket.Port && x.Protocol == socket.Protocol && bound == socket.Address &&
-			x.Target == ""
+		same := x.Port == socket.Port && x.Protocol == socket.Protocol && x.bound == socket.bound
 		if same {
-			x.found = append(x.found,
-				rowFinding{kind: k, severity: severityOf(k, address.Set{}, true)})
+			x.found = append(x.found, rowFinding{
+				kind: k, severity: severityOf(k, address.Set{}, true), socket: socket.bound,
+			})
 		}
 	}
 }

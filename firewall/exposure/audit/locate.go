@@ -23,6 +23,18 @@ type Packet struct {
 	Guesses []string
 }
 
+// question asks about packets like a located one, from some sources.
+func (p Packet) question(of exposure.Ranges) exposure.Question {
+	return exposure.Question{
+		Family:      familyOf(p.From),
+		Protocol:    p.Protocol,
+		Interface:   p.Interface,
+		Destination: p.Destination,
+		Port:        p.Port,
+		Sources:     of,
+	}
+}
+
 // Locate fills in a packet's empty fields. Where no route leads to the source, which then gets no
 // answer either, it guesses. It returns an error that names the missing option if it can't.
 func Locate(host *exposure.Host, p Packet) (Packet, error) {

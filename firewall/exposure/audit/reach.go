@@ -194,6 +194,14 @@ func bounds(
 	return certain, possible, unanswered
 }
 
+// surely are those of some possible sources that get there for certain, or but for a rate.
+func (r *reach) surely(s sources) sources {
+	if r.onlyRates() {
+		return s
+	}
+	return s.intersect(r.certain.union(r.unanswered))
+}
+
 // undecided are the sources that may get there or not.
 func (r *reach) undecided() sources { return r.possible.minus(r.certain).minus(r.unanswered) }
 
@@ -311,7 +319,8 @@ func (n *namedDeciders) add(list ...exposure.Decider) {
 		if n.seen[d] {
 			continue
 		}
-		if n.notRate = n.notRate || !limitsRate(d) || len(n.words) == maxNamed-1; len(n.words) == maxNamed {
+		n.notRate = n.notRate || !limitsRate(d) || len(n.words) == maxNamed-1
+		if len(n.words) == maxNamed {
 			continue
 		}
 		if n.seen == nil {

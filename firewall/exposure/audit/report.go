@@ -84,6 +84,7 @@ type Exposure struct {
 	// none.
 	Stopped *Stopped `json:"-"`
 
+	bound string // the address that its socket is bound to; "" for a row without a socket
 	found []rowFinding
 }
 

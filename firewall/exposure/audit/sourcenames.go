@@ -27,8 +27,11 @@ type namedNetwork struct {
 	whole bool
 }
 
-// Everywhere is the name of all sources.
-const Everywhere = "everywhere"
+// Everywhere is the name of all sources, and Nobody of none.
+const (
+	Everywhere = "everywhere"
+	Nobody     = "nobody"
+)
 
 var (
 	allV4     = address.Must("0.0.0.0/0")
@@ -79,7 +82,8 @@ func (n *Namer) scope(name string, all address.Set) []namedNetwork {
 		set := n.networks[network]
 		v4, v6 := versions(set)
 		switch {
-		case network == "any", name == scopeV4 && !v4, name == scopeV6 && !v6, !v4 && !v6:
+		case network == "any", network == Everywhere, network == Nobody: // they mean something else
+		case name == scopeV4 && !v4, name == scopeV6 && !v6, !v4 && !v6:
 		case name == "", name == scopeV4 && !v6, name == scopeV6 && !v4:
 			list = append(list, namedNetwork{network, set, true})
 		case set.Len() <= maxNameable: // of a part of a longer one a copy would be made
@@ -112,7 +116,7 @@ func sizeOf(s address.Set) float64 {
 // Words name some sources.
 func (n *Namer) Words(s address.Set) string {
 	if s.IsZero() {
-		return "nobody"
+		return Nobody
 	}
 	id := s.Identity()
 	if words, known := n.known[id]; known {

@@ -51,6 +51,19 @@ func TestNames(t *testing.T) {
 }
 
 // What is said is exactly the sources, whatever they are made of.
+// A network that is called like everything or nothing would say something false.
+func TestNamesThatMisleadAreNotUsed(t *testing.T) {
+	n := NewNamer(map[string]address.Set{
+		"everywhere": address.Must("10.0.0.0/8"),
+		"nobody":     address.Must("11.0.0.0/8"),
+	})
+	for _, want := range []string{"10.0.0.0/8", "11.0.0.0/8"} {
+		if got := n.Words(address.Must(want)); got != want {
+			t.Errorf("%s is called %s", want, got)
+		}
+	}
+}
+
 func TestNamesAreExact(t *testing.T) {
 	pieces := []address.Set{allV4, allV6, address.Must("198.51.100.7/32"), address.Must("::1/128"),
 		address.Must("10.20.66.0/25"), address.Must("203.0.113.0/25"), address.Must("10.0.0.0/9")}

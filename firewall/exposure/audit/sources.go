@@ -34,6 +34,10 @@ func (s sources) minus(o sources) sources {
 	return sources{s[0].Minus(o[0]), s[1].Minus(o[1])}
 }
 
+func (s sources) intersect(o sources) sources {
+	return sources{s[0].Intersect(o[0]), s[1].Intersect(o[1])}
+}
+
 func (s sources) empty() bool { return s[0].Empty() && s[1].Empty() }
 
 func (s sources) equal(o sources) bool { return s[0].Equal(o[0]) && s[1].Equal(o[1]) }
