@@ -74,7 +74,8 @@ var details = map[string]string{
 		"that the service doesn't allow.\n\n" + portForms + " SOURCE may be a network of the policy: " +
 		"the lease lets in what the network holds now.",
 	"leases": "With PORT it lists those that open that port. " + portForms,
-	"close":  "If you name a port, all leases that open it end. " + portForms,
+	"close": "If you name ports, or a service, the leases that open some of them and no " +
+		"others end. One that also opens other ports stays, and is named. " + portForms,
 	"audit": "Findings come first, the gravest at the top: critical is reachable against the " +
 		"policy; a warning is a service or a promise of the policy that fails, or what can't be " +
 		"decided; a note lets nobody in. It exits with 2 on critical findings and warnings; notes " +

@@ -261,10 +261,7 @@ func firstWords(f policy.First) string {
 		for _, p := range f.SSH {
 			ports = append(ports, fmt.Sprintf("tcp/%d", p))
 		}
-		var from []string
-		for p := range f.Logins.All() {
-			from = append(from, strings.TrimSuffix(strings.TrimSuffix(p.String(), "/32"), "/128"))
-		}
+		from := prefixWords(f.Logins, f.Logins.Len())
 		if len(from) > maxEntries {
 			from = []string{host.Plural(len(from), "source")}
 		}

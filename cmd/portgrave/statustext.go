@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/lease"
 	"github.com/portgrave/portgrave/firewall/host/usage"
@@ -175,10 +176,20 @@ func (p statusPrinter) leasesOf(x serviceStatus) (list []lease.Lease) {
 	return list
 }
 
+// prefixWords are the first prefixes of a set, single addresses without their length.
+func prefixWords(s address.Set, most int) (words []string) {
+	for p := range s.All() {
+		if len(words) == most {
+			break
+		}
+		words = append(words, lease.Source(p))
+	}
+	return words
+}
+
 // leaseOf is a lease in its service's row.
 func (p statusPrinter) leaseOf(l lease.Lease, x serviceStatus) string {
-	sources := strings.Join(l.Sources.FirstStrings(min(l.Sources.Len(), 3)), ", ")
-	sources = strings.ReplaceAll(strings.ReplaceAll(sources, "/32", ""), "/128", "")
+	sources := strings.Join(prefixWords(l.Sources, 3), ", ")
 	if more := l.Sources.Len() - 3; more > 0 {
 		sources += fmt.Sprintf(" and %d more", more)
 	}
