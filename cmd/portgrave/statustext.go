@@ -14,7 +14,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/host/usage"
 )
 
-// Bounds on what the table of status names; status SERVICE names all.
+// Bounds on what the table of status names; status SERVICE names what the answer has, which is
+// bounded, too (host.Named).
 const (
 	maxFrom       = 6
 	maxStatusPort = 6
@@ -53,7 +54,7 @@ func (p statusPrinter) wrap(text string) {
 
 // services prints the table.
 func (p statusPrinter) services() {
-	columns := []column{{"SERVICE", 12}, {"PORTS", 12}, {"FROM", 18}, {"REFUSED", 0}, {"ALLOWED", 0}}
+	columns := []column{{"SERVICE", 10}, {"PORTS", 12}, {"FROM", 15}, {"REFUSED", 0}, {"ALLOWED", 0}}
 	used := false
 	var rows [][]cell
 	var lastUse []string
