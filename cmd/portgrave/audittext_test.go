@@ -10,6 +10,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
+	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/usage"
 )
@@ -85,6 +86,33 @@ func TestTablesFit(t *testing.T) {
 	for line := range strings.Lines(out.String()) {
 		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > minColumns {
 			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+}
+
+// A prefix of IPv6 keeps its length, and single addresses lose it.
+func TestPrefixWords(t *testing.T) {
+	s := address.Must("192.0.2.7/32", "198.51.100.0/24", "2001:db8::/32", "fd00::1/128")
+	want := "192.0.2.7, 198.51.100.0/24, 2001:db8::/32, fd00::1"
+	if got := strings.Join(prefixWords(s, 9), ", "); got != want {
+		t.Error(got)
+	}
+	if got := strings.Join(prefixWords(s, 1), ", "); got != "192.0.2.7" {
+		t.Error(got)
+	}
+	if got := audit.PrefixWords(address.Must("2001:db8::/32")); got != "2001:db8::/32" {
+		t.Error(got)
+	}
+}
+
+// A process of OpenSSH that serves one session is its server, too.
+func TestSSHServerByName(t *testing.T) {
+	for name, want := range map[string]bool{"sshd": true, "sshd-session": true, "nginx": false} {
+		var o sockets.Owner
+		o.Name = name
+		l := sockets.Listener{Port: 2222, Owners: []sockets.Owner{o}}
+		if isSSHServer(l) != want {
+			t.Error(name)
 		}
 	}
 }
