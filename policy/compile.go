@@ -239,6 +239,7 @@ func (c *compiler) recordLoad(
 			net.name,
 			err,
 		)
+		c.report.markFault(isTransport(err))
 	case stale != nil:
 		stale.Location = net.sourceAt
 		c.out.Stale = append(c.out.Stale, *stale)

@@ -1,7 +1,12 @@
 package policy
 
 import (
+	"context"
 	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -46,5 +51,45 @@ func TestFaults(t *testing.T) {
 	}
 	if (Problems{}).Faults() {
 		t.Error("no problem is a fault")
+	}
+}
+
+// That a network's server can't be reached, or breaks off, is a fault; that it says no, or that its
+// name doesn't exist, may be a mistake in the policy.
+func TestTransportFaults(t *testing.T) {
+	gone := httptest.NewTLSServer(http.NotFoundHandler())
+	gone.Close()
+	none := httptest.NewTLSServer(http.NotFoundHandler())
+	defer none.Close()
+	short := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = w.Write([]byte("192.0.2.1\n"))
+	}))
+	defer short.Close()
+	noAnswer := &net.DNSError{Err: "server misbehaving", Name: "x", IsTemporary: true}
+	notFound := &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}
+	for _, c := range []struct {
+		network string
+		lookup  error
+		fault   bool
+	}{
+		{"{url: '" + gone.URL + "'}", nil, true},
+		{"{url: '" + none.URL + "'}", nil, false},
+		{"{url: '" + short.URL + "'}", nil, true},
+		{"{dns: a.example.net}", noAnswer, true},
+		{"{dns: a.example.net}", notFound, false},
+	} {
+		p := mustParse(t, "version: 1\nnetworks: {n: "+c.network+"}\n"+
+			"services: [{name: web, port: 80, allow: [n]}]\n")
+		_, err := p.Compile(t.Context(), &Networks{
+			HTTP: short.Client(), // trusts all of them
+			LookupIP: func(context.Context, string) ([]netip.Addr, error) {
+				return nil, c.lookup
+			},
+		})
+		var problems Problems
+		if !errors.As(err, &problems) || problems.Faults() != c.fault {
+			t.Errorf("%s: %v, a fault is %v", c.network, err, problems.Faults())
+		}
 	}
 }

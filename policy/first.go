@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
@@ -91,7 +92,8 @@ func (f First) withoutSSH(b *strings.Builder, services []suggestion) {
 
 const suggestionsText = `What else listens on this host. It stays as it is until you remove the #
 before the lines of a service; then only those in allow get in. allow takes
-addresses, CIDRs, networks, private (RFC 1918, RFC 4193) and any (everybody).`
+addresses, CIDRs, networks, private (RFC 1918, RFC 4193, link-local) and any
+(everybody).`
 
 // writeSuggestions writes services as comments.
 func writeSuggestions(b *strings.Builder, indent string, services []suggestion, allow string) {
@@ -120,8 +122,12 @@ type suggestion struct {
 // service when their # goes.
 func writeSuggested(b *strings.Builder, indent string, s suggestion, allow string) {
 	name := indent + "- name: " + yamlScalar(s.name)
-	if s.behind != "" {
-		name += "  # " + printable(s.behind)
+	switch beside := name + "  # " + printable(s.behind); {
+	case s.behind == "":
+	case utf8.RuneCountInString(beside) < maxFirstColumns: // one more is the # of a suggestion
+		name = beside
+	default:
+		writeWords(b, indent, printable(s.behind))
 	}
 	b.WriteString(name + "\n")
 	var ports []string
@@ -139,6 +145,35 @@ func writeSuggested(b *strings.Builder, indent string, s suggestion, allow strin
 		b.WriteString(indent + "  protocol: " + s.protocols[0] + "\n")
 	}
 	b.WriteString(indent + "  allow: [" + allow + "]\n")
+}
+
+// maxFirstColumns is how wide the lines of a first policy get.
+const maxFirstColumns = 80
+
+// writeWords writes words as comment lines that fit, and cuts words that don't.
+func writeWords(b *strings.Builder, indent, text string) {
+	room := maxFirstColumns - len(indent+"## ")
+	line := []rune{}
+	flush := func() {
+		if len(line) > 0 {
+			b.WriteString(indent + "# " + string(line) + "\n")
+		}
+		line = line[:0]
+	}
+	for word := range strings.FieldsSeq(text) {
+		runes := []rune(word)
+		if len(line)+1+len(runes) > room {
+			flush()
+		}
+		for ; len(runes) > room; runes = runes[room:] {
+			b.WriteString(indent + "# " + string(runes[:room]) + "\n")
+		}
+		if len(line) > 0 {
+			line = append(line, ' ')
+		}
+		line = append(line, runes...)
+	}
+	flush()
 }
 
 // suggested groups what listens into services: the ports of a program, and a port that a program

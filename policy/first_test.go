@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
@@ -65,7 +66,8 @@ services:
 
   # What else listens on this host. It stays as it is until you remove the #
   # before the lines of a service; then only those in allow get in. allow takes
-  # addresses, CIDRs, networks, private (RFC 1918, RFC 4193) and any (everybody).
+  # addresses, CIDRs, networks, private (RFC 1918, RFC 4193, link-local) and any
+  # (everybody).
 
   #- name: dns  # named (bind9.service) on 192.0.2.10
   #  port: 53
@@ -104,6 +106,25 @@ func TestFirst(t *testing.T) {
 	}
 	compiled(t, documentOfEight, 1)
 	compiled(t, uncommented(documentOfEight), 8)
+}
+
+// Whatever listens, lines fit a screen of 80 columns, and services stay services.
+func TestFirstFits(t *testing.T) {
+	f := First{Logins: address.Must("198.51.100.4/32"), SSH: []uint16{22}, Listening: []Listening{
+		listens(firewall.TCP, 8080, "postgres", strings.Repeat("long-", 40)+".service", "0.0.0.0",
+			"2001:db8:1:2:3:4:5:6", "2001:db8:1:2:3:4:5:7", "2001:db8:1:2:3:4:5:8"),
+		listens(firewall.UDP, 8081, strings.Repeat("name", 12), "a-unit.service", "192.0.2.10"),
+	}}
+	text := f.Document()
+	for line := range strings.Lines(text) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	if !strings.Contains(text, "2001:db8:1:2:3:4:5:8") {
+		t.Errorf("who listens is not all there:\n%s", text)
+	}
+	compiled(t, uncommented(text), 3)
 }
 
 // A host without an SSH server has suggestions alone.

@@ -3,7 +3,6 @@ package policy
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -316,17 +315,12 @@ func isMAC(s string) bool {
 }
 
 // suggestNetwork returns " (did you mean "x"?)" for the network whose name was mistyped, or "". It
-// never suggests any, nor a network that includes everyone.
+// never suggests any, nor a network that has everyone in it.
 func (d *decoder) suggestNetwork(name string) string {
-	known := map[string]bool{}
-	for candidate := range builtIn {
-		known[candidate] = candidate != "any"
+	if len(d.report.list) > maxProblems {
+		return ""
 	}
-	for candidate, network := range d.policy.networks {
-		known[candidate] = !network.hasEveryone()
-	}
-	maps.DeleteFunc(known, func(_ string, offered bool) bool { return !offered })
-	return suggest(&d.report, name, known)
+	return didYouMean(name, d.policy.networksLike(name))
 }
 
 // mistyped reports whether a name may be a typing error for another. It may not if they differ in a
@@ -349,13 +343,6 @@ func mistyped(name, other string) bool {
 	swapped := len(name) == len(other) &&
 		strings.Trim(name, other) == "" && strings.Trim(other, name) == ""
 	return distance == 1 && (shorter >= 4 || swapped) || distance == 2 && shorter >= 7
-}
-
-// hasEveryone reports whether a list in the policy names everyone.
-func (n *network) hasEveryone() bool {
-	return slices.ContainsFunc(n.entries, func(s source) bool {
-		return s.network == "any" || s.prefix.IsValid() && s.prefix.Bits() == 0
-	})
 }
 
 // rateUnits are the units of rates in other firewalls.

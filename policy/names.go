@@ -56,22 +56,55 @@ func (p *Policy) Network(
 // Meant is the service and the network that a word looks like with a typing error; "" if none does.
 // It offers no network of everybody: a word that was meant to be narrower must not become that.
 func (p *Policy) Meant(word string) (service, network string) {
-	var networks []string
-	for name, n := range p.networks {
-		if !n.hasEveryone() {
-			networks = append(networks, name)
+	services := slices.DeleteFunc(p.Services(), func(name string) bool {
+		return !mistyped(word, name)
+	})
+	return nearestWord(word, services), nearestWord(word, p.networksLike(word))
+}
+
+// networksLike are the networks that a word may be a typing error for, without those that may hold
+// everyone.
+func (p *Policy) networksLike(word string) (names []string) {
+	for _, known := range [][]string{sortedNames(p.networks), sortedNames(builtIn)} {
+		for _, name := range known {
+			if mistyped(word, name) && !p.mayHoldEveryone(name) {
+				names = append(names, name)
+			}
 		}
 	}
-	for name := range builtIn {
-		if name != "any" {
-			networks = append(networks, name)
+	slices.Sort(names)
+	return names
+}
+
+// maxHintEntries is how many entries of a network are read to offer its name.
+const maxHintEntries = 10_000
+
+// mayHoldEveryone reports whether a network holds everyone, through the networks that it names, or
+// may: nothing is known of the content of a file, a URL or a name here, nor of a very long list.
+func (p *Policy) mayHoldEveryone(name string) bool {
+	var all address.Builder
+	var named []address.Set
+	seen, left := map[string]bool{}, maxHintEntries
+	var visit func(name string) (known bool)
+	visit = func(name string) bool {
+		if set, is := builtIn[name]; is {
+			named = append(named, set)
+			return true
 		}
+		n := p.networks[name]
+		if n == nil || seen[name] { // nothing is checked yet when a policy is read
+			return true
+		}
+		seen[name] = true
+		if left -= len(n.entries); n.external() || left < 0 {
+			return false
+		}
+		for _, e := range n.entries {
+			if e.network == "" && all.Add(e.prefix) != nil || e.network != "" && !visit(e.network) {
+				return false
+			}
+		}
+		return true
 	}
-	slices.Sort(networks)
-	likely := func(names []string) string {
-		return nearestWord(word, slices.DeleteFunc(names, func(name string) bool {
-			return !mistyped(word, name)
-		}))
-	}
-	return likely(p.Services()), likely(networks)
+	return !visit(name) || isEveryone(address.Union(append(named, all.Set())...))
 }

@@ -16,6 +16,12 @@ networks:
   sites: [office, 198.51.100.7]
   world: [any]
   anx: [192.0.2.0/24]
+  anywhere: [0.0.0.0/0]
+  partners: [anywhere]
+  halves: [0.0.0.0/1, 128.0.0.0/1]
+  customers: [halves, office]
+  suppliers: {file: /none/suppliers.txt}
+  visitors: [suppliers]
 services:
   - {name: web, port: [443, 8000-8010], allow: [any]}
   - {name: metrics, port: 9100, allow: [office]}
@@ -65,7 +71,7 @@ func TestMeant(t *testing.T) {
 	p := withNames(t)
 	for word, want := range map[string]string{
 		"metircs": "metrics/", "offcie": "/office", "privat": "/private", "wordl": "/", "ay": "/",
-		"nay": "/", "site": "/sites", "lan": "/",
+		"nay": "/", "site": "/sites", "lan": "/", "partner": "/", "halvs": "/", "customer": "/", "supplier": "/", "visitor": "/",
 	} {
 		service, network := p.Meant(word)
 		if got := service + "/" + network; got != want {

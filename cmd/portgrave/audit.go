@@ -86,7 +86,9 @@ func auditNow(
 	if err != nil {
 		return report, err
 	}
-	report.Evidence = inv.evidence(in.Now)
+	if report.Evidence, err = inv.evidence(in.Now); err != nil {
+		report.Unread = append(report.Unread, err.Error())
+	}
 	if unusable != "" {
 		report.Unread = append(report.Unread, unusable)
 	}
@@ -288,8 +290,8 @@ func (inv *invocation) failOn() (audit.Severity, error) {
 	return s, nil
 }
 
-// evidence says what a report about this host is about.
-func (inv *invocation) evidence(now time.Time) audit.Evidence {
+// evidence says what a report about this host is about. After an error the generation is unknown.
+func (inv *invocation) evidence(now time.Time) (audit.Evidence, error) {
 	e := inv.fileEvidence(now)
 	e.Host, _ = os.Hostname() // "" where it can't be told
 	var name unix.Utsname
@@ -297,10 +299,14 @@ func (inv *invocation) evidence(now time.Time) audit.Evidence {
 		e.Kernel = unix.ByteSliceToString(name.Sysname[:]) + " " +
 			unix.ByteSliceToString(name.Release[:])
 	}
-	if last, err := inv.history().Last(); err == nil {
+	switch last, err := inv.history().Head(); {
+	case err == nil:
 		e.Generation, e.AppliedBy, e.AppliedAt = last.Number, last.User, last.Time
+	case !errors.Is(err, history.ErrNone):
+		e.GenerationUnknown = true
+		return e, fmt.Errorf("which generation is in force can't be read: %w", err)
 	}
-	return e
+	return e, nil
 }
 
 // fileEvidence is evidence for rules from files, which are no host's.

@@ -60,16 +60,24 @@ func (p auditPrinter) summary(open map[audit.Severity]int, accepted int) string 
 		}
 	}
 	words := strings.Join(counts, ", ")
+	unjudged := ""
 	switch {
-	case len(counts) == 0 && p.r.Unjudged && p.r.UnjudgedWhy != "":
-		words = "The ports aren't judged: " + printable(p.r.UnjudgedWhy)
-	case len(counts) == 0 && p.r.Unjudged:
-		words = "No policy is given, so the ports aren't judged: name one with --config"
+	case p.r.Unjudged && p.r.UnjudgedWhy != "":
+		unjudged = "The ports aren't judged: " + printable(p.r.UnjudgedWhy)
+	case p.r.Unjudged:
+		unjudged = "No policy is given, so the ports aren't judged: name one with --config"
+	}
+	switch {
+	case len(counts) == 0 && unjudged != "":
+		words, unjudged = unjudged, ""
 	case len(counts) == 0:
 		words = p.paint(green, "Nothing to report") + ": what is reachable is what the policy allows"
 	}
 	if accepted > 0 {
 		words += fmt.Sprintf(" (and %s)", plural(accepted, "accepted finding"))
+	}
+	if unjudged != "" {
+		words += ". " + unjudged
 	}
 	return words + ". " + p.everyone()
 }
@@ -77,30 +85,53 @@ func (p auditPrinter) summary(open map[audit.Severity]int, accepted int) string 
 // maxEveryone is how many ports the summary names.
 const maxEveryone = 8
 
-// everyone says which ports everybody reaches, or nearly so.
+// everyone says which ports everybody reaches, or nearly so, and which ones that isn't sure of.
 func (p auditPrinter) everyone() string {
-	var ports []string
-	seen := map[string]bool{}
-	for _, x := range p.r.Exposures {
-		port := exposedPort(x)
-		if seen[port] || !audit.IsEveryone(x.Reachable.Possible) {
-			continue
-		}
-		seen[port] = true
-		ports = append(ports, port)
+	surely := p.portsFor(func(x audit.Exposure) bool {
+		return audit.IsEveryone(x.Reachable.Certain)
+	}, nil)
+	maybe := p.portsFor(func(x audit.Exposure) bool {
+		return audit.IsEveryone(x.Reachable.Possible)
+	}, surely)
+	what := "port"
+	if p.r.Host == "" { // rows of rules from files are ranges of ports
+		what = "row"
 	}
-	if len(ports) == 0 {
+	count := func(ports []string, one, several string) string {
+		if len(ports) == 1 {
+			return fmt.Sprintf("1 %s %s", what, one)
+		}
+		return fmt.Sprintf("%d %ss %s", len(ports), what, several)
+	}
+	const everywhere = " reachable from everywhere, or most of it: "
+	var sentences []string
+	if len(surely) > 0 {
+		sentences = append(sentences, count(surely, "is", "are")+everywhere+
+			someWords(surely, maxEveryone)+".")
+	}
+	if len(maybe) > 0 {
+		sentences = append(sentences, count(maybe, "may be", "may be")+everywhere+
+			someWords(maybe, maxEveryone)+".")
+	}
+	if len(sentences) == 0 {
 		return "No port is reachable from everywhere."
 	}
-	what := "ports are"
-	if p.r.Host == "" { // rows of rules from files are ranges of ports
-		what = "rows are"
+	return strings.Join(sentences, " ")
+}
+
+// portsFor are the ports of rows that are so, each once, but for some.
+func (p auditPrinter) portsFor(so func(audit.Exposure) bool, but []string) (ports []string) {
+	seen := map[string]bool{}
+	for _, port := range but {
+		seen[port] = true
 	}
-	if len(ports) == 1 {
-		what = strings.Replace(what, "s are", " is", 1)
+	for _, x := range p.r.Exposures {
+		if port := exposedPort(x); !seen[port] && so(x) {
+			seen[port] = true
+			ports = append(ports, port)
+		}
 	}
-	return fmt.Sprintf("%d %s reachable from everywhere, or most of it: %s.", len(ports), what,
-		someWords(ports, maxEveryone))
+	return ports
 }
 
 // header says what the report is about.
@@ -126,6 +157,8 @@ func (p auditPrinter) header() string {
 	case e.Generation > 0:
 		words += fmt.Sprintf("; generation %d, applied %s by %s", e.Generation,
 			untilWords(e.AppliedAt), dash(printable(e.AppliedBy)))
+	case e.GenerationUnknown:
+		words += "; which generation is in force is unknown"
 	case e.Host != "" || e.Kernel != "":
 		words += "; no generation is in force"
 	}
@@ -190,8 +223,8 @@ func exposedPort(x audit.Exposure) string {
 // get there share one. Columns that say nothing are left out.
 func (p auditPrinter) exposures() {
 	const by, allowed = 2, 4
-	columns := []column{{"PORT", 0}, {"LISTENER", 10}, {"BY", 5}, {"REACHABLE FROM", 14},
-		{"ALLOWED", 12}, {"FINDING", 18}}
+	columns := []column{{"PORT", 0}, {"LISTENER", 8}, {"BY", 5}, {"REACHABLE FROM", 14},
+		{"ALLOWED", 9}, {"FINDING", 17}} // with sctp/10000-65535 these are 79
 	type row struct {
 		cells      []cell
 		interfaces []string
@@ -243,15 +276,16 @@ func (p auditPrinter) exposures() {
 
 // listenerWords are who listens, at which address, and where its packets go instead.
 func listenerWords(x audit.Exposure) string {
-	return dash(strings.TrimSpace(strings.TrimPrefix(processWords(x), "-") + " " + addressWords(x)))
+	return dash(strings.TrimSpace(processWords(x) + " " + addressWords(x)))
 }
 
+// processWords are the program and its container; "" if neither is known.
 func processWords(x audit.Exposure) string {
 	who := x.Process
 	if x.Container != "" {
 		who = strings.TrimSpace(who + " in " + x.Container)
 	}
-	return dash(printable(who))
+	return printable(who)
 }
 
 func addressWords(x audit.Exposure) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -43,13 +44,23 @@ func closeLease(inv *invocation) error {
 		for _, l := range result.Closed {
 			inv.screen.printf("Would close lease %s, %s.\n", l.ID, l.Opens())
 		}
+		staying(inv.screen, result.Staying)
 		inv.screen.printf("%s\n", nothingDone)
 		return nil
 	}
 	for _, l := range result.Closed {
 		inv.screen.printf("%s: lease %s, %s.\n", inv.screen.paint(green, "Closed"), l.ID, l.Opens())
 	}
+	staying(inv.screen, result.Staying)
 	return nil
+}
+
+// staying names leases that still open a port that was named.
+func staying(s *screen, leases []lease.Lease) {
+	for _, l := range leases {
+		s.sentence(fmt.Sprintf("Lease %s stays, as it also opens other ports: %s. "+
+			"Close it by its ID", l.ID, l.Opens()))
+	}
 }
 
 // leaseWord is a word for leases as the operation reads it: an ID stays, and a port, or the name of

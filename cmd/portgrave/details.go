@@ -74,10 +74,11 @@ var details = map[string]string{
 		"that the service doesn't allow.\n\n" + portForms + " SOURCE may be a network of the policy: " +
 		"the lease lets in what the network holds now.",
 	"leases": "With PORT it lists those that open that port. " + portForms,
-	"close":  "If you name a port, all leases that open it end. " + portForms,
+	"close": "If you name ports, or a service, the leases that open some of them and no " +
+		"others end. One that also opens other ports stays, and is named. " + portForms,
 	"audit": "Findings come first, the gravest at the top: critical is reachable against the " +
 		"policy; a warning is a service or a promise of the policy that fails, or what can't be " +
-		"decided; a note lets nobody in. It exits with 2 on critical findings and warnings; notes " +
+		"decided; with a note nobody gets in who shouldn't. It exits with 2 on critical findings and warnings; notes " +
 		"count with --fail-on note. What the policy accepts (accept:) is shown as accepted and " +
 		"doesn't count, until its time is over. Sources have the names of the policy's networks " +
 		"where these fit exactly. The policy's own rates are ok, at most so many of each source; " +
@@ -142,7 +143,8 @@ var details = map[string]string{
 		"their ends. REFUSED and ALLOWED are packets since the rules were made, and how many a " +
 		"minute since an earlier look: the kernel doesn't say when it began to count. USED is how " +
 		"long ago a packet was last allowed, at most; it is left out where that is unknown. The " +
-		"daemon looks every ten minutes. With a service, it tells all entries, and the file and " +
+		"daemon looks every ten minutes. With a service, it tells up to 64 entries of each list, and " +
+		"how many there are (fewer where the policy has more than 128 services), and the file and " +
 		"line of each key of the policy in force.",
 	"teardown": "On a terminal it asks first. It looks through both backends. The state " +
 		"directory stays. Until the next apply neither a boot nor the daemon enforces anything, and status says so.",

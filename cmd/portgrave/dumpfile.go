@@ -46,8 +46,8 @@ func readBounded(path string, limit int64) (*bytes.Buffer, error) {
 	return text, errors.Join(err, f.Close())
 }
 
-// openBounded opens a regular file, or a pipe or socket that this process has open already: standard
-// input, or what a shell passes for <(command). Others could block without end, as a FIFO that no
+// openBounded opens a regular file, or a pipe or socket that this process has open already:
+// standard input, or what a shell passes for <(command). Others could block without end, as a FIFO that no
 // program writes to.
 func openBounded(path string) (*os.File, error) {
 	if fd, ok := ownDescriptor(path); ok {

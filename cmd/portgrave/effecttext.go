@@ -165,8 +165,8 @@ func setOf(cidrs []string) (address.Set, bool) {
 	return s, err == nil && s.Len() > 0
 }
 
-// maxNameable is the most prefixes of sources that are worth a search for names; longer lists are only
-// counted.
+// maxNameable is the most prefixes of sources that are worth a search for names; longer lists are
+// only counted.
 const maxNameable = 2000
 
 // sourceWords is sources for people, by the names of networks where they are all there: "office,

@@ -41,7 +41,7 @@ func initPolicy(inv *invocation) error {
 	path := firstPath(inv.config)
 	printOnly := word == "-" || inv.cli.Bool("dry-run")
 	if !printOnly && !inv.cli.Bool("force") {
-		if err := nothingThere(path); err != nil {
+		if err := nothingThere(path, path != inv.config); err != nil {
 			return err
 		}
 	}
@@ -75,7 +75,8 @@ func initPolicy(inv *invocation) error {
 	return nil
 }
 
-// firstPath is where the first policy of --config belongs: a folder has it in policy.yaml.
+// firstPath is where the first policy of --config belongs: a folder has it in policy.yaml,
+// or in policy.yml if that is there.
 func firstPath(config string) string {
 	if config == "" {
 		config = policy.DefaultPath
@@ -83,13 +84,21 @@ func firstPath(config string) string {
 	info, err := os.Stat(config)
 	isFile := strings.HasSuffix(config, ".yaml") || strings.HasSuffix(config, ".yml")
 	if err == nil && info.IsDir() || err != nil && !isFile {
-		return filepath.Join(config, "policy.yaml")
+		path := filepath.Join(config, "policy.yaml")
+		other := filepath.Join(config, "policy.yml")
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Lstat(other); err == nil {
+				return other
+			}
+		}
+		return path
 	}
 	return config
 }
 
-// nothingThere refuses to write where there is a policy, and says what to do.
-func nothingThere(path string) error {
+// nothingThere refuses to write where there is a policy, and says what to do. folder: the policy is
+// the folder of path, with all that belongs to it.
+func nothingThere(path string, folder bool) error {
 	info, err := os.Stat(path)
 	builtIn := false
 	if own := policy.DefaultYAML(); err == nil && info.Mode().IsRegular() &&
@@ -101,9 +110,16 @@ func nothingThere(path string) error {
 	case builtIn:
 		return fmt.Errorf("%s is there already: it is the built-in policy, unchanged, which "+
 			"portgrave init --force replaces", path)
-	case err == nil, !errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: %w", firewall.ErrPermission, err)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there can't be a policy: %w", err)
+	case err == nil:
 		return fmt.Errorf("%s is there already: portgrave plan shows what it would change; "+
 			"portgrave init --force replaces it, portgrave init - only prints a new one", path)
+	}
+	if !folder {
+		return nil
 	}
 	dropIns, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "policy.d", "*.yaml"))
 	if len(dropIns) > 0 {
@@ -261,10 +277,7 @@ func firstWords(f policy.First) string {
 		for _, p := range f.SSH {
 			ports = append(ports, fmt.Sprintf("tcp/%d", p))
 		}
-		var from []string
-		for p := range f.Logins.All() {
-			from = append(from, strings.TrimSuffix(strings.TrimSuffix(p.String(), "/32"), "/128"))
-		}
+		from := prefixWords(f.Logins, f.Logins.Len())
 		if len(from) > maxEntries {
 			from = []string{host.Plural(len(from), "source")}
 		}

@@ -43,7 +43,8 @@ func showDenied(inv *invocation) error {
 		return inv.screen.object(map[string]any{"events": orEmpty(kept.Events)})
 	}
 	if len(kept.Events) == 0 {
-		inv.screen.printf("Nobody was refused since the daemon began.\n")
+		inv.screen.printf("The daemon has no reports of refused packets " +
+			"(services with log: none don't report).\n")
 	}
 	for _, e := range kept.Events {
 		printDenied(inv.screen, e)

@@ -86,7 +86,7 @@ const sshPort = 22
 // one for each connection, and root's program that another user may not look at.
 func isSSHServer(l sockets.Listener) bool {
 	for _, o := range l.Owners {
-		if slices.Contains([]string{"sshd", "dropbear", "tinysshd"}, o.Name) {
+		if slices.Contains([]string{"sshd", "sshd-session", "dropbear", "tinysshd"}, o.Name) {
 			return true
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -261,7 +262,10 @@ func (p *planPrinter) sourceList(o policydiff.Opening) []string {
 	}
 	words := make([]string, 0, len(o.Sources))
 	for _, x := range o.Sources {
-		words = append(words, strings.TrimSuffix(strings.TrimSuffix(x, "/32"), "/128"))
+		if p, err := netip.ParsePrefix(x); err == nil {
+			x = lease.Source(p)
+		}
+		words = append(words, x)
 	}
 	return words
 }

@@ -8,12 +8,14 @@ import (
 	"unicode/utf8"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/lease"
 	"github.com/portgrave/portgrave/firewall/host/usage"
 )
 
-// Bounds on what the table of status names; status SERVICE names all.
+// Bounds on what the table of status names; status SERVICE names what the answer has, which is
+// bounded, too (host.Named).
 const (
 	maxFrom       = 6
 	maxStatusPort = 6
@@ -52,7 +54,7 @@ func (p statusPrinter) wrap(text string) {
 
 // services prints the table.
 func (p statusPrinter) services() {
-	columns := []column{{"SERVICE", 12}, {"PORTS", 12}, {"FROM", 18}, {"REFUSED", 0}, {"ALLOWED", 0}}
+	columns := []column{{"SERVICE", 10}, {"PORTS", 12}, {"FROM", 15}, {"REFUSED", 0}, {"ALLOWED", 0}}
 	used := false
 	var rows [][]cell
 	var lastUse []string
@@ -175,10 +177,20 @@ func (p statusPrinter) leasesOf(x serviceStatus) (list []lease.Lease) {
 	return list
 }
 
+// prefixWords are the first prefixes of a set, single addresses without their length.
+func prefixWords(s address.Set, most int) (words []string) {
+	for p := range s.All() {
+		if len(words) == most {
+			break
+		}
+		words = append(words, lease.Source(p))
+	}
+	return words
+}
+
 // leaseOf is a lease in its service's row.
 func (p statusPrinter) leaseOf(l lease.Lease, x serviceStatus) string {
-	sources := strings.Join(l.Sources.FirstStrings(min(l.Sources.Len(), 3)), ", ")
-	sources = strings.ReplaceAll(strings.ReplaceAll(sources, "/32", ""), "/128", "")
+	sources := strings.Join(prefixWords(l.Sources, 3), ", ")
 	if more := l.Sources.Len() - 3; more > 0 {
 		sources += fmt.Sprintf(" and %d more", more)
 	}

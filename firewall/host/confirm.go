@@ -130,11 +130,8 @@ func (l *Local) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error
 			)
 		}
 	}
-	if n := lapsed(store); n != 0 {
-		return Confirmed{}, fmt.Errorf(
-			"generation %d was not confirmed in time and has been taken back: run portgrave apply again",
-			n,
-		)
+	if err := tooLate(store); err != nil {
+		return Confirmed{}, err
 	}
 	last, err := store.Last()
 	if err != nil || last.Confirmed {
@@ -149,12 +146,26 @@ func (l *Local) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error
 
 // wouldConfirm is what confirm would keep.
 func (l *Local) wouldConfirm() (Confirmed, error) {
-	last, err := l.view().Head()
-	if err == nil && !last.Confirmed && last.Overdue(l.Clocks()) {
-		err = fmt.Errorf("generation %d was not confirmed in time", last.Number)
+	store := l.view()
+	if last, err := store.Head(); err == nil && last.Overdue(l.Clocks()) {
+		return Confirmed{}, fmt.Errorf("generation %d was not confirmed in time", last.Number)
 	}
-	return Confirmed{Generation: last.Number, Changed: err == nil && !last.Confirmed, DryRun: true},
+	if err := tooLate(store); err != nil {
+		return Confirmed{}, err
+	}
+	last, err := store.Last()
+	return Confirmed{Generation: numberOf(last), Changed: err == nil && !last.Confirmed, DryRun: true},
 		err
+}
+
+// tooLate refuses to confirm after a trial was taken back.
+func tooLate(store *history.Store) error {
+	n := lapsed(store)
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf(
+		"generation %d was not confirmed in time and has been taken back: run portgrave apply again", n)
 }
 
 // lapsed is the generation that was taken back last, if nothing was applied since; 0 otherwise.

@@ -9,9 +9,10 @@ import (
 	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
-// A dry run takes the way of the operation itself, with all that may refuse it, up to where the
-// first thing would be written: there it tells what would follow. It holds no lock, so that it
-// leaves no file behind; what changes meanwhile may change the answer.
+// A dry run takes the way of the operation itself up to where the first thing would be written:
+// there it tells what would follow. What would refuse the operation refuses it, too, but for a disk
+// or a kernel that fails. It holds no lock, so that it leaves no file behind; what changes
+// meanwhile may change the answer.
 
 // beginOr is begin, or, for a dry run, what needs no lock and writes nothing.
 func (l *Local) beginOr(
@@ -61,6 +62,15 @@ func (l *Local) wouldApply(
 		a.Services, a.Restores, a.Author, a.Unknown = x.services, x.restores, x.author, x.unknown
 	}
 	return a, nil
+}
+
+// wouldReplaceOwn refuses what enforcing leases refuses: to replace what somebody else wrote.
+func wouldReplaceOwn(ctx context.Context, r *firewall.Reconciler, want firewall.State) error {
+	p, seen, err := r.Plan(ctx, &want)
+	if err != nil {
+		return err
+	}
+	return firewall.CheckForeign(p, seen, false)
 }
 
 // generationInForce is the number of the generation in force; 0 if there is none.

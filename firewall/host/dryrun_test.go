@@ -2,10 +2,16 @@ package host
 
 import (
 	"context"
+	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/backendtest"
 )
 
 // tree is every file below a folder, with its content.
@@ -117,5 +123,49 @@ func TestDryRunRefuses(t *testing.T) {
 	failed.FailedTests = append(failed.FailedTests, []byte("{}"))
 	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: failed, DryRun: true}); err == nil {
 		t.Error("a policy that fails its tests")
+	}
+}
+
+// foreign is a kernel in which another program wrote what bears our name.
+type foreign struct{ *backendtest.Memory }
+
+type foreignView struct{ firewall.Observation }
+
+func (foreignView) Foreign() string { return "table inet portgrave" }
+
+func (f foreign) Observe(ctx context.Context) (firewall.Observation, error) {
+	seen, err := f.Memory.Observe(ctx)
+	return foreignView{seen}, err
+}
+
+func (f foreign) Diff(
+	want *firewall.State, seen firewall.Observation, now time.Time,
+) (firewall.Plan, error) {
+	return f.Memory.Diff(want, seen.(foreignView).Observation, now)
+}
+
+// What another program wrote is replaced neither by open and close nor by their dry runs.
+func TestDryRunSparesForeignRules(t *testing.T) {
+	h := newHost(t)
+	ctx := context.Background()
+	h.apply(ApplyRequest{}, own)
+	open := OpenRequest{Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"}
+	if _, err := h.ops.Open(ctx, open); err != nil {
+		t.Fatal(err)
+	}
+	h.local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) {
+		return &firewall.Reconciler{Backend: foreign{h.kernel}, Now: h.local.Now,
+			Log: slog.New(slog.DiscardHandler)}, nil
+	}
+	open.Sources = []string{"203.0.113.8"}
+	for _, dry := range []bool{true, false} {
+		open.DryRun = dry
+		if _, err := h.ops.Open(ctx, open); !errors.Is(err, firewall.ErrForeign) {
+			t.Errorf("open, dry run %v: %v", dry, err)
+		}
+		q := CloseRequest{Lease: "9090", DryRun: dry}
+		if _, err := h.ops.Close(ctx, q); !errors.Is(err, firewall.ErrForeign) {
+			t.Errorf("close, dry run %v: %v", dry, err)
+		}
 	}
 }

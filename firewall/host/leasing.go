@@ -91,7 +91,7 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 		return Opened{}, UsageError{err}
 	}
 	if q.DryRun {
-		return l.wouldOpen(x, last)
+		return l.wouldOpen(ctx, r, x, last)
 	}
 	// Recorded first: whatever dies from here on, nothing is open of which nobody knows who opened
 	// it and why.
@@ -121,13 +121,22 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 }
 
 // wouldOpen is what a lease would come to, which is not recorded and has no ID.
-func (l *Local) wouldOpen(x lease.Lease, last *history.Generation) (Opened, error) {
+func (l *Local) wouldOpen(
+	ctx context.Context, r *firewall.Reconciler, x lease.Lease, last *history.Generation,
+) (Opened, error) {
+	err := l.leases().HasRoom()
+	if err != nil {
+		return Opened{}, cmp.Or(permission(err), err)
+	}
 	running, damaged, err := l.leases().List()
 	if err != nil {
 		return Opened{}, cmp.Or(permission(err), err)
 	}
 	enforced, err := lease.Apply(last.State, append(running, x), l.leases().Clock().Wall)
 	if err != nil {
+		return Opened{}, err
+	}
+	if err := wouldReplaceOwn(ctx, r, enforced); err != nil {
 		return Opened{}, err
 	}
 	would := Opened{Lease: x, Generation: last.Number, Changed: !enforced.Equal(last.InForce()),
@@ -153,7 +162,7 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 	if err != nil {
 		return Closed{}, err
 	}
-	closing, err := lease.Find(running, q.Lease)
+	closing, overlapping, err := lease.Find(running, q.Lease)
 	if errors.Is(err, lease.ErrNoName) {
 		return Closed{}, UsageError{err}
 	}
@@ -176,9 +185,10 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 			return Closed{}, err
 		}
 	}
-	result := Closed{Closed: closing, DryRun: q.DryRun, Generation: last.Number}
+	result := Closed{Closed: closing, Staying: overlapping, DryRun: q.DryRun,
+		Generation: last.Number}
 	if q.DryRun {
-		return result, nil
+		return result, wouldReplaceOwn(ctx, r, enforced)
 	}
 	var names []string
 	for _, x := range closing {

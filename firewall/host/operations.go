@@ -240,7 +240,9 @@ type Opened struct {
 
 // Closed is the result of close.
 type Closed struct {
-	Closed     []lease.Lease `json:"closed"`
+	Closed []lease.Lease `json:"closed"`
+	// Staying are leases that open one of these ports, and others.
+	Staying    []lease.Lease `json:"staying,omitempty"`
 	Generation int           `json:"generation"`
 	Cut        []Cut         `json:"cut,omitempty"`
 	Warnings   []string      `json:"warnings,omitempty"`

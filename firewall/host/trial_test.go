@@ -166,6 +166,10 @@ func TestConfirmTooLate(t *testing.T) {
 					) {
 					t.Errorf("confirm: %+v, %v", c, err)
 				}
+				if c, err := h.ops.Confirm(t.Context(), ConfirmRequest{DryRun: true}); err == nil ||
+					!strings.Contains(err.Error(), "generation 2 was not confirmed in time") {
+					t.Errorf("confirm --dry-run: %+v, %v", c, err)
+				}
 			}
 			if !h.kernel.Held().Equal(compile(t, own).State) {
 				t.Errorf("the kernel holds %+v", h.kernel.Held())

@@ -2,12 +2,14 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
@@ -97,5 +99,24 @@ func TestReadersSendLittle(t *testing.T) {
 				t.Errorf("%s, writer %v: %v", c.what, writer, err)
 			}
 		}
+	}
+}
+
+// An effect that readers wait for keeps root from none.
+func TestRootWaitsForNoReadersEffect(t *testing.T) {
+	s := Server{
+		Effect:         func(context.Context, *host.Difference) {},
+		effects:        make(chan struct{}, 1),
+		readersEffects: make(chan struct{}, 1),
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer stop()
+	s.readersEffects <- struct{}{} // a reader's
+	d := host.Difference{Wanted: &host.Wanted{}}
+	if s.addEffect(ctx, &d, true); d.Wanted == nil {
+		t.Error("root has waited for a reader")
+	}
+	if s.addEffect(ctx, &d, false); d.Wanted != nil {
+		t.Error("two readers at a time")
 	}
 }

@@ -20,14 +20,15 @@ type Server struct {
 	// error is ErrUncompiled if the client had better do that. nil leaves it to clients.
 	Compile func(ctx context.Context, q CompileRequest) (*host.Policy, CompiledPolicy, error)
 	// Effect adds to a plan who gains and who loses access, beside what touches the kernel; nil:
-	// nobody computes it. One is computed at a time.
+	// nobody computes it. One is computed at a time, and one more for those who may write.
 	Effect func(ctx context.Context, d *host.Difference)
 	// MayWrite tells whether a request comes from somebody who may change anything, and its user's
 	// name.
 	MayWrite func(*http.Request) (user string, ok bool)
 
 	compiled *compiledPolicies
-	effects  chan struct{} // who computes an effect holds its place
+	// Who computes an effect holds a place here: root one of its own, so that it waits for no reader.
+	effects, readersEffects chan struct{}
 }
 
 // Bounds on what one request may take.
@@ -64,7 +65,8 @@ const (
 // backend the first two look.
 func (s Server) Handle(mux *http.ServeMux) {
 	l, turns := s.Local, make(chan struct{}, maxReading)
-	s.compiled, s.effects = &compiledPolicies{}, make(chan struct{}, 1)
+	s.compiled = &compiledPolicies{}
+	s.effects, s.readersEffects = make(chan struct{}, 1), make(chan struct{}, 1)
 	read := func(h http.HandlerFunc) http.HandlerFunc { return s.inTurn(turns, h) }
 	mux.HandleFunc("GET /v1/firewall", read(handle(s, l.Firewall)))
 	mux.HandleFunc("GET /v1/drift", read(handle(s, l.Drift)))
@@ -150,7 +152,7 @@ func handle[Q, A any](s Server, operation func(context.Context, Q) (A, error)) h
 			}
 		}
 		if d, ok := any(&a).(*host.Difference); ok && err == nil {
-			s.addEffect(r.Context(), d)
+			s.addEffect(r.Context(), d, writer)
 		}
 		if err != nil {
 			Fail(w, err)
@@ -161,7 +163,7 @@ func handle[Q, A any](s Server, operation func(context.Context, Q) (A, error)) h
 }
 
 // addEffect adds the effect to a plan, if it was asked for.
-func (s Server) addEffect(ctx context.Context, d *host.Difference) {
+func (s Server) addEffect(ctx context.Context, d *host.Difference, writer bool) {
 	if d.Wanted == nil {
 		return
 	}
@@ -169,9 +171,13 @@ func (s Server) addEffect(ctx context.Context, d *host.Difference) {
 		d.Wanted, d.EffectUnknown = nil, "this daemon does not audit"
 		return
 	}
+	turns := s.readersEffects
+	if writer {
+		turns = s.effects
+	}
 	select {
-	case s.effects <- struct{}{}:
-		defer func() { <-s.effects }()
+	case turns <- struct{}{}:
+		defer func() { <-turns }()
 		s.Effect(ctx, d)
 	case <-ctx.Done():
 		d.Wanted = nil

@@ -383,7 +383,8 @@ func (d *Daemon) traffic(
 	return names, seen.Traffic, nil
 }
 
-// lookAtUsage keeps what the counters are, so that status knows when they rose. It runs in the loop.
+// lookAtUsage keeps what the counters are, so that status knows when they rose. It runs in the
+// loop.
 func (d *Daemon) lookAtUsage(ctx context.Context) {
 	if names, of, err := d.traffic(ctx); err == nil && of != nil {
 		d.Local.LookAtUsage(names, of)

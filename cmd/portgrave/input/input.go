@@ -45,7 +45,8 @@ type Reader struct {
 // Ports reads one or several ports with commas between: "22", "22/tcp", "udp/53", "8000-8010",
 // "8000:8010", a protocol without ports, the name of a service of the policy, which stands for all
 // of its ports, or a name from services(5), alone or with a protocol: "domain/udp". A number
-// without a protocol is tcp. A name without one is its tcp port, or, if it has none, its udp or sctp port.
+// without a protocol is tcp. A name without one is its tcp port, or, if it has none, its udp or sctp
+// port.
 func (r Reader) Ports(text string) ([]firewall.PortRange, error) {
 	var names []string
 	for _, part := range strings.Split(text, ",") {

@@ -407,7 +407,7 @@ func addressWords(p address.Set) (words []string) {
 		if i == maxOwnRows {
 			return append(words, fmt.Sprintf("and %d more", p.Len()-i))
 		}
-		words = append(words, strings.TrimSuffix(strings.TrimSuffix(s, "/32"), "/128"))
+		words = append(words, prefixWord(s))
 	}
 	return words
 }

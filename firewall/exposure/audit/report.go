@@ -34,6 +34,8 @@ type Evidence struct {
 	At      time.Time `json:"at"`
 	Version string    `json:"version"` // of portgrave
 	Kernel  string    `json:"kernel"`
+	// GenerationUnknown: it can't be read which one is in force.
+	GenerationUnknown bool `json:"generation_unknown,omitempty"`
 	// Generation is the one in force; 0: none. AppliedBy and AppliedAt are its author and time.
 	Generation int       `json:"generation"`
 	AppliedBy  string    `json:"applied_by"`

@@ -56,7 +56,8 @@ func KindText(k Kind) (severity, text string) {
 
 var kindTexts = map[Kind][2]string{
 	Bypass: {"critical", "a published port that a host firewall takes for closed, or a published " +
-		"target that can be reached by its own address"},
+		"target that can be reached by its own address; a warning if that depends on what can't be " +
+		"decided in advance"},
 	WiderThanPolicy: {"critical", "sources get in that the policy doesn't allow; a warning if that " +
 		"depends on what can't be decided in advance"},
 	Undeclared: {"critical", "reachable beyond loopback from everywhere, or half of it, and no " +

@@ -238,14 +238,19 @@ func within(s, in address.Set) bool {
 	return s.Minus(in).IsZero()
 }
 
+// prefixWord is a prefix, a single address without its length.
+func prefixWord(prefix string) string {
+	if strings.Contains(prefix, ":") {
+		return strings.TrimSuffix(prefix, "/128")
+	}
+	return strings.TrimSuffix(prefix, "/32")
+}
+
 // PrefixWords is a few prefixes, or how many there are.
 func PrefixWords(s address.Set) string {
 	list := s.FirstStrings(min(s.Len(), maxNamePrefixes))
 	for i, p := range list {
-		list[i] = strings.TrimSuffix(p, "/32")
-		if strings.Contains(p, ":") {
-			list[i] = strings.TrimSuffix(p, "/128")
-		}
+		list[i] = prefixWord(p)
 	}
 	if s.Len() > maxNamePrefixes {
 		return strings.Join(list[:maxNamePrefixes-1], ", ") + ", … (" + fmt.Sprint(s.Len()) +

@@ -231,21 +231,34 @@ func TestFind(t *testing.T) {
 		"203.0.113.9/32",
 		tcp(8000, 8100),
 	)
-	two.ID, range_.ID = "cdfghj", "dfghjk"
-	all := []Lease{one, two, range_}
+	more := leaseOf("203.0.113.9/32", tcp(443, 443), tcp(5432, 5432))
+	two.ID, range_.ID, more.ID = "cdfghj", "dfghjk", "fghjkl"
+	all := []Lease{one, two, range_, more}
+	ids := func(leases []Lease) string {
+		var list []string
+		for _, l := range leases {
+			list = append(list, l.ID)
+		}
+		return strings.Join(list, " ")
+	}
 	for word, want := range map[string]string{
 		"bcdfgh":        "bcdfgh",
 		"CDFGHJ":        "cdfghj",
 		"80":            "bcdfgh cdfghj",
 		"tcp/8000-8100": "dfghjk",
+		"80,81":         "bcdfgh cdfghj",
+		"80,443":        "bcdfgh cdfghj; fghjkl",
+		"443,5432":      "fghjkl",
+		"1-7999":        "bcdfgh cdfghj fghjkl",
+		"1-8000":        "bcdfgh cdfghj fghjkl; dfghjk",
 	} {
-		found, err := Find(all, word)
-		var ids []string
-		for _, l := range found {
-			ids = append(ids, l.ID)
+		found, staying, err := Find(all, word)
+		got := ids(found)
+		if len(staying) > 0 {
+			got += "; " + ids(staying)
 		}
-		if err != nil || strings.Join(ids, " ") != want {
-			t.Errorf("%q: %v, %v; want %s", word, ids, err, want)
+		if err != nil || got != want {
+			t.Errorf("%q: %v, %v; want %s", word, got, err, want)
 		}
 	}
 	for word, want := range map[string]string{
@@ -254,7 +267,7 @@ func TestFind(t *testing.T) {
 		"udp/80": "no lease opens udp/80",
 		"what":   "neither",
 	} {
-		if found, err := Find(all, word); err == nil || !strings.Contains(err.Error(), want) {
+		if found, _, err := Find(all, word); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, %v; want %q", word, found, err, want)
 		}
 	}

@@ -145,11 +145,8 @@ func (s *Store) Add(l Lease) (Lease, error) {
 	if err != nil {
 		return l, fmt.Errorf("the lease could not be recorded: %w", err)
 	}
-	if len(ids) >= MaxLeases {
-		return l, fmt.Errorf(
-			"the lease could not be recorded: %d leases run already, and that is the most: close some",
-			len(ids),
-		)
+	if err := room(len(ids)); err != nil {
+		return l, err
 	}
 	for l.ID = s.drawID(); slices.Contains(ids, l.ID); l.ID = s.drawID() {
 	}
@@ -181,6 +178,33 @@ func (s *Store) Add(l Lease) (Lease, error) {
 		return l, fmt.Errorf("the lease could not be recorded for good: %w", err)
 	}
 	return l, nil
+}
+
+// HasRoom returns the error of Add for the case that MaxLeases run. It writes nothing.
+func (s *Store) HasRoom() error {
+	now := s.Clock()
+	ids, _, err := s.ids()
+	if err != nil {
+		return err
+	}
+	if len(ids) < MaxLeases {
+		return nil
+	}
+	return room(len(slices.DeleteFunc(ids, func(id string) bool {
+		l, err := s.load(id, now)
+		return err == nil && l.Ended(now.Wall)
+	})))
+}
+
+// room refuses one lease more than MaxLeases.
+func room(running int) error {
+	if running < MaxLeases {
+		return nil
+	}
+	return fmt.Errorf(
+		"the lease could not be recorded: %d leases run already, and that is the most: close some",
+		running,
+	)
 }
 
 // ErrUncertain: a lease was removed, but a power cut may bring it back.

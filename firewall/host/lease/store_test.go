@@ -154,8 +154,14 @@ func TestNoMoreThanMax(t *testing.T) {
 		!strings.Contains(err.Error(), "10000 leases") {
 		t.Errorf("one too many: %v", err)
 	}
+	if err := s.HasRoom(); err == nil || !strings.Contains(err.Error(), "10000 leases") {
+		t.Errorf("room for one too many: %v", err)
+	}
 	if err := s.Remove("bbbbbb"); err != nil {
 		t.Fatal(err)
+	}
+	if err := s.HasRoom(); err != nil {
+		t.Error(err)
 	}
 	add(t, s, leaseOf("203.0.113.7/32", tcp(80, 80)))
 }

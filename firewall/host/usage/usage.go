@@ -8,6 +8,7 @@ package usage
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -71,10 +72,11 @@ const (
 
 // Look adds what the counters are now, and tells what is known by it.
 func (b *Book) Look(now bootclock.Reading, counts map[string]Counts) map[string]Usage {
-	seen := &look{now.Wall.UTC(), now.BootID, now.Uptime, counts}
+	seen := &look{now.Wall.UTC(), now.BootID, now.Uptime, maps.Clone(counts)}
 	if b.Last != nil && !seen.follows(b.Last) {
 		*b = Book{}
 	}
+	b.forgetGone(counts)
 	used := map[string]windows{}
 	for name, is := range counts {
 		w := b.Used[name]
@@ -104,6 +106,18 @@ func (b *Book) Look(now bootclock.Reading, counts map[string]Counts) map[string]
 	return b.usage(seen)
 }
 
+// forgetGone forgets names that counts lacks: one that comes back counts from 0.
+func (b *Book) forgetGone(counts map[string]Counts) {
+	for _, kept := range []*look{b.Base, b.Next} {
+		if kept != nil {
+			maps.DeleteFunc(kept.Counts, func(name string, _ Counts) bool {
+				_, there := counts[name]
+				return !there
+			})
+		}
+	}
+}
+
 // usage tells what is known at a look.
 func (b *Book) usage(seen *look) map[string]Usage {
 	out := map[string]Usage{}
@@ -113,7 +127,7 @@ func (b *Book) usage(seen *look) map[string]Usage {
 	}
 	for name, is := range seen.Counts {
 		was, known := b.Base.Counts[name]
-		if !known {
+		if !known || is.Allowed < was.Allowed || is.Refused < was.Refused {
 			continue
 		}
 		perMinute := func(n uint64) float64 { return float64(n) / span.Minutes() }

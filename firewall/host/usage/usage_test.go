@@ -73,6 +73,36 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// A service that was removed and added again counts from 0, and has no rate from before.
+func TestAddedAgain(t *testing.T) {
+	b := &Book{}
+	both := map[string]Counts{"web": {1, 1}, "db": {1000, 1000}}
+	b.Look(at(0), both)
+	b.Look(at(2*time.Minute), both) // Base and Next know it
+	b.Look(at(2*time.Minute+10*time.Second), counts(2, 1))
+	for _, after := range []time.Duration{140 * time.Second, 4 * time.Minute} {
+		again := map[string]Counts{"web": {3, 1}, "db": {1, 0}}
+		if got, known := b.Look(at(after), again)["db"]; known {
+			t.Fatalf("%s: %+v", after, got)
+		}
+	}
+	if b.Look(at(9*time.Minute), map[string]Counts{"web": {3, 1}, "db": {9, 0}})["db"].
+		AllowedPerMinute <= 0 {
+		t.Error("the service that was added again has no rate")
+	}
+}
+
+// A book that an older version kept may know of more than is counted now.
+func TestNeverBelowZero(t *testing.T) {
+	b := &Book{
+		Base: &look{start, "boot", time.Hour, map[string]Counts{"web": {50, 50}}},
+		Last: &look{start, "boot", time.Hour, map[string]Counts{}},
+	}
+	if got := b.Look(at(time.Minute), counts(1, 1)); len(got) != 0 {
+		t.Errorf("usage %+v", got)
+	}
+}
+
 // Counters that began anew, another boot, a clock that runs backwards: nothing is told.
 func TestForgets(t *testing.T) {
 	for name, x := range map[string]struct {
