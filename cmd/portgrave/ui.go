@@ -5,7 +5,8 @@ package main
 //   - Results go to standard output, everything else (errors, warnings, progress) to standard
 //     error.
 //   - A result that can't be written is a failure, whatever was done.
-//   - With -o json standard output holds exactly one JSON object, also for failures ("error").
+//   - With -o json standard output holds exactly one JSON object, also for failures ("error"); a
+//     stream (log --follow, drift --watch, audit --watch) has one a line.
 //   - Exit codes: 0 fine, 1 failed, 2 something to report, 3 invalid policy or usage, 4 not
 //     allowed.
 //   - Text is for people: aligned, colour only on a terminal and without NO_COLOR. JSON is the
