@@ -27,6 +27,11 @@ func TestARPInNetdev(t *testing.T) {
 			Width: 1, Keys: []Range{One(Number(0x0800)), One(Number(etherARP))}, Verdicts: v,
 		}}
 	}
+	partly := func(change func(s *Set), v ...Verdict) VerdictMap {
+		m := verdicts(v...)
+		change(m.In)
+		return m
+	}
 	for name, c := range map[string]struct {
 		rules     func(b builder)
 		undecided bool
@@ -62,6 +67,37 @@ func TestARPInNetdev(t *testing.T) {
 			in := open(b)
 			in.does(verdicts(accept, jump("own")))
 			in.user("own").does(drop)
+		}, true},
+		"a map at a rate": {func(b builder) {
+			closed(b).does(partly(func(s *Set) {
+				s.Notes = map[int]Note{1: {Condition: "limit rate 1/minute"}}
+			}, accept, accept))
+		}, true},
+		"a map with a comment": {func(b builder) {
+			closed(b).does(partly(func(s *Set) {
+				s.Notes = map[int]Note{1: {Comment: "neighbours"}}
+			}, accept, accept))
+		}, false},
+		"a map cut short": {func(b builder) {
+			open(b).does(partly(func(s *Set) {
+				s.Keys, s.Unknown = s.Keys[:1], "cut short"
+			}, accept))
+		}, true},
+		"a map that grows": {func(b builder) {
+			open(b).does(partly(func(s *Set) { s.Keys, s.Grows = s.Keys[:1], true }, accept))
+		}, true},
+		"a map that shrinks": {func(b builder) {
+			closed(b).does(partly(func(s *Set) { s.Shrinks = true }, accept, accept))
+		}, true},
+		"a map of all values, of a field that may be absent": {func(b builder) {
+			closed(b).does(ip, accept).does(VerdictMap{Key: []Operand{Of(FieldCTMark)}, In: &Set{
+				Width: 1, Keys: []Range{Full(32)}, Verdicts: []Verdict{accept},
+			}})
+		}, true},
+		"a map's rest, of a field that may be absent": {func(b builder) {
+			open(b).does(VerdictMap{Key: []Operand{Of(FieldCTMark)}, In: &Set{
+				Width: 1, Default: true, Verdicts: []Verdict{drop},
+			}})
 		}, true},
 		"behind return": {func(b builder) {
 			in := open(b)
