@@ -76,18 +76,24 @@ func (e *Evaluator) refusedARP(on *Interface, name string) Decider {
 	}).(Decider)
 }
 
-// findARP looks for chains that see messages of ARP, and for rules there that set marks.
+// findARP looks for chains that see messages of ARP, and for rules that set their marks.
 func (e *Evaluator) findARP() {
 	for _, t := range e.rules.Tables {
-		if t.Family != FamilyNetdev || t.Dormant {
+		netdev := t.Family == FamilyNetdev
+		if t.Dormant || !netdev && t.Family != FamilyARP && t.Family != FamilyBridge {
 			continue
 		}
 		for _, c := range t.Chains {
-			e.seesARP = e.seesARP || c.Base != nil
+			e.seesARP = e.seesARP || netdev && c.Base != nil
 			e.marksARP = e.marksARP || slices.ContainsFunc(c.Rules, func(r *Rule) bool {
 				return slices.ContainsFunc(r.Statements, func(s Statement) bool {
-					a, ok := s.(Assign)
-					return ok && a.To == FieldMark
+					switch s := s.(type) {
+					case Assign:
+						return s.To == FieldMark
+					case Unknown: // of netdev, it ends the look
+						return s.Effect && !netdev
+					}
+					return false
 				})
 			})
 		}
@@ -352,7 +358,8 @@ func (m *arpMessage) read(o Operand) view {
 	case FieldRaw:
 		switch {
 		case o.Raw.Base == RawLink && o.Raw.Offset == 12*8 && o.Raw.Bits == 16:
-			if m.on == nil || m.on.Ethernet {
+			// A VLAN's device may see its tag there.
+			if !m.below && (m.on == nil || m.on.Ethernet) {
 				return exactly(Number(etherARP), width)
 			}
 		case o.Raw.Base != RawLink && o.Raw.Base != RawNetwork:

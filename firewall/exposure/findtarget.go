@@ -63,14 +63,19 @@ func (w *walk) targetLost(on *Interface, target Range) Decider {
 }
 
 // answerUnfound accounts for what keeps this host from finding the next one on an answer's way. The
-// link that the first packet came by needs no second look: see linkRules.
+// link that the first packet came by needs no second look, and rules of ARP none if hosts on that
+// link have to find each other: see linkRules.
 func (w *walk) answerUnfound(f flow) []flow {
 	if w.q.ICMPType != 0 || w.q.later {
 		return []flow{f}
 	}
+	arrived := w.e.host.Interface(w.reply.arrived)
+	asked := arrived == nil || arrived.findsNeighbours()
 	for _, on := range w.linksOut(f.packet) {
 		by := Decider{}
 		switch {
+		case w.isFour() && !asked && w.e.arp.Chain != nil:
+			by = w.e.arp
 		case on.Name == w.reply.arrived:
 		case w.isFour():
 			by = w.e.refusedARP(on, on.Name)
