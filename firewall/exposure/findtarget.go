@@ -102,8 +102,8 @@ func (w *walk) targetUnfound(on *Interface, target Range, whom string, answered 
 		whom              string
 	}
 	k := key{on.Name, target, w.q.Outside, answered, whom}
-	return w.e.remember(k, func() any {
-		n := &walk{e: w.e, in: on, q: w.message(0)}
+	return w.discover(k, func(n *walk) any {
+		n.in, n.q = on, w.message(0)
 		n.q.Interface = on.Name
 		next := n.nextHops(target)
 		groups := []Range{solicitedNodes}
@@ -133,10 +133,7 @@ func (w *walk) targetUnfound(on *Interface, target Range, whom string, answered 
 			)
 		}
 		for _, e := range ends {
-			i := slices.IndexFunc(e.ends, func(x ending) bool {
-				return !x.outcome.Passes() && x.by.Chain != nil &&
-					!(x.by.Chain.Table != nil && x.by.Chain.Table.Family == FamilyBridge)
-			})
+			i := slices.IndexFunc(e.ends, ending.refuses)
 			if i >= 0 {
 				by := e.ends[i].by
 				why := RefusesNeighbours + " (" + e.message + ") by " + on.Name +
