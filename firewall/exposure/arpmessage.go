@@ -76,18 +76,24 @@ func (e *Evaluator) refusedARP(on *Interface, name string) Decider {
 	}).(Decider)
 }
 
-// findARP looks for chains that see messages of ARP, and for rules there that set marks.
+// findARP looks for chains that see messages of ARP, and for rules that set their marks.
 func (e *Evaluator) findARP() {
 	for _, t := range e.rules.Tables {
-		if t.Family != FamilyNetdev || t.Dormant {
+		netdev := t.Family == FamilyNetdev
+		if t.Dormant || !netdev && t.Family != FamilyARP && t.Family != FamilyBridge {
 			continue
 		}
 		for _, c := range t.Chains {
-			e.seesARP = e.seesARP || c.Base != nil
+			e.seesARP = e.seesARP || netdev && c.Base != nil
 			e.marksARP = e.marksARP || slices.ContainsFunc(c.Rules, func(r *Rule) bool {
 				return slices.ContainsFunc(r.Statements, func(s Statement) bool {
-					a, ok := s.(Assign)
-					return ok && a.To == FieldMark
+					switch s := s.(type) {
+					case Assign:
+						return s.To == FieldMark
+					case Unknown: // of netdev, it ends the look
+						return s.Effect && !netdev
+					}
+					return false
 				})
 			})
 		}
@@ -182,7 +188,7 @@ func (m *arpMessage) runRule(t *Table, r *Rule, depth int) (goesOn bool, end arp
 			return stays || holds != Yes, end
 		case VerdictMap:
 			known, verdicts := m.verdictsOf(s)
-			if known != No && (s.In == nil || s.In.Unknown != "" || s.In.Grows) {
+			if known != No && !m.listsAll(s) {
 				drop("the map's verdicts aren't known")
 				return true, end
 			}
@@ -227,31 +233,53 @@ func (m *arpMessage) verdict(t *Table, r *Rule, v Verdict, depth int) (goesOn bo
 	return false, end
 }
 
-// verdictsOf are the verdicts that the message may get from a map, and whether it gets one.
+// verdictsOf are the verdicts that the message may get from a map, and whether it gets one. An
+// element with a condition, or one that packets may remove, may not be found.
 func (m *arpMessage) verdictsOf(s VerdictMap) (Tri, []Verdict) {
 	if s.In == nil {
 		return Maybe, nil
 	}
 	all := m.verdicts.of(s.In)
 	switch found := m.matches(s.Key, s.In, false); {
-	case found == No && s.In.Default && !m.absent(s.Key):
-		return Yes, s.In.Verdicts[s.In.Len():]
+	case m.surelyAbsent(s.Key):
+		return No, nil
+	case found == No && s.In.Default:
+		known := Yes
+		if m.absent(s.Key) {
+			known = Maybe
+		}
+		return known, s.In.Verdicts[s.In.Len():]
 	case found == No:
 		return No, nil
-	case s.In.Len() > maxPlain || len(s.In.Verdicts) < s.In.Len():
+	case !m.listsAll(s), s.In.Shrinks, s.In.Len() > maxPlain, m.absent(s.Key):
 		return Maybe, all
 	}
 	known := No
 	var out []Verdict
 	for i, box := range s.In.All() {
-		if t := m.inBox(s.Key, box); t != No && known != Yes {
+		t := m.inBox(s.Key, box)
+		if s.In.Notes[i].Condition != "" {
+			t = t.And(Maybe)
+		}
+		if t != No && known != Yes {
 			out, known = append(out, s.In.Verdicts[i]), known.Or(t)
 		}
 	}
-	if known != Yes && s.In.Default && len(s.In.Verdicts) > s.In.Len() {
+	if known != Yes && s.In.Default {
 		out = append(out, s.In.Verdicts[s.In.Len()])
 	}
 	return known, out
+}
+
+// listsAll reports whether a map's verdicts are all that the message may get from it.
+func (m *arpMessage) listsAll(s VerdictMap) bool {
+	return s.In != nil && s.In.Unknown == "" && !s.In.Grows && s.In.Width == len(s.Key) &&
+		!m.e.peekSet(s.In).broken
+}
+
+// surelyAbsent reports whether a part of a key is absent, so that its look-up ends the rule.
+func (m *arpMessage) surelyAbsent(key []Operand) bool {
+	return slices.ContainsFunc(key, func(o Operand) bool { return m.read(o).absent == Yes })
 }
 
 func (m *arpMessage) absent(key []Operand) bool {
@@ -330,7 +358,8 @@ func (m *arpMessage) read(o Operand) view {
 	case FieldRaw:
 		switch {
 		case o.Raw.Base == RawLink && o.Raw.Offset == 12*8 && o.Raw.Bits == 16:
-			if m.on == nil || m.on.Ethernet {
+			// A VLAN's device may see its tag there.
+			if !m.below && (m.on == nil || m.on.Ethernet) {
 				return exactly(Number(etherARP), width)
 			}
 		case o.Raw.Base != RawLink && o.Raw.Base != RawNetwork:

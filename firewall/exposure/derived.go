@@ -49,6 +49,15 @@ func (d *deriving) add(o Operand, ranges int) bool {
 	return d.work <= d.limit
 }
 
+// preimage counts the work of a preimage that takes too many ranges.
+func (d *deriving) preimage(o Operand, r Range) (Ranges, bool) {
+	p, ok := o.Preimage(r)
+	if !ok {
+		d.work += maxPreimage
+	}
+	return p, ok
+}
+
 // derive derives something for a question, or returns nil. It counts once for each question, or at
 // each use beyond maxDerived.
 func (w *walk) derive(k derivedKey, compute func(*deriving)) any {
@@ -82,6 +91,9 @@ func (e *Evaluator) derive(k derivedKey, limit int, compute func(*deriving)) der
 	}
 	d := deriving{limit: limit}
 	compute(&d)
+	if d.value == nil {
+		d.ranges = 0 // none are kept
+	}
 	if d.work > limit {
 		return derived{work: d.work}
 	}

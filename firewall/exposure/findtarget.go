@@ -63,14 +63,19 @@ func (w *walk) targetLost(on *Interface, target Range) Decider {
 }
 
 // answerUnfound accounts for what keeps this host from finding the next one on an answer's way. The
-// link that the first packet came by needs no second look: see linkRules.
+// link that the first packet came by needs no second look, and rules of ARP none if hosts on that
+// link have to find each other: see linkRules.
 func (w *walk) answerUnfound(f flow) []flow {
 	if w.q.ICMPType != 0 || w.q.later {
 		return []flow{f}
 	}
+	arrived := w.e.host.Interface(w.reply.arrived)
+	asked := arrived == nil || arrived.findsNeighbours()
 	for _, on := range w.linksOut(f.packet) {
 		by := Decider{}
 		switch {
+		case w.isFour() && !asked && w.e.arp.Chain != nil:
+			by = w.e.arp
 		case on.Name == w.reply.arrived:
 		case w.isFour():
 			by = w.e.refusedARP(on, on.Name)
@@ -97,8 +102,8 @@ func (w *walk) targetUnfound(on *Interface, target Range, whom string, answered 
 		whom              string
 	}
 	k := key{on.Name, target, w.q.Outside, answered, whom}
-	return w.e.remember(k, func() any {
-		n := &walk{e: w.e, in: on, q: w.message(0)}
+	return w.discover(k, func(n *walk) any {
+		n.in, n.q = on, w.message(0)
 		n.q.Interface = on.Name
 		next := n.nextHops(target)
 		groups := []Range{solicitedNodes}
@@ -128,10 +133,7 @@ func (w *walk) targetUnfound(on *Interface, target Range, whom string, answered 
 			)
 		}
 		for _, e := range ends {
-			i := slices.IndexFunc(e.ends, func(x ending) bool {
-				return !x.outcome.Passes() && x.by.Chain != nil &&
-					!(x.by.Chain.Table != nil && x.by.Chain.Table.Family == FamilyBridge)
-			})
+			i := slices.IndexFunc(e.ends, ending.refuses)
 			if i >= 0 {
 				by := e.ends[i].by
 				why := RefusesNeighbours + " (" + e.message + ") by " + on.Name +

@@ -64,9 +64,12 @@ func (e *Evaluator) routeWords(f address.Family, a netip.Addr) string {
 			}
 		}
 	}
-	w := &walk{e: e, q: Question{Family: f, Destination: a}}
-	for _, u := range w.unfound() {
-		fmt.Fprintf(&b, "%s for %v; ", u.by.Reason, Answer{Question: w.q}.Prefixes(u.sources))
+	for i := range e.host.Interfaces { // ARP and neighbour discovery answer by interface
+		on := &e.host.Interfaces[i]
+		w := &walk{e: e, in: on, q: Question{Family: f, Destination: a, Interface: on.Name}}
+		for _, u := range w.unfound() {
+			fmt.Fprintf(&b, "%s for %v; ", u.by.Reason, Answer{Question: w.q}.Prefixes(u.sources))
+		}
 	}
 	k := fibKey{family: f, in: "lo", inKnown: true}
 	for i := range e.fib.rules[f] {

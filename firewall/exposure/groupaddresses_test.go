@@ -90,6 +90,36 @@ func TestGroupedAddressesHaveOneAnswer(t *testing.T) {
 	}
 }
 
+// Addresses that ARP answers for on different links are told apart, also where another interface
+// answers for neither.
+func TestGroupedAddressesAreFoundAlike(t *testing.T) {
+	h := multihomed()
+	h.Interface("eth0").Sysctls.ARPIgnore = 8
+	var own []netip.Addr
+	for _, p := range []string{"172.17.0.5/16", "172.17.0.6/16"} {
+		br0 := h.Interface("br0")
+		br0.Addresses = append(br0.Addresses, netip.MustParsePrefix(p))
+		a := netip.MustParsePrefix(p).Addr()
+		own = append(own, a)
+		h.Routes = append(h.Routes, Route{
+			Table: tableLocal, Type: RouteLocal, Dest: netip.PrefixFrom(a, 32),
+			NextHops: []NextHop{{Index: 3}},
+		})
+	}
+	group := func() int {
+		e := NewEvaluator(build().rs, h)
+		return len(e.GroupAddresses(address.IPv4, firewall.TCP, 80, own))
+	}
+	if n := group(); n != 1 {
+		t.Errorf("%d groups, want 1", n)
+	}
+	br0 := h.Interface("br0")
+	br0.HostScope, br0.Sysctls.ARPIgnore = own[:1], 3
+	if n := group(); n != 2 {
+		t.Errorf("%d groups, want 2", n)
+	}
+}
+
 // NAT doesn't change ports before its own hook: earlier rules are indexed by the dialled port, so
 // that a question doesn't meet thousands of published ports.
 func TestRulesBeforeNATAreIndexedByPort(t *testing.T) {

@@ -225,6 +225,8 @@ func (w *walk) elements(r reading, l *preparedSet, f func(i int, sources Ranges,
 			} else if pre, ok := v.operand.Preimage(key); ok {
 				sources = sources.Intersect(pre)
 				w.spendRanges(pre.Len() + 4)
+			} else if w.spend(maxPreimage); w.tooFar {
+				return
 			} else if in, maybe := w.tryEach(sources, func(x Value) Tri {
 				return triFromBool(key.Contains(v.operand.Apply(x)))
 			}); maybe.Empty() {
@@ -305,7 +307,7 @@ func preimageOf(o Operand, s Ranges, d *deriving) (Ranges, bool) {
 	var out rangesBuilder
 	n := 0
 	for r := range s.All() {
-		p, ok := o.Preimage(r)
+		p, ok := d.preimage(o, r)
 		if n += p.Len(); !d.add(o, p.Len()) || !ok || n > 64*maxPreimage {
 			return Ranges{}, false
 		}

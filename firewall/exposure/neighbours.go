@@ -3,6 +3,7 @@ package exposure
 import (
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
@@ -132,7 +133,7 @@ func (w *walk) refusedNeighbours() []refusedNeighbours {
 		address           netip.Addr
 	}
 	k := key{w.q.Interface, w.q.Outside, w.q.answered(), w.ownAddress()}
-	return w.e.remember(k, func() any {
+	return w.discover(k, func(w *walk) any {
 		link := w.link()
 		nodes := NewRanges(solicitedNodes)
 		group := solicitedNodes
@@ -172,7 +173,9 @@ func (w *walk) received(message uint8, from Ranges, to Range) []ending {
 		q.Destination = w.ownAddress()
 	}
 	m := w.e.newWalk(q)
+	m.limit = w.left()
 	m.run()
+	w.pay(m)
 	return m.endings()
 }
 
@@ -189,7 +192,7 @@ func (w *walk) sent(message uint8, to Ranges) []ending {
 	m := &walk{e: w.e, q: q, doubts: map[doubtKey]*doubt{}, reply: &replying{
 		first: p, dialled: p.now, arrived: w.q.Interface, clients: clientPorts,
 	}}
-	m.limit, m.most = w.e.maxWork, w.e.maxWork
+	m.limit, m.most = w.left(), w.e.maxWork
 	flows := []flow{{sources: to, packet: p}}
 	for _, h := range []Hook{HookOutput, HookPostrouting, HookEgress} {
 		flows = m.atHook(h, flows)
@@ -197,6 +200,7 @@ func (w *walk) sent(message uint8, to Ranges) []ending {
 	for _, f := range flows {
 		m.finish(f, Forwarded, Decider{})
 	}
+	w.pay(m)
 	return m.endings()
 }
 
@@ -225,6 +229,19 @@ type neighbours struct {
 	refused []refusedNeighbours
 }
 
+// refuses reports whether a message is stopped by a rule or policy, or isn't decided. Bridge chains
+// concern every packet.
+func (e ending) refuses() bool {
+	by := e.by
+	switch {
+	case e.outcome.Passes():
+		return false
+	case by.Chain == nil:
+		return strings.HasPrefix(by.Reason, tooComplex) || strings.HasPrefix(by.Reason, tooManyWays)
+	}
+	return by.Chain.Table == nil || by.Chain.Table.Family != FamilyBridge
+}
+
 // refuse adds what stops a message. Only rules and policies count: what else is in doubt about a
 // message is so about every packet.
 func (n *neighbours) refuse(message string, ends []ending) {
@@ -239,8 +256,7 @@ func (n *neighbours) refuse(message string, ends []ending) {
 	passing = passing.Minus(lost)
 	for _, e := range ends {
 		by := e.by
-		if e.outcome.Passes() || by.Chain == nil ||
-			by.Chain.Table != nil && by.Chain.Table.Family == FamilyBridge {
+		if !e.refuses() {
 			continue
 		}
 		sources := e.sources

@@ -154,3 +154,41 @@ func TestNeighbourDiscoveryOfADump(t *testing.T) {
 		}
 	}
 }
+
+// What is found out about neighbours counts in a question's budget, also where it is remembered. A
+// budget that doesn't suffice leaves the sources undecided.
+func TestNeighbourDiscoveryIsPaidFor(t *testing.T) {
+	b := build()
+	out := b.base(FamilyIPv6, "n", "o", Base{Hook: HookOutput, Policy: VerdictAccept})
+	for i := range uint64(200) {
+		out.does(In(Of(FieldICMPCode), One(Number(i+1))), limit, drop)
+	}
+	q := tcp80
+	q.Family, q.Destination, q.Interface = address.IPv6, netip.Addr{}, ""
+	q.Answers = NoAnswers
+	e := NewEvaluator(b.rs, nil)
+	var work []int
+	for range 2 {
+		a, err := e.Evaluate(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		work = append(work, a.Work)
+	}
+	known, err := NewEvaluator(b.rs, nil).NeighboursKnown().Evaluate(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if work[0] != work[1] || work[0] < known.Work+200 {
+		t.Errorf("%v steps, and %d without", work, known.Work)
+	}
+	for range 2 {
+		a, err := e.EvaluateWithin(q, &Budget{Steps: known.Work + 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if certain, possible := a.Through(); !certain.Empty() || possible.Empty() {
+			t.Errorf("certain %v, possible %v", certain, possible)
+		}
+	}
+}

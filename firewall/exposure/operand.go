@@ -145,12 +145,16 @@ func (o Operand) Preimage(r Range) (Ranges, bool) {
 	var walk func(bit int, prefix Value, lowTied, highTied bool) bool
 	walk = func(bit int, prefix Value, lowTied, highTied bool) bool {
 		if bit < 0 || !lowTied && !highTied {
-			if more := free(prefix, o.undeterminedBits(bit), width); out == nil {
+			mask := o.undeterminedBits(bit)
+			if len(out)+freeCount(mask, width) > maxPreimage {
+				return false
+			}
+			if more := free(prefix, mask, width); out == nil {
 				out = more
 			} else {
 				out = append(out, more...)
 			}
-			return len(out) <= maxPreimage
+			return true
 		}
 		low, high := r.From.bit(bit), r.To.bit(bit)
 		source := bit - o.Shift
@@ -219,18 +223,29 @@ func (o Operand) undeterminedBits(bit int) Value {
 	return all.AndNot(decided)
 }
 
-// free lists the values that agree with prefix outside the mask of free bits: a range for each
-// choice of the free bits above the lowest determined one. It stops one beyond maxPreimage.
-func free(prefix, mask Value, width int) []Range {
+// freeCount counts what free lists. It stops above maxPreimage.
+func freeCount(mask Value, width int) int {
+	count := 1
+	for i := lowestFixed(mask, width); i < width && count <= maxPreimage; i++ {
+		count <<= mask.bit(i)
+	}
+	return count
+}
+
+// lowestFixed is the lowest bit that isn't free.
+func lowestFixed(mask Value, width int) int {
 	low := 0
 	for low < width && mask.bit(low) == 1 {
 		low++
 	}
-	count := 1
-	for i := low; i < width && count <= maxPreimage; i++ {
-		count <<= mask.bit(i)
-	}
-	out := append(make([]Range, 0, count), Range{prefix, prefix.Or(Ones(low))})
+	return low
+}
+
+// free lists the values that agree with prefix outside the mask of free bits: a range for each
+// choice of the free bits above the lowest determined one.
+func free(prefix, mask Value, width int) []Range {
+	low := lowestFixed(mask, width)
+	out := append(make([]Range, 0, freeCount(mask, width)), Range{prefix, prefix.Or(Ones(low))})
 	for i := low; i < width; i++ {
 		if mask.bit(i) == 0 {
 			continue
@@ -238,9 +253,6 @@ func free(prefix, mask Value, width int) []Range {
 		for _, r := range out {
 			b := Number(1).Shift(i)
 			out = append(out, Range{r.From.Or(b), r.To.Or(b)})
-		}
-		if len(out) > maxPreimage {
-			break
 		}
 	}
 	return out

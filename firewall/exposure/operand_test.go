@@ -185,3 +185,23 @@ func TestPreimageAllocates(t *testing.T) {
 		t.Errorf("%v allocations", allocs)
 	}
 }
+
+// A preimage of too many ranges isn't made, and costs what the largest one does. Nothing of it stays
+// in the account.
+func TestFailedPreimagesArePaidFor(t *testing.T) {
+	holes := Of(FieldSource4).And(Number(0x5555_5555))
+	allocs := testing.AllocsPerRun(100, func() {
+		if _, ok := holes.Preimage(One(Number(0))); ok {
+			t.Error("it fits")
+		}
+	})
+	if allocs > 6 {
+		t.Errorf("%v allocations", allocs)
+	}
+	e := NewEvaluator(build().rs, nil)
+	w := e.newWalk(tcp80)
+	set := e.prepareSet(SetOf(One(Number(0))))
+	if _, ok := w.preimage(set, holes); ok || w.work < maxPreimage || e.derivedRanges != costOverhead {
+		t.Errorf("work %d, %d ranges kept", w.work, e.derivedRanges)
+	}
+}

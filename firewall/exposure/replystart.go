@@ -36,7 +36,7 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 	// The interface matters where link-local clients get their answer by the interface that they
 	// came by, where a tunnel might take the answer, and where ARP is filtered. Without a host,
 	// answers are assumed to leave where packets come in.
-	if !w.isFour() || w.e.fib == nil || w.e.fib.tunnels || w.e.seesARP {
+	if !w.isFour() || w.e.fib == nil || w.e.fib.tunnels || w.e.seesARP || w.e.arp.Chain != nil {
 		r.reply.arrived = w.q.Interface
 	}
 	r.q, r.in = q, w.e.host.Interface(q.Interface)

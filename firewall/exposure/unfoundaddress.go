@@ -76,6 +76,9 @@ func (w *walk) unfoundAt(in *Interface, dialled netip.Addr) (out []refusedNeighb
 		out = append(out, refusedNeighbours{sources, Decider{Reason: why}})
 	}
 	own := w.e.host.Owns(dialled)
+	// Routes may make more addresses local than interfaces have. Neighbours ask for those on the
+	// link, and ARP only answers for them where it doesn't look at interfaces.
+	foreign := !own && in.onLink(w.q.Family).Contains(Address(dialled))
 	if !w.isFour() {
 		if own && !in.has(dialled) && !dialled.IsLinkLocalUnicast() &&
 			in.onLink(w.q.Family).Contains(Address(dialled)) {
@@ -87,6 +90,8 @@ func (w *walk) unfoundAt(in *Interface, dialled netip.Addr) (out []refusedNeighb
 	case mode == 8:
 		add(all, "ARP doesn't answer (arp_ignore)")
 	case mode > 3: // reserved: as 0
+	case mode > 0 && foreign:
+		add(all, "ARP doesn't answer for an address that no interface has (arp_ignore)")
 	case mode == 3:
 		if own && w.e.host.isHostScope(dialled) {
 			add(all, "ARP doesn't answer for an address of scope host (arp_ignore)")
@@ -169,6 +174,20 @@ func (w *walk) routedElsewhere(in *Interface, dialled netip.Addr) Ranges {
 		k.other, k.otherKnown = Address(dialled), true
 	}
 	k = w.e.fib.canonical(k)
+	type key struct {
+		elsewhere fibKey
+		in        int
+	}
+	return w.e.remember(key{k, in.Index}, func() any {
+		return w.e.routedElsewhere(in, k)
+	}).(Ranges)
+}
+
+func (e *Evaluator) routedElsewhere(in *Interface, k fibKey) Ranges {
+	link := in.onLink(address.IPv4)
+	if link.Empty() {
+		return all4
+	}
 	elsewhere := func(g found) bool {
 		switch g.kind {
 		case RouteLocal, RouteBroadcast, RouteAnycast, RouteMulticast: // no other host's address
@@ -181,14 +200,13 @@ func (w *walk) routedElsewhere(in *Interface, dialled netip.Addr) Ranges {
 		return true
 	}
 	var unanswered []Range
-	for _, c := range w.e.cuts(address.IPv4) {
-		if slices.ContainsFunc(w.e.fib.lookup(k, c.From), elsewhere) {
+	for _, c := range e.cuts(address.IPv4) {
+		if link.Touches(c) && slices.ContainsFunc(e.fib.lookup(k, c.From), elsewhere) {
 			unanswered = append(unanswered, c)
 		}
 	}
-	link := in.onLink(address.IPv4)
 	lost := link.Intersect(NewRanges(unanswered...))
-	if link.Empty() || !lost.Empty() {
+	if !lost.Empty() {
 		return lost.Union(all4.Minus(link))
 	}
 	return lost

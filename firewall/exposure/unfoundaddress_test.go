@@ -26,6 +26,19 @@ func TestUnfoundAddresses(t *testing.T) {
 		"another's": {
 			"172.17.0.1", func(_ *Host, i *Interface) { i.Sysctls.ARPIgnore = 1 }, all,
 		},
+		"no interface's": {
+			"192.0.2.130", func(_ *Host, i *Interface) { i.Sysctls.ARPIgnore = 1 }, all,
+		},
+		"no interface's, mode 3": {
+			"192.0.2.130", func(_ *Host, i *Interface) { i.Sysctls.ARPIgnore = 3 }, all,
+		},
+		"another's, mode 3": {
+			"172.17.0.1", func(_ *Host, i *Interface) { i.Sysctls.ARPIgnore = 3 }, nil,
+		},
+		"no interface's, not on the link": {
+			"203.0.113.9", func(_ *Host, i *Interface) { i.Sysctls.ARPIgnore = 1 }, nil,
+		},
+		"no interface's, all answered": {"192.0.2.130", func(*Host, *Interface) {}, nil},
 		"own network": {
 			"192.0.2.10", func(_ *Host, i *Interface) { i.Sysctls.ARPIgnore = 2 },
 			[]string{second},

@@ -41,7 +41,7 @@ func (w *walk) sourceVerdicts(l *preparedSet, o Operand) *sourceVerdicts {
 		var hits []hit
 		var all []Ranges
 		for i, box := range l.All() {
-			pre, ok := o.Preimage(box[0])
+			pre, ok := d.preimage(o, box[0])
 			// once for its verdict, once for all
 			if !d.add(o, 2*pre.Len()) || !ok {
 				return

@@ -351,14 +351,10 @@ func (e *Evaluator) onDevice(c *Chain, stacked *Interface, name string) Tri {
 	case e.host == nil || stacked == nil:
 		return No
 	}
-	// A packet of a bridge, bond or VLAN also passes the device below; one of a VRF's member may
+	// A packet of a bridge, bond or VLAN also passes the devices below; one of a VRF's member may
 	// pass the VRF.
-	for i := range e.host.Interfaces {
-		other := &e.host.Interfaces[i]
-		below := other.Master == stacked.Index && stacked.Index != 0 || stacked.stacked()
-		if below && other != stacked && c.Base.OnDevice(other.Name) {
-			return Maybe
-		}
+	if slices.ContainsFunc(e.below(stacked), c.Base.OnDevice) {
+		return Maybe
 	}
 	return No
 }

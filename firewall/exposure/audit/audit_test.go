@@ -421,6 +421,44 @@ func TestPublishedPortsAreFound(t *testing.T) {
 	}
 }
 
+// A verdict map that isn't known in full may lead to any chain of its table.
+func TestPublishedBehindAMapThatIsntKnown(t *testing.T) {
+	for name, change := range map[string]func(*exposure.Set){
+		"unknown": func(s *exposure.Set) { s.Unknown = "cut short" },
+		"growing": func(s *exposure.Set) { s.Grows = true },
+		"known":   func(*exposure.Set) {},
+	} {
+		rs := &exposure.Ruleset{}
+		table := rs.AddTable(&exposure.Table{Family: exposure.FamilyIPv4, Name: "t"})
+		pre := table.AddChain(&exposure.Chain{Name: "pre", Base: &exposure.Base{
+			Type: exposure.TypeNAT, Hook: exposure.HookPrerouting, Policy: exposure.VerdictAccept,
+		}})
+		verdicts := &exposure.Set{Width: 1}
+		change(verdicts)
+		key := []exposure.Operand{exposure.Of(exposure.FieldDport)}
+		pre.AddRule(&exposure.Rule{Statements: []exposure.Statement{
+			exposure.VerdictMap{Key: key, In: verdicts},
+		}})
+		to := exposure.Const(exposure.Number(0x0a000001))
+		table.AddChain(&exposure.Chain{Name: "web"}).AddRule(
+			&exposure.Rule{Statements: []exposure.Statement{
+				exposure.In(exposure.Of(exposure.FieldProtocol),
+					exposure.One(exposure.Number(uint64(firewall.TCP)))),
+				exposure.In(key[0], exposure.One(exposure.Number(80))),
+				exposure.NAT{
+					Kind: exposure.NATDestination, Family: exposure.FamilyIPv4, Addr: &to,
+				},
+			}})
+		var want []portRange
+		if name != "known" {
+			want = []portRange{{firewall.TCP, 80, 80}}
+		}
+		if ports, cut := published(rs, nil); cut || !slices.Equal(ports, want) {
+			t.Errorf("%s: %v, want %v", name, ports, want)
+		}
+	}
+}
+
 // A port may be published at some of the host's addresses. The row names them, and only they are
 // compared with the policy.
 func TestPublishedAtAnAddress(t *testing.T) {

@@ -166,6 +166,10 @@ func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int
 				in = in.narrow(o, func() exposure.Ranges { return column(s.In, i) })
 			}
 		case exposure.VerdictMap:
+			if s.In == nil || s.In.Unknown != "" || s.In.Grows {
+				f.anywhere(c, in, depth)
+				continue
+			}
 			for i, box := range s.In.All() {
 				if i >= len(s.In.Verdicts) || !leadsOn(s.In.Verdicts[i]) {
 					continue
@@ -206,6 +210,18 @@ func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int
 func (f *finder) verdict(c *exposure.Chain, v exposure.Verdict, in concern, depth int) {
 	if leadsOn(v) && c.Table != nil {
 		f.chain(c.Table.Chain(v.Chain), in, depth+1)
+	}
+}
+
+// anywhere follows a verdict map that isn't known in full: it may lead to any chain of its table.
+func (f *finder) anywhere(c *exposure.Chain, in concern, depth int) {
+	if c.Table == nil {
+		return
+	}
+	for _, to := range c.Table.Chains {
+		if to.Base == nil {
+			f.verdict(c, exposure.Verdict{Kind: exposure.VerdictJump, Chain: to.Name}, in, depth)
+		}
 	}
 }
 
