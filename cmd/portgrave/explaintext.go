@@ -18,23 +18,24 @@ func printExplanation(s *screen, x audit.Explanation, from, where string, path b
 	if x.Reason != audit.Connects {
 		colour = red
 	}
-	s.paragraph(s.paint(colour, string(x.Reason)) + ": " + verdictWords(x, from) + ".")
-	s.paragraph(deciderWords(x) + ".")
+	s.paragraph(s.paint(colour, string(x.Reason)) + ": " + printable(verdictWords(x, from)) + ".")
+	s.paragraph(printable(deciderWords(x)) + ".")
 	if todo := remedyWords(x, from, where); todo != "" {
-		s.paragraph(todo + ".")
+		s.paragraph(printable(todo) + ".")
 	}
 	printTargets(s, x.Targets)
 	for _, a := range x.Assumed {
-		s.paragraph("Assumed: " + a + ".")
+		s.paragraph("Assumed: " + printable(a) + ".")
 	}
 	if path {
 		printPath(s, x)
 	}
 }
 
-// paragraph prints a sentence in lines that fit, with a capital.
+// paragraph prints a sentence in lines that fit. Its foreign parts are printable already: the rest
+// may be painted.
 func (s *screen) paragraph(text string) {
-	s.printf("%s\n", wrapped(printable(text), max(s.columns, minColumns)))
+	s.printf("%s\n", wrapped(text, max(s.columns, minColumns)))
 }
 
 // explainedPort is the port that a packet dials: "tcp/22", or the protocol if it has none.
