@@ -49,6 +49,9 @@ func explainedPort(x audit.Explanation) string {
 
 // verdictWords is the verdict in a sentence.
 func verdictWords(x audit.Explanation, from string) string {
+	if !x.Destination.IsValid() {
+		return "it isn't known how " + from + " comes to " + explainedPort(x)
+	}
 	at := fmt.Sprintf("%s at %s, by %s", explainedPort(x), x.Destination, x.Interface)
 	switch x.Reason {
 	case audit.Connects:
@@ -96,7 +99,7 @@ func deciderWords(x audit.Explanation) string {
 
 // firstUpper begins a sentence with a capital, unless it begins with an address.
 func firstUpper(s string) string {
-	for _, word := range []string{"whether ", "the "} {
+	for _, word := range []string{"whether ", "the ", "no "} {
 		if strings.HasPrefix(s, word) {
 			return strings.ToUpper(s[:1]) + s[1:]
 		}
@@ -127,11 +130,17 @@ func remedyWords(x audit.Explanation, from, where string) string {
 	case audit.NothingListens:
 		return "Start the service, or see where it listens: ss -lntup"
 	case audit.Unclear:
+		if !x.Destination.IsValid() {
+			return "" // the summary says which flag tells it
+		}
 		return "Try it, or look at the rules that it depends on: --path shows them"
 	default: // the summary says it
 		return ""
 	}
 	switch {
+	case strings.Contains(from, " ") && x.Except != "":
+		return fmt.Sprintf("To let some of them in, take those out of except of service %s (%s) "+
+			"and run portgrave apply", x.Service, x.Except)
 	case strings.Contains(from, " ") && x.Service != "":
 		return fmt.Sprintf("To let some of them in, add those to allow of service %s and run "+
 			"portgrave apply", x.Service)
@@ -139,6 +148,8 @@ func remedyWords(x audit.Explanation, from, where string) string {
 		from, where = x.From.String(), x.From.String()
 	}
 	switch by := x.DecidedBy; {
+	case x.Except != "":
+		return exceptWords(x)
 	case x.Service != "" && x.Port != 0:
 		return fmt.Sprintf("To let it in, add %s to allow of service %s and run portgrave apply; "+
 			"for a time: portgrave open %s --from %s --for 2h --reason TEXT",
@@ -157,6 +168,16 @@ func remedyWords(x audit.Explanation, from, where string) string {
 		return "Portgrave never changes rules of others: change that one to let it in"
 	}
 	return "" // routing: the summary says it
+}
+
+// exceptWords says what to do where the policy's except takes the source away from allow.
+func exceptWords(x audit.Explanation) string {
+	add := ""
+	if x.Unallowed {
+		add = ", add it to allow"
+	}
+	return fmt.Sprintf("To let it in, remove it from except of service %s (%s)%s, and run portgrave "+
+		"apply", x.Service, x.Except, add)
 }
 
 // printTargets lists several targets, each with its outcome and what decided it.

@@ -31,6 +31,10 @@ type Explanation struct {
 	// decided.
 	Service string `json:"service,omitempty"`
 	Policy  string `json:"policy,omitempty"`
+	// Except is the place in the policy of the entry of the service's except that takes the source
+	// away; "" if none does. Unallowed: allow doesn't have the source either.
+	Except    string `json:"except,omitempty"`
+	Unallowed bool   `json:"-"`
 }
 
 // Reason is why a connection succeeds or fails.
