@@ -107,16 +107,6 @@ func firstUpper(s string) string {
 	return s
 }
 
-// others are how the programs that write rules are told to let a source in.
-var others = map[string]string{
-	"ufw": "ufw allow from %[1]s to any port %[3]d proto %[2]s",
-	"firewalld": "firewall-cmd --add-rich-rule='rule source address=%[1]s port port=%[3]d " +
-		"protocol=%[2]s accept'",
-	"fail2ban": "fail2ban-client unban %[1]s",
-	"crowdsec": "cscli decisions delete --ip %[1]s",
-	"docker":   "iptables -I DOCKER-USER -s %[1]s -j ACCEPT",
-}
-
 // remedyWords says what to do; "" if there is nothing.
 // from is what the policy calls the sources, where their addresses or prefix.
 func remedyWords(x audit.Explanation, from, where string) string {
@@ -161,9 +151,12 @@ func remedyWords(x audit.Explanation, from, where string) string {
 		return fmt.Sprintf("No service lists %s: to let it in, add one that does", explainedPort(x))
 	case by.Owner == "portgrave":
 		return "See man portgrave on what is refused for every service"
-	case others[by.Owner] != "" && x.Port != 0:
-		return fmt.Sprintf("Portgrave never changes rules of others. To let it in there: "+
-			others[by.Owner], where, x.Protocol, x.Port)
+	case foreignHint(x, where) != "":
+		return "Portgrave never changes rules of others. To let it in there: " +
+			foreignHint(x, where)
+	case banHint(x, where) != "":
+		return "Portgrave never changes rules of others. To let it in there, on every port that the " +
+			"ban covers: " + banHint(x, where)
 	case by.Rule != "" || by.Chain != "":
 		return "Portgrave never changes rules of others: change that one to let it in"
 	}
