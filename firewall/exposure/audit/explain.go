@@ -169,6 +169,9 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			port,
 			someOf(wordsOf(x.Unknowns)),
 		)
+		if r := x.Replies; r != nil && r.Lost == exposure.Yes {
+			x.Summary += "; should it get there, the answer is lost: " + r.LostTo
+		}
 		return
 	}
 	x.combine(ends, p, port)
