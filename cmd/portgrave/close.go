@@ -70,7 +70,8 @@ func leaseWord(inv *invocation, ops host.Operations, word string) (string, error
 	}
 	_, notID := lease.Find(nil, word)
 	if _, unknown := inv.readNames(); unknown != nil && errors.Is(notID, lease.ErrNoName) {
-		return "", usagef("%w", err)
+		// Not %w: the mistakes of the policy would be reported in place of the word.
+		return "", usagef("%v", err)
 	}
 	return word, nil // close says what is wrong with it
 }
