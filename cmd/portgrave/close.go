@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -74,8 +75,14 @@ func leaseWord(inv *invocation, ops host.Operations, word string) (string, error
 	if slices.ContainsFunc(open.Leases, isThis) {
 		return word, nil
 	}
-	if ports, err := inv.reader().Ports(word); err == nil {
+	ports, err := inv.reader().Ports(word)
+	if err == nil {
 		return portWords(ports), nil
+	}
+	_, _, notID := lease.Find(nil, word)
+	if _, unknown := inv.readNames(); unknown != nil && errors.Is(notID, lease.ErrNoName) {
+		// Not %w: the mistakes of the policy would be reported in place of the word.
+		return "", usagef("%v", err)
 	}
 	return word, nil // close says what is wrong with it
 }

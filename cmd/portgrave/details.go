@@ -2,8 +2,8 @@ package main
 
 // portForms says how ports are written on the command line.
 const portForms = "PORT may be 22, 22/tcp, udp/53, 80,443, 8000-8010, a service of the policy, " +
-	"or a name from /etc/services. Names are those of the policy in force; before the first apply, of " +
-	"the policy on disk."
+	"or a name from /etc/services. Names are those of the policy that --config names; without it, of " +
+	"the policy in force; before the first apply, of the policy on disk."
 
 // details say of verbs what their flags don't, for the help of the verb and the manual.
 var details = map[string]string{

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 )
 
@@ -44,7 +45,11 @@ func explain(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	inv.place(&x)
+	one, err := address.New(netip.PrefixFrom(x.From, x.From.BitLen()))
+	if err != nil {
+		return err
+	}
+	newPlacer(inv).place(&x, one)
 	if inv.screen.json {
 		if err := inv.screen.object(x); err != nil {
 			return err
@@ -90,18 +95,4 @@ func explainedPacket(inv *invocation) (p audit.Packet, err error) {
 	}
 	p.Interface, err = inv.interfaceOf("interface")
 	return p, err
-}
-
-// place adds where the policy says what one of our own rules has decided.
-func (inv *invocation) place(x *audit.Explanation) {
-	if x.Service == "" {
-		return
-	}
-	_, c, err := inv.compiled(inv.config, true)
-	if err != nil {
-		return
-	}
-	if info, ok := c.Services[x.Service]; ok {
-		x.Policy = info.Location.String()
-	}
 }

@@ -57,8 +57,8 @@ func printPath(s *screen, x audit.Explanation) {
 	}
 	fold()
 	if quiet > 0 {
-		s.printf("(%s into chains that say nothing of this packet left out; -o json has them)\n",
-			plural(quiet, "jump"))
+		line("", fmt.Sprintf("(%s into chains that say nothing of this packet left out; -o json has "+
+			"them)", plural(quiet, "jump")))
 	}
 }
 

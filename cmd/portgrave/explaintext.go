@@ -18,23 +18,24 @@ func printExplanation(s *screen, x audit.Explanation, from, where string, path b
 	if x.Reason != audit.Connects {
 		colour = red
 	}
-	s.paragraph(s.paint(colour, string(x.Reason)) + ": " + verdictWords(x, from) + ".")
-	s.paragraph(deciderWords(x) + ".")
+	s.paragraph(s.paint(colour, string(x.Reason)) + ": " + printable(verdictWords(x, from)) + ".")
+	s.paragraph(printable(deciderWords(x)) + ".")
 	if todo := remedyWords(x, from, where); todo != "" {
-		s.paragraph(todo + ".")
+		s.paragraph(printable(todo) + ".")
 	}
 	printTargets(s, x.Targets)
 	for _, a := range x.Assumed {
-		s.paragraph("Assumed: " + a + ".")
+		s.paragraph("Assumed: " + printable(a) + ".")
 	}
 	if path {
 		printPath(s, x)
 	}
 }
 
-// paragraph prints a sentence in lines that fit, with a capital.
+// paragraph prints a sentence in lines that fit. Its foreign parts are printable already: the rest
+// may be painted.
 func (s *screen) paragraph(text string) {
-	s.printf("%s\n", wrapped(printable(text), max(s.columns, minColumns)))
+	s.printf("%s\n", wrapped(text, max(s.columns, minColumns)))
 }
 
 // explainedPort is the port that a packet dials: "tcp/22", or the protocol if it has none.
@@ -48,6 +49,9 @@ func explainedPort(x audit.Explanation) string {
 
 // verdictWords is the verdict in a sentence.
 func verdictWords(x audit.Explanation, from string) string {
+	if !x.Destination.IsValid() {
+		return "it isn't known how " + from + " comes to " + explainedPort(x)
+	}
 	at := fmt.Sprintf("%s at %s, by %s", explainedPort(x), x.Destination, x.Interface)
 	switch x.Reason {
 	case audit.Connects:
@@ -95,22 +99,12 @@ func deciderWords(x audit.Explanation) string {
 
 // firstUpper begins a sentence with a capital, unless it begins with an address.
 func firstUpper(s string) string {
-	for _, word := range []string{"whether ", "the "} {
+	for _, word := range []string{"whether ", "the ", "no "} {
 		if strings.HasPrefix(s, word) {
 			return strings.ToUpper(s[:1]) + s[1:]
 		}
 	}
 	return s
-}
-
-// others are how the programs that write rules are told to let a source in.
-var others = map[string]string{
-	"ufw": "ufw allow from %[1]s to any port %[3]d proto %[2]s",
-	"firewalld": "firewall-cmd --add-rich-rule='rule source address=%[1]s port port=%[3]d " +
-		"protocol=%[2]s accept'",
-	"fail2ban": "fail2ban-client unban %[1]s",
-	"crowdsec": "cscli decisions delete --ip %[1]s",
-	"docker":   "iptables -I DOCKER-USER -s %[1]s -j ACCEPT",
 }
 
 // remedyWords says what to do; "" if there is nothing.
@@ -126,11 +120,17 @@ func remedyWords(x audit.Explanation, from, where string) string {
 	case audit.NothingListens:
 		return "Start the service, or see where it listens: ss -lntup"
 	case audit.Unclear:
+		if !x.Destination.IsValid() {
+			return "" // the summary says which flag tells it
+		}
 		return "Try it, or look at the rules that it depends on: --path shows them"
 	default: // the summary says it
 		return ""
 	}
 	switch {
+	case strings.Contains(from, " ") && x.Except != "":
+		return fmt.Sprintf("To let some of them in, take those out of except of service %s (%s) "+
+			"and run portgrave apply", x.Service, x.Except)
 	case strings.Contains(from, " ") && x.Service != "":
 		return fmt.Sprintf("To let some of them in, add those to allow of service %s and run "+
 			"portgrave apply", x.Service)
@@ -138,6 +138,8 @@ func remedyWords(x audit.Explanation, from, where string) string {
 		from, where = x.From.String(), x.From.String()
 	}
 	switch by := x.DecidedBy; {
+	case x.Except != "":
+		return exceptWords(x)
 	case x.Service != "" && x.Port != 0:
 		return fmt.Sprintf("To let it in, add %s to allow of service %s and run portgrave apply; "+
 			"for a time: portgrave open %s --from %s --for 2h --reason TEXT",
@@ -149,13 +151,26 @@ func remedyWords(x audit.Explanation, from, where string) string {
 		return fmt.Sprintf("No service lists %s: to let it in, add one that does", explainedPort(x))
 	case by.Owner == "portgrave":
 		return "See man portgrave on what is refused for every service"
-	case others[by.Owner] != "" && x.Port != 0:
-		return fmt.Sprintf("Portgrave never changes rules of others. To let it in there: "+
-			others[by.Owner], where, x.Protocol, x.Port)
+	case foreignHint(x, where) != "":
+		return "Portgrave never changes rules of others. To let it in there: " +
+			foreignHint(x, where)
+	case banHint(x, where) != "":
+		return "Portgrave never changes rules of others. To let it in there, on every port that the " +
+			"ban covers: " + banHint(x, where)
 	case by.Rule != "" || by.Chain != "":
 		return "Portgrave never changes rules of others: change that one to let it in"
 	}
 	return "" // routing: the summary says it
+}
+
+// exceptWords says what to do where the policy's except takes the source away from allow.
+func exceptWords(x audit.Explanation) string {
+	add := ""
+	if x.Unallowed {
+		add = ", add it to allow"
+	}
+	return fmt.Sprintf("To let it in, remove it from except of service %s (%s)%s, and run portgrave "+
+		"apply", x.Service, x.Except, add)
 }
 
 // printTargets lists several targets, each with its outcome and what decided it.

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"net/netip"
 	"slices"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/audit"
 )
 
 func TestTelling(t *testing.T) {
@@ -59,5 +64,44 @@ func TestWithoutRepeats(t *testing.T) {
 	}
 	if got := withoutRepeats(nil); len(got) != 0 {
 		t.Error(got)
+	}
+}
+
+// What is painted stays so, and what others have named can't paint.
+func TestExplanationInColour(t *testing.T) {
+	var out bytes.Buffer
+	s := &screen{out: &output{to: &out}, colour: true}
+	x := audit.Explanation{Reason: audit.DroppedHere, Protocol: "tcp", Port: 22,
+		From:        netip.MustParseAddr("203.0.113.7"),
+		Destination: netip.MustParseAddr("192.0.2.10"), Interface: "eth\x1b[32m0",
+		Summary: "203.0.113.7 does not get to tcp/22: stopped by \x1b[2J"}
+	x.Assumed = []string{"a \x1b]0;title\x07"}
+	printExplanation(s, x, "203.0.113.7", "203.0.113.7", false)
+	got := out.String()
+	if !strings.HasPrefix(got, "\x1b[31mdropped-here\x1b[0m: 203.0.113.7 does not get to ") ||
+		strings.Count(got, "\x1b") != 2 || strings.Contains(got, "\a") ||
+		!strings.Contains(got, "eth?[32m0") || !strings.Contains(got, "?[2J") {
+		t.Errorf("%q", got)
+	}
+}
+
+// Every line of a path fits, however many jumps are left out.
+func TestPathFits(t *testing.T) {
+	var out bytes.Buffer
+	s := &screen{out: &output{to: &out}}
+	var x audit.Explanation
+	for range 120 {
+		x.Steps = append(x.Steps, exposure.Step{Hook: "input", Table: "t", Chain: "in",
+			Effect: "match: jump empty"})
+	}
+	x.Steps = append(x.Steps, exposure.Step{Hook: "input", Table: "t", Chain: "in", Effect: "drop"})
+	printPath(s, x)
+	for line := range strings.Lines(out.String()) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > minColumns {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	if !strings.Contains(out.String(), "120 jumps") {
+		t.Error(out.String())
 	}
 }

@@ -9,8 +9,9 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// reader reads ports and sources of the command line. Names are those of the policy in force, as
-// that is what the kernel enforces and what leases add to; without one, of the policy on disk.
+// reader reads ports and sources of the command line. Names are those of the policy that --config
+// names; without it, of the policy in force, as that is what the kernel enforces and what leases
+// add to; without one, of the policy on disk.
 func (inv *invocation) reader() input.Reader {
 	return input.Reader{Policy: inv.namesOf, ServicesFile: input.DefaultServicesFile}
 }
@@ -67,16 +68,23 @@ func (inv *invocation) readNames() (*namedPolicy, error) {
 	if inv.named != nil {
 		return inv.named, nil
 	}
-	if p := inv.policyInForce(); p != nil {
-		inv.named = &namedPolicy{p, inv, "the policy in force"}
-		return inv.named, nil
+	if inv.config == "" {
+		if p := inv.policyInForce(); p != nil {
+			inv.named = &namedPolicy{p, inv, "the policy in force"}
+			return inv.named, nil
+		}
 	}
-	p, err := inv.parsed(inv.config, howToRead{files: policy.Files{Patience: glancePatience}})
+	p, err := inv.policyOnDisk()
 	if err != nil {
 		return nil, err
 	}
 	inv.named = &namedPolicy{p, inv, "the policy"}
 	return inv.named, nil
+}
+
+// policyOnDisk reads the policy's own files, and hardly waits for who writes them.
+func (inv *invocation) policyOnDisk() (*policy.Policy, error) {
+	return inv.parsed(inv.config, howToRead{files: policy.Files{Patience: glancePatience}})
 }
 
 // policyInForce is the policy of the generation in force; nil if there is none, or this user may

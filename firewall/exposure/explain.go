@@ -1,6 +1,9 @@
 package exposure
 
-import "net/netip"
+import (
+	"net/netip"
+	"strings"
+)
 
 // NoRule is the reason of a Decider where no rule and no policy decided.
 const NoRule = "no rule says otherwise"
@@ -47,6 +50,15 @@ func (d Decider) Describe() Decision {
 		}
 	}
 	return out
+}
+
+// inChain is the reason, after the chain: "ip6 filter chain OUTPUT: policy drop".
+func (d Decider) inChain() string {
+	x := d.Describe()
+	if x.Chain == "" {
+		return d.Reason
+	}
+	return strings.TrimSpace(x.Family+" "+x.Table) + " chain " + x.Chain + ": " + d.Reason
 }
 
 // Decision names a Decider: JSON's decided_by.

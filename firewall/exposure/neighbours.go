@@ -94,7 +94,7 @@ func (w *walk) lose(flows []flow, lost []refusedNeighbours) []flow {
 // perhapsLost is a flow whose packets may be lost on the link.
 func (w *walk) perhapsLost(f flow, by Decider) []flow {
 	pick := w.pick(2)
-	w.step(&f, nil, "may be lost: "+by.Reason, Maybe)
+	w.step(&f, nil, "may be lost: "+by.inChain(), Maybe)
 	if pick != 0 {
 		drop := f
 		drop.doubts = w.doubt(f.doubts, by, 1)

@@ -30,6 +30,10 @@ type Explanation struct {
 	// decided.
 	Service string `json:"service,omitempty"`
 	Policy  string `json:"policy,omitempty"`
+	// Except is the place in the policy of the entry of the service's except that takes the source
+	// away; "" if none does. Unallowed: allow doesn't have the source either.
+	Except    string `json:"except,omitempty"`
+	Unallowed bool   `json:"-"`
 }
 
 // Reason is why a connection succeeds or fails.
@@ -150,6 +154,9 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			port,
 			someOf(wordsOf(x.Unknowns)),
 		)
+		if r := x.Replies; r != nil && r.Lost == exposure.Yes {
+			x.Summary += "; should it get there, the answer is lost: " + r.LostTo
+		}
 		return
 	}
 	x.combine(ends, p, port)

@@ -2,10 +2,13 @@ package audit
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
 	"github.com/portgrave/portgrave/firewall/ipvs"
 )
 
@@ -71,5 +74,37 @@ func TestLocateTakesEveryNotation(t *testing.T) {
 		if err != nil || p.Destination.String() != tos[1] {
 			t.Errorf("%s: %v, %v", tos[0], p.Destination, err)
 		}
+	}
+}
+
+// What may lose a packet on the link is named with its chain, and so is what loses the answer.
+func TestUndecidedNamesWhatIsKnown(t *testing.T) {
+	rules, err := rulesetfile.Load(rulesetfile.File{
+		Name: "rules", Family: exposure.FamilyIPv6, Text: strings.NewReader(
+			"*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT DROP [0:0]\nCOMMIT\n"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := Explain(Input{Rules: rules, Host: world(), Sockets: listening("sshd [::]:22")}, Packet{
+		From:        netip.MustParseAddr("2001:db8:7::1"),
+		Destination: netip.MustParseAddr("2001:db8::10"),
+		Protocol:    firewall.TCP, Port: 22, Interface: "eth0",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lost []string
+	for _, s := range x.Steps {
+		if strings.HasPrefix(s.Effect, "may be lost: ") {
+			lost = append(lost, s.Effect)
+		}
+	}
+	if len(lost) == 0 || !strings.Contains(lost[0], "chain OUTPUT: policy drop: refuses neighbour") {
+		t.Errorf("%q", lost)
+	}
+	if x.Reason != Unclear ||
+		!strings.Contains(x.Summary, "should it get there, the answer is lost: ip6 filter chain OUTPUT") {
+		t.Errorf("%s: %s (%+v)", x.Reason, x.Summary, x.Replies)
 	}
 }

@@ -3,6 +3,7 @@ package audit
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -22,13 +23,31 @@ const maxBlocks = 32
 // ErrManyBlocks: the rules tell the sources apart too often for an explanation.
 var ErrManyBlocks = errors.New("the rules tell these sources apart in too many ways")
 
+// LocateError is a packet that Locate can't complete.
+type LocateError struct{ error }
+
+// Unwrap is the error of Locate.
+func (e LocateError) Unwrap() error { return e.error }
+
+// Dialling splits sources into those that can send packets to an address, and those of the other IP
+// version. The zero Addr is any address.
+func Dialling(to netip.Addr, sources address.Set) (can, cannot address.Set) {
+	if !to.IsValid() {
+		return sources, address.Set{}
+	}
+	can = sources.Of(familyOf(to.Unmap()))
+	return can, sources.Minus(can)
+}
+
 // ExplainSources follows packets from some sources, which are otherwise alike, and joins those that
 // fare alike. Locate completes the packet for the first source of each IP version; the others come
-// by the same interface. An IP version for which it can't is passed over, unless it is so for both.
+// by the same interface. Sources of an IP version for which it can't are one undecided block; a
+// LocateError if it is so for all of them.
 func ExplainSources(in Input, p Packet, sources address.Set) (blocks []Block, err error) {
 	in.Host = in.hostWithSockets()
 	e := exposure.NewEvaluator(in.Rules, in.Host)
 	var passed error
+	located := false
 	for _, f := range address.Families {
 		of := sources.Of(f)
 		if of.Len() == 0 {
@@ -42,8 +61,10 @@ func ExplainSources(in Input, p Packet, sources address.Set) (blocks []Block, er
 		q, err := Locate(in.Host, q)
 		if err != nil {
 			passed = errors.Join(passed, err)
+			blocks = append(blocks, Block{of, unlocated(q, err)})
 			continue
 		}
+		located = true
 		parts, err := apart(e, q, of)
 		if err != nil {
 			return nil, err
@@ -66,10 +87,20 @@ func ExplainSources(in Input, p Packet, sources address.Set) (blocks []Block, er
 			blocks = joinBlock(blocks, Block{part.sources, x})
 		}
 	}
-	if len(blocks) == 0 {
-		return nil, passed
+	if !located && passed != nil {
+		return nil, LocateError{passed}
 	}
 	return blocks, nil
+}
+
+// unlocated is what is known of a packet that Locate couldn't complete.
+func unlocated(p Packet, why error) Explanation {
+	x := Explanation{
+		From: p.From, Port: p.Port, Protocol: p.Protocol.String(), Interface: p.Interface,
+		Reason: Unclear, Summary: why.Error(),
+	}
+	x.Verdict = "unknown"
+	return x
 }
 
 // alike are sources for which the same ways are open. unknowns are what it depends on whether they

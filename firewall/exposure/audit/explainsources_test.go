@@ -112,3 +112,42 @@ func TestExplainSourcesKeepsTargetsApart(t *testing.T) {
 		t.Errorf("kept apart: %+v", got)
 	}
 }
+
+// An IP version that Locate can't place is undecided, and not passed over.
+func TestExplainSourcesUnlocated(t *testing.T) {
+	host := world()
+	for i := range host.Interfaces {
+		on := &host.Interfaces[i]
+		on.Addresses = slices.DeleteFunc(on.Addresses, func(p netip.Prefix) bool {
+			return p.Addr().Is6()
+		})
+	}
+	host.Routes = slices.DeleteFunc(host.Routes, func(r exposure.Route) bool {
+		return r.Dest.Addr().Is6()
+	})
+	in := Input{Rules: fromFile(t, "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"), Host: host,
+		Sockets: listening("sshd 0.0.0.0:22")}
+	p := Packet{Protocol: firewall.TCP, Port: 22}
+	both := address.Must("10.0.0.0/13", "2001:db8:7::/48")
+	blocks, err := ExplainSources(in, p, both)
+	if err != nil || len(blocks) != 2 {
+		t.Fatal(blocks, err)
+	}
+	for _, b := range blocks {
+		want := Connects
+		if b.From.Is6() {
+			want = Unclear
+		}
+		if b.Reason != want || b.Connects != (want == Connects) {
+			t.Errorf("%s: %s: %s", b.Sources, b.Reason, b.Summary)
+		}
+	}
+	var unlocated LocateError
+	if _, err := ExplainSources(in, p, both.Of(address.IPv6)); !errors.As(err, &unlocated) {
+		t.Errorf("%v", err)
+	}
+	can, cannot := Dialling(netip.MustParseAddr("::ffff:192.0.2.10"), both)
+	if !can.Equal(both.Of(address.IPv4)) || !cannot.Equal(both.Of(address.IPv6)) {
+		t.Error(can, cannot)
+	}
+}
