@@ -131,7 +131,7 @@ func (s *State) UnmarshalBinary(b []byte) error {
 }
 
 // ReadState reads the binary form of a State from the beginning of b and returns what follows it.
-// Whoever wrote it, what comes out has sets in canonical form; whether the State is in canonical
+// Sets come out in canonical form, whatever program wrote it; whether the State is in canonical
 // form, Canonical tells.
 func ReadState(b []byte) (out State, rest []byte, err error) {
 	return ReadStateWith(b, address.Read)

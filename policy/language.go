@@ -440,7 +440,7 @@ var policyShape = mapping{words: "a policy", keyHint: policyKeyHint, keys: []key
 			required: true,
 		},
 	}}, doc: "closes containers' own addresses to everyone outside", more: "A port that is " +
-		"published as 9090 can be reached past it at the container's own address, by whoever has " +
+		"published as 9090 can be reached past it at the container's own address, by everyone who has " +
 		"a route there. New packets that come from other interfaces and go to these without DNAT " +
 		"by this host are refused. Replies, related packets and traffic among these interfaces " +
 		"go on. If absent, audit reports such ways in."},

@@ -69,7 +69,7 @@ func extentHint(first, text string) string {
 	return sizeHint(first, parts[1])
 }
 
-// sizeHint says how to write a range of which the first address and the size are known.
+// sizeHint says how to write a range whose first address and size are known.
 func sizeHint(first, size string) string {
 	a, err := netip.ParseAddr(first)
 	n, errSize := strconv.ParseUint(size, 10, 32)

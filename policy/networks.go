@@ -367,7 +367,7 @@ func (n *Networks) fetchDNS(ctx context.Context, network *network) (*cached, err
 	for _, a := range addrs {
 		a = a.Unmap().WithZone("")
 		if a.IsUnspecified() || !a.IsValid() {
-			return nil, fmt.Errorf("%s resolves to %s, which is nobody's address", network.dns, a)
+			return nil, fmt.Errorf("%s resolves to %s, which isn't the address of a host", network.dns, a)
 		}
 		list = append(list, netip.PrefixFrom(a, a.BitLen()))
 	}

@@ -278,8 +278,7 @@ func yamlScalars(texts []string) string {
 	return strings.Join(out, ", ")
 }
 
-// isHostName reports whether a text can only be a host name: labels, of which the last has a
-// letter.
+// isHostName reports whether a text can only be a host name: labels, and a letter in the last one.
 func isHostName(s string) bool {
 	i := strings.LastIndexByte(strings.TrimSuffix(s, "."), '.')
 	return i > 0 && hostPattern.MatchString(s) && wildcardCIDR(s) == "" &&

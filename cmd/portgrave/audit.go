@@ -211,8 +211,8 @@ const (
 	dumpText   = 32 << 20
 )
 
-// loadRulesets reads dumps. One of iptables that doesn't tell of which IP version it is, is taken
-// for IPv4's unless its name says otherwise, and that is said.
+// loadRulesets reads dumps. If a dump of iptables doesn't tell its IP version, it counts as IPv4
+// unless its name says otherwise, and a message says so.
 func loadRulesets(inv *invocation, paths []string) (*exposure.Ruleset, error) {
 	var files []rulesetfile.File
 	size := 0

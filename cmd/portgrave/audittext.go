@@ -299,7 +299,7 @@ func addressWords(x audit.Exposure) string {
 	return at
 }
 
-// reachWords are the sources that get in, and those of which that isn't sure.
+// reachWords are the sources that certainly get in, and those that possibly do.
 func reachWords(x audit.Exposure) string {
 	if x.Surely == "" || x.Finding == audit.RateLimited {
 		return x.From

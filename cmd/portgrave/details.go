@@ -84,7 +84,8 @@ var details = map[string]string{
 		"where these fit exactly. The policy's own rates are ok, at most so many of each source; " +
 		"another program's rate is rate-limited. JSON says by severity, accepted, from and rate " +
 		"what the screen says, and by host, at, version, kernel, generation and applied_by what " +
-		"it is evidence of.\n\nIt reads every rule on the host, whoever wrote it, and interfaces, addresses, routes " +
+		"it is evidence of.\n\nIt reads every rule on the host, whichever program wrote it, " +
+		"and interfaces, addresses, routes " +
 		"and listening sockets. It sends the set of all sources through the kernel's hooks. Some " +
 		"rules depend on what can't be known in advance, so there are two answers: sources that " +
 		"certainly get in, and those that possibly do. A port that is open to different sources at " +

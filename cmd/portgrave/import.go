@@ -26,7 +26,7 @@ const (
 	maxDocument = 10 << 20
 )
 
-// unknownRule is a rule of which can't be known whom it lets in. Part of JSON's contract.
+// unknownRule is a rule that lets in sources that can't be known. Part of JSON's contract.
 type unknownRule struct {
 	Service string `json:"service"`
 	Rule    string `json:"rule"`

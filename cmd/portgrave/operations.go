@@ -131,7 +131,7 @@ func (inv *invocation) caller() host.Caller {
 // is for is a mistake.
 func (inv *invocation) compiledPolicy(ops host.Operations) (*host.Policy, error) {
 	if _, here := ops.(*host.Local); here {
-		// Whoever may not touch the kernel is told that first, and not what else is wrong.
+		// Without the privilege, that is the only error worth telling.
 		if _, err := inv.enforcedWith(); errors.Is(err, firewall.ErrPermission) {
 			return nil, err
 		}

@@ -144,7 +144,7 @@ func (p statusPrinter) from(x serviceStatus) string {
 	return strings.Join(lines, "\n")
 }
 
-// entries are entries of allow or except, of which there may be more than are known.
+// entries are entries of allow or except; count is how many there are in all.
 func (p statusPrinter) entries(list []host.Entries, count, most int) string {
 	var words []string
 	for _, e := range list {

@@ -21,7 +21,7 @@ func PrefixRange[N Number[N]](n N, length int) Range[N] {
 }
 
 // Ranges is an immutable set of numbers: ranges in order, and between any two of them a number is
-// missing. nil is the empty set. Whoever gets one must not change it.
+// missing. nil is the empty set. Callers must not change one.
 type Ranges[N Number[N]] []Range[N]
 
 // Equal reports whether both sets hold the same numbers.
@@ -196,7 +196,7 @@ func trimmed[N Number[N]](list Ranges[N]) Ranges[N] {
 
 // output takes the ranges that an operation makes. First it counts them, then it takes memory for
 // exactly as many and keeps them: to make a list a second time costs less than memory that is not
-// used, of which a million ranges of IPv6 take 32 MB.
+// used: a million ranges of IPv6 take 32 MB.
 type output[N Number[N]] struct {
 	list Ranges[N] // nil: only count
 	n    int
@@ -221,8 +221,8 @@ func (o *output[N]) append(list ...Range[N]) {
 	}
 }
 
-// add appends ranges that do not touch each other, and of which none starts before the last range
-// does. They are joined with that as far as they touch it.
+// add appends ranges that do not touch each other. None starts before the last range does. They are
+// joined with that as far as they touch it.
 func (o *output[N]) add(list Ranges[N]) {
 	if o.n > 0 {
 		for len(list) > 0 && touches(o.last, list[0]) {

@@ -273,7 +273,7 @@ type Identity struct {
 	n4, n6 int
 }
 
-// Identity is that of the set. Whoever keeps it keeps the set's memory.
+// Identity is that of the set. To keep it is to keep the set's memory.
 func (s Set) Identity() (id Identity) {
 	if id.n4 = len(s.v4); id.n4 > 0 {
 		id.v4 = &s.v4[0]

@@ -30,8 +30,7 @@ func DiffSorted[S ~[]E, E any](
 }
 
 // List is addresses of one family one by one, ascending: elements of a hash set, or prefixes of one
-// length by their first address. An address takes 4 bytes or 16. Whoever gets one must not change
-// it.
+// length by their first address. An address takes 4 bytes or 16. Callers must not change a List.
 type List struct {
 	V4 []V4
 	V6 []V6

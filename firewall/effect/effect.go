@@ -63,7 +63,7 @@ func effectOf(c audit.Change) host.Effect {
 }
 
 // withConnections adds how many connections to each port end. What is ended at ports that nobody
-// gains or loses has an effect of its own: whoever could not connect before any more is cut now.
+// gains or loses has an effect of its own: a source that could not connect before is cut now.
 func withConnections(effects []host.Effect, ended []firewall.Connection) []host.Effect {
 	for _, x := range ended {
 		protocol, port := x.Protocol.String(), x.Dialled.Port()

@@ -130,7 +130,7 @@ func needsAuthentication(s Statement) bool {
 }
 
 // holdsFor reports whether a match of one operand holds for a value of its field. It is true for
-// other matches, of which this isn't known.
+// other matches, since they can't be decided.
 func (m Match) holdsFor(o Operand, v Value) bool {
 	return len(m.Key) != 1 || m.In == nil || m.In.Width != 1 ||
 		m.In.Grows || m.In.Shrinks || m.In.Unknown != "" ||

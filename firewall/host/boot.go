@@ -245,8 +245,8 @@ func (b *boot) enforce(
 		if err == nil {
 			at := *r
 			at.Now = b.now
-			// What bears our name can't stay where our rules belong, whoever put it there: only a
-			// table of that name was ever confirmed.
+			// A foreign object with our name can't stay where our rules belong: only a table of
+			// that name was ever confirmed.
 			if _, err = at.Apply(ctx, &state, true); err == nil {
 				b.report.Backend, b.reconciler = r.Backend.Name(), &at
 				return true

@@ -93,8 +93,7 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 	if q.DryRun {
 		return l.wouldOpen(ctx, r, x, last)
 	}
-	// Recorded first: whatever dies from here on, nothing is open of which nobody knows who opened
-	// it and why.
+	// Recorded first: if the program dies from here on, the record says who opened it and why.
 	if x, err = l.leases().Add(x); err != nil {
 		return Opened{}, err
 	}

@@ -16,7 +16,7 @@ import (
 // Transport carries datagrams: a socket of the kernel, or a test's (package netlinktest).
 type Transport interface {
 	Send(datagram []byte) error
-	// Receive reads one datagram, of which only the beginning is in the buffer if n is larger. Port
+	// Receive reads one datagram. If n is larger than the buffer, that has only its beginning. Port
 	// 0 is the kernel's. Without wait it fails with EAGAIN if there is none.
 	Receive(buffer []byte, wait bool) (n int, port uint32, err error)
 	// SetReadDeadline ends the wait with os.ErrDeadlineExceeded.

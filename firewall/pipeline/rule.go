@@ -8,7 +8,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
-// Chain is a list of rules, of which a packet meets one after the other.
+// Chain is a list of rules. A packet meets one after the other.
 type Chain struct {
 	Name  Name
 	Rules []Rule
@@ -49,14 +49,14 @@ func Named(r Role) Name              { return Name{Role: r} }
 func Of(r Role, service string) Name { return Name{Role: r, Service: service} }
 func Text(name string) Name          { return Name{Text: name} }
 
-// Rule is for packets of which all of When holds: Do is done with them, and End becomes of them.
+// Rule is for packets that meet all of When: Do is done with them, and End is their verdict.
 type Rule struct {
 	When []Condition
 	Do   Action // nil: nothing
 	End  End    // the zero End: they go on to the next rule
 }
 
-// If begins a rule for packets of which all of this holds.
+// If begins a rule for packets that meet all of these conditions.
 func If(all ...Condition) Rule { return Rule{When: all} }
 
 // Does adds what is done, Ends what becomes of the packets.

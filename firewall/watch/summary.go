@@ -30,7 +30,7 @@ func (t *transaction) summary() string {
 		parts = append(parts, "more in other tables")
 	}
 	if parts == nil {
-		return "a change of which the kernel told no details"
+		return "a change without details from the kernel"
 	}
 	return strings.Join(parts, "; ")
 }

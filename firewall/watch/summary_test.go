@@ -34,7 +34,7 @@ func TestSummary(t *testing.T) {
 		messages list
 		want     string
 	}{
-		"nothing": {nil, "a change of which the kernel told no details"},
+		"nothing": {nil, "a change without details from the kernel"},
 		"one table": {
 			list{rule(unix.NFT_MSG_DELRULE, ip, "a"), table(unix.NFT_MSG_DELTABLE, ip, "a")},
 			"table ip a deleted",
@@ -73,7 +73,7 @@ func TestSummary(t *testing.T) {
 		},
 		"what's this": {
 			list{encodeMessage(200, foreignPort, ip)},
-			"a change of which the kernel told no details",
+			"a change without details from the kernel",
 		},
 		"flowtable": {
 			list{

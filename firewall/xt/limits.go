@@ -32,7 +32,7 @@ const (
 )
 
 // maxRefill is the longest time in which hashlimit can save up a burst. The kernel holds a burst as
-// credits in 64 bits, of which a day takes half or all (CREDITS_PER_JIFFY,
+// credits in 64 bits, and a day takes half of them or all (CREDITS_PER_JIFFY,
 // net/netfilter/xt_hashlimit.c); more wraps around, to an error or, worse, to another burst.
 const maxRefill = 24 * time.Hour
 

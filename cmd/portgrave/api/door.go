@@ -150,8 +150,8 @@ func (g *guest) CloseWrite() error {
 	return nil
 }
 
-// SetReadDeadline implements net.Conn. Whoever is turned away has little time, whatever the server
-// says.
+// SetReadDeadline implements net.Conn. A client that is turned away has little time, whatever the
+// server says.
 func (g *guest) SetReadDeadline(t time.Time) error {
 	if latest := g.came.Add(turnedAwayPatience); g.standing == turnedAway &&
 		(t.IsZero() || t.After(latest)) {

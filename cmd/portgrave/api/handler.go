@@ -108,8 +108,8 @@ func (s Server) Write(h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// inTurn lets maxReading readers ask at a time, to the end of their answers. Whoever may write
-// waits for no reader.
+// inTurn lets maxReading readers ask at a time, to the end of their answers. Writers don't
+// wait for readers.
 func (s Server) inTurn(turns chan struct{}, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := s.MayWrite(r); ok {
@@ -201,7 +201,7 @@ func (s Server) complete(ctx context.Context, q any) error {
 		*wanted = kept
 		return err
 	} else if p != nil {
-		canonical, err := p.State.Canonical() // whoever wrote it
+		canonical, err := p.State.Canonical() // the client may have written it by hand
 		if err != nil {
 			return host.Usagef("the policy of the request: %w", err)
 		}

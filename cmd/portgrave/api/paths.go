@@ -31,7 +31,7 @@ func Paths(mux *http.ServeMux, known string) http.Handler {
 	})
 }
 
-// refusal takes a mux's own answer, of which status and headers count.
+// refusal takes a mux's own answer, and keeps its status and headers.
 type refusal struct {
 	header http.Header
 	status int

@@ -11,7 +11,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/host"
 )
 
-// A request is one JSON object, and whoever writes one by hand puts the State of its policy in it.
+// A request is one JSON object. One that a person writes has the State of its policy in it.
 // Ours don't: a million sources are 20 MB of text, which both sides would hold several times. Ours
 // have a line of JSON without the State, and behind it the State in binary form.
 

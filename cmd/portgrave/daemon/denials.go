@@ -21,7 +21,7 @@ type Denials struct {
 	mu        sync.Mutex
 	recent    []denied.Event
 	followers map[chan denied.Event]struct{}
-	following [api.Standings]int // how many followers are of which standing
+	following [api.Standings]int // the number of followers of each standing
 }
 
 // NewDenials has no reports yet.

@@ -53,7 +53,7 @@ type events struct {
 	recent    []Event
 	total     map[string]uint64 // by kind
 	followers map[chan Event]struct{}
-	following [api.Standings]int // how many followers are of which standing
+	following [api.Standings]int // the number of followers of each standing
 	path      string             // of the log; "" keeps none
 
 	durations prometheus.Histogram // of repairs, in seconds
@@ -102,7 +102,7 @@ func (e *events) add(x Event) error {
 	return e.log(x)
 }
 
-// log appends a line. A line that a crash has cut short is skipped by whoever reads it.
+// log appends a line. Readers skip a line that a crash has cut short.
 func (e *events) log(x Event) error {
 	if e.path == "" {
 		return nil

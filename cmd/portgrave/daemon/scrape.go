@@ -14,7 +14,7 @@ import (
 
 // scrape is where metrics are served besides the control socket, for a Prometheus that can't read
 // sockets: a loopback address that the policy names. The policy lets no other address through;
-// whoever can log in on the host may read them.
+// everyone who can log in on the host may read them.
 type scrape struct {
 	address string
 	server  *http.Server

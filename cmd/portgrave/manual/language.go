@@ -139,7 +139,7 @@ func (p *page) keys(s schema, path string) {
 	}
 }
 
-// alternatives says of which keys exactly one must be there, if this is one of them.
+// alternatives names the keys beside this one that exclude each other: exactly one is required.
 func (s schema) alternatives(name string) string {
 	var names []string
 	for _, o := range s.OneOf {

@@ -47,7 +47,7 @@ const (
 
 // findExpiring finds the look-ups of sets that have elements which expire.
 func (s *survey) findExpiring() {
-	numbers := map[*exposure.Set]int{} // −1 for sets of which no element expires
+	numbers := map[*exposure.Set]int{} // −1 for sets whose elements don't expire
 	expiring := 0
 	add := func(c *exposure.Chain, key []exposure.Operand, set *exposure.Set) {
 		if set == nil {

@@ -10,7 +10,7 @@ import (
 // connection, so the policy refuses it. A packet of UDP may have its effect without an answer, so
 // the policy lets it in, and with it the answer out.
 
-// noteSilenced names the ports of which rules stop the answers to some sources.
+// noteSilenced names the ports whose answers to some sources are stopped by rules.
 func (w *importWriter) noteSilenced() {
 	var order []string
 	ports := map[string][]string{}

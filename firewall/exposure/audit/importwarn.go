@@ -47,7 +47,7 @@ func (w *importWriter) warnLockouts() {
 		"--include-unknown allows %s", shortList(names), shortList(rules), fewOf(withheld))
 }
 
-// lockedFamilies are the families of which some source may reach a service, but none certainly.
+// lockedFamilies are the IP versions whose sources may reach a service, but none certainly.
 func lockedFamilies(s ImportedService) (out []address.Family) {
 	for _, f := range address.Families {
 		all := exposure.AllSources(f).Prefixes(f)

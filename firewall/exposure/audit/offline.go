@@ -349,7 +349,7 @@ func (o *offline) askTo(f address.Family, ports firewall.PortRange) reach {
 	return r
 }
 
-// either joins two answers, one of which is right.
+// either joins two answers if one of them is right.
 func (r reach) either(o reach) reach {
 	both := r
 	both.add(o)

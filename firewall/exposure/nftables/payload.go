@@ -127,8 +127,8 @@ func (p part) piece(base exposure.RawBase) *piece {
 }
 
 // payloadSet writes header bytes. Only destination address and port are followed; bytes that no
-// first packet's way depends on are nobody's concern; anything else makes what is read later
-// unknown. nft reads and writes back neighbouring bits with those that it changes.
+// first packet's way depends on are ignored; anything else makes what is read later unknown. nft
+// reads and writes back neighbouring bits with those that it changes.
 func (t *translator) payloadSet(source kernel.Register, base exposure.RawBase, offset int,
 	cut []part) {
 	from, ok := source.Offset()

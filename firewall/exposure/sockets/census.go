@@ -137,7 +137,7 @@ func (c *census) lives(proc fs.FS, pid int, way string, known *[]uint64) error {
 	return nil
 }
 
-// held notes the sockets and namespaces of which a process has a descriptor.
+// held notes the sockets and namespaces that a process has descriptors of.
 func (c *census) held(proc fs.FS, pid int) error {
 	descriptors, err := process.Descriptors(proc, pid)
 	if err != nil {

@@ -19,7 +19,7 @@ type Sets struct {
 	why     string
 	unknown map[string]*exposure.Set
 	lists   map[string]list
-	// untold are warnings of sets of which nothing is known, since warnings was called.
+	// untold are warnings about unknown sets that arose since warnings was called.
 	untold []string
 }
 
@@ -42,7 +42,7 @@ type list struct {
 
 // Match looks a set up as --match-set NAME DIRECTIONS does: directions are "src" and "dst",
 // separated by commas, at most six. False for other directions. A set that isn't there or has no
-// model is one of which nothing is known; one that the kernel wouldn't look at is empty.
+// model is unknown; one that the kernel wouldn't look at is empty.
 func (s *Sets) Match(family exposure.Family, name, directions string) (exposure.Match, bool) {
 	source, ok := parseDirections(directions)
 	if !ok {
@@ -121,7 +121,7 @@ func (s *Sets) find(name string) *ipset {
 	return s.sets[name]
 }
 
-// unknownMatch is a look-up of which nothing is known but that it is one.
+// unknownMatch is a look-up of a set whose content is unknown.
 func (s *Sets) unknownMatch(name string, i *ipset) exposure.Match {
 	u := s.unknown[name]
 	if u == nil {
@@ -146,7 +146,7 @@ func (s *Sets) unknownMatch(name string, i *ipset) exposure.Match {
 	}
 }
 
-// warnings names the sets of which nothing is known, each once.
+// warnings names the unknown sets, each once.
 func (s *Sets) warnings() []string {
 	out := s.untold
 	if more := len(out) - maxPartly; more > 0 {

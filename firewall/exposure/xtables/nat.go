@@ -111,8 +111,8 @@ func constant(v exposure.Value) *exposure.Operand {
 }
 
 // netmap keeps the host part of an address and replaces the network. In prerouting and output that
-// is the destination, in input and postrouting the source; a user chain has the hook of whoever
-// jumps to it, so which it is shows when the table is complete: see settle.
+// is the destination, in input and postrouting the source; a user chain has the hook of the chains
+// that jump to it, so settle decides once the table is complete.
 func (x *translator) netmap(e iptsave.Extension) []exposure.Statement {
 	if len(e.Options) != 1 || e.Options[0].Name != "--to" {
 		return effect(e)

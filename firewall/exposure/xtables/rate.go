@@ -63,7 +63,7 @@ func packetRate(rate, burst string, r exposure.Rate) exposure.Rate {
 	return r
 }
 
-// rateUnit reads a unit, of which iptables takes any first letters: "s", "sec", "second".
+// rateUnit reads a unit. iptables takes any first letters of one: "s", "sec", "second".
 func rateUnit(s string) time.Duration {
 	for unit, d := range map[string]time.Duration{
 		"second": time.Second,

@@ -101,8 +101,7 @@ func isKnownTarget(name string) bool {
 
 func one(s exposure.Statement) []exposure.Statement { return []exposure.Statement{s} }
 
-// effect is a target of which nothing is known. SYNPROXY, CLUSTERIP, DNPT and the like end here
-// too.
+// effect is an unknown target. SYNPROXY, CLUSTERIP, DNPT and the like end here too.
 func effect(e iptsave.Extension) []exposure.Statement {
 	return one(exposure.Unknown{Text: e.String(), Effect: true})
 }

@@ -145,8 +145,8 @@ func openedUnlisted(s firewall.State, leases []Lease) (out []firewall.Service, e
 }
 
 // withoutDHCP takes the ports of the host's DHCP clients out of a range, if their answers are
-// essential: whoever lists such a port decides alone who may reach it, so a lease would lose the
-// host its address.
+// essential: a service that lists such a port decides alone who may reach it, so a lease would lose
+// the host its address.
 func withoutDHCP(s firewall.State, r firewall.PortRange) []firewall.PortRange {
 	out := []firewall.PortRange{r}
 	if r.Protocol != firewall.UDP || !s.Essentials.Has(firewall.EssentialDHCP) {

@@ -35,7 +35,7 @@ const (
 )
 
 // Grant turns a request into a lease from now on, or says everything that is wrong with it; the
-// errors are mistakes of whoever asks. s is the State in force without leases, longest the policy's
+// errors are mistakes of the caller. s is the State in force without leases, longest the policy's
 // max_lease. A longest that is lowered later does not shorten leases that run: close them.
 func (r Request) Grant(s firewall.State, longest time.Duration, now time.Time) (Lease, error) {
 	opened := now.UTC().Truncate(time.Second)

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A file is written under a name of its own beside its target. Whoever is killed meanwhile leaves
+// A file is written under a name of its own beside its target. A writer that is killed leaves
 // it there, and it may have megabytes. So its writer locks it as long as he lives, and what nobody
 // has locked is a leftover: the next Write in the folder removes it.
 

@@ -16,7 +16,7 @@ const (
 )
 
 // Element is one element of a set. It is made while a message is read and lives no longer: its
-// bytes are the message's. Whoever keeps a million of them packs what counts.
+// bytes are the message's. To keep a million of them, pack what counts.
 type Element struct {
 	Key    []byte
 	KeyEnd []byte // the last key of a range of concatenated keys

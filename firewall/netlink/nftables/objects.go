@@ -63,7 +63,7 @@ func DecodeTable(b []byte) (*Table, error) {
 }
 
 // Comment is the comment in user data of tables, rules and elements: records of a type, a length
-// and bytes, of which type 0 is the comment (libnftnl's udata.h: NFTNL_UDATA_TABLE_COMMENT,
+// and bytes; type 0 is the comment (libnftnl's udata.h: NFTNL_UDATA_TABLE_COMMENT,
 // NFTNL_UDATA_RULE_COMMENT, NFTNL_UDATA_SET_ELEM_COMMENT).
 func Comment(userdata []byte) string {
 	for len(userdata) >= 2 {

@@ -9,7 +9,7 @@ import (
 
 // Snapshot is what the kernel held in one settled generation: some tables, or all of them.
 //
-// Whoever reads it waits until the transaction of the generation has come into use, and compares
+// Readers wait until the transaction of the generation has come into use, and compare
 // the generation before and after (netlink.OneGeneration): else the objects are those of two
 // generations.
 //

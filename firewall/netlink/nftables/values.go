@@ -243,7 +243,7 @@ func flagNames(flags []string, n uint64) (names []string, ok bool) {
 	return names, n == 0 && len(names) > 0
 }
 
-// address is an address of so many bytes, of which the first ones are given.
+// address is an address of so many bytes; s has the first ones.
 func address(s string, full int) (netip.Addr, bool) {
 	if len(s) > full {
 		return netip.Addr{}, false
