@@ -113,7 +113,8 @@ var (
 	ErrForeign = errors.New("not written by Portgrave")
 	// ErrProtected: the rules are another process's alone, which is the daemon.
 	ErrProtected = errors.New(
-		"the rules belong to another process, which keeps others from changing them: to the portgrave daemon, if it runs",
+		"the rules belong to another process, which keeps others from changing them: to the portgrave " +
+			"daemon, if it runs",
 	)
 	// ErrHandOver: the rules can't be protected, or opened to others, as they stand.
 	ErrHandOver = errors.New("the rules have to be made anew for that")

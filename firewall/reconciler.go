@@ -232,7 +232,8 @@ func (r *Reconciler) cut(ctx context.Context, want State, first bool, out *Outco
 	running, err := r.Connections.List(ctx)
 	if err != nil {
 		out.Warnings = append(out.Warnings, fmt.Sprintf(
-			"running connections could not be listed, so those of revoked sources were not ended (their packets are refused): %v",
+			"running connections could not be listed, so those of revoked sources were not ended (their "+
+				"packets are refused): %v",
 			err,
 		))
 		return

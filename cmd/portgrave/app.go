@@ -357,7 +357,8 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"explain",
-				"follow one packet and its answer through every rule, and say who decides; exit 2 unless it connects",
+				"follow one packet and its answer through every rule, and say who decides; exit 2 unless it "+
+					"connects",
 				"",
 				explain,
 				&cli.StringFlag{

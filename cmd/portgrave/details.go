@@ -2,7 +2,8 @@ package main
 
 // portForms says how ports are written on the command line.
 const portForms = "PORT may be 22, 22/tcp, udp/53, 80,443, 8000-8010, a service of the policy, " +
-	"or a name from /etc/services. Names are those of the policy that --config names; without it, of " +
+	"or a name from /etc/services. Names are those of the policy that --config names; without it, " +
+	"of " +
 	"the policy in force; before the first apply, of the policy on disk."
 
 // details say of verbs what their flags don't, for the help of the verb and the manual.
@@ -78,7 +79,8 @@ var details = map[string]string{
 		"others end. One that also opens other ports stays, and is named. " + portForms,
 	"audit": "Findings come first, the gravest at the top: critical is reachable against the " +
 		"policy; a warning is a service or a promise of the policy that fails, or what can't be " +
-		"decided; with a note nobody gets in who shouldn't. It exits with 2 on critical findings and warnings; notes " +
+		"decided; with a note nobody gets in who shouldn't. It exits with 2 on critical findings and " +
+		"warnings; notes " +
 		"count with --fail-on note. What the policy accepts (accept:) is shown as accepted and " +
 		"doesn't count, until its time is over. Sources have the names of the policy's networks " +
 		"where these fit exactly. The policy's own rates are ok, at most so many of each source; " +
@@ -113,7 +115,8 @@ var details = map[string]string{
 		"count and log, are folded there and listed in JSON. --from also takes a CIDR, or a network " +
 		"that a service of the policy uses: if its addresses fare differently, each block gets its " +
 		"answer, and the exit code is 0 only if all connect. In JSON, blocks has them all, and the " +
-		"rest is about the first block that doesn't connect.\n\nIt says whether the packet is stopped and by whom, whether the service is bound to " +
+		"rest is about the first block that doesn't connect.\n\nIt says whether the packet is stopped " +
+		"and by whom, whether the service is bound to " +
 		"another address, whether nothing listens, or whether the answer is lost on its way back " +
 		"(reply-lost): in output or postrouting, because there is no route, because a route refuses " +
 		"or leads into a tunnel, or by rp_filter. Where packets are spread over several targets, it " +
@@ -148,7 +151,8 @@ var details = map[string]string{
 		"how many there are (fewer where the policy has more than 128 services), and the file and " +
 		"line of each key of the policy in force.",
 	"teardown": "On a terminal it asks first. It looks through both backends. The state " +
-		"directory stays. Until the next apply neither a boot nor the daemon enforces anything, and status says so.",
+		"directory stays. Until the next apply neither a boot nor the daemon enforces anything, and " +
+		"status says so.",
 	"daemon": "It owns the nftables table, so that nobody else can change it, where the kernel can " +
 		"do that and the host's nft can print such a table. Elsewhere it repairs changes at once. A " +
 		"repair needs neither the disk nor a free descriptor. If a program keeps deleting the rules, " +

@@ -36,7 +36,8 @@ func install(inv *invocation) error {
 	if !image {
 		if !manager.Booted() {
 			return errors.New(
-				"systemd does not run this host: without it there is nothing to start the units. --root / puts the files in place all the same",
+				"systemd does not run this host: without it there is nothing to start the units. --root / " +
+					"puts the files in place all the same",
 			)
 		}
 		root, host.Exec = "/", runProgram
@@ -112,7 +113,8 @@ func reportInstall(inv *invocation, w installer.Wish, image bool, r installer.Re
 		s.printf("%s.\n", s.paint(green, "Installed"))
 	default:
 		s.printf(
-			"%s. It begins with the next start of the system; to begin now: systemctl start portgrave-boot portgrave portgrave-audit.timer\n",
+			"%s. It begins with the next start of the system; to begin now: systemctl start "+
+				"portgrave-boot portgrave portgrave-audit.timer\n",
 			s.paint(green, "Installed"),
 		)
 		if p, c, err := inv.compiled(inv.config, true); err == nil {

@@ -33,7 +33,8 @@ func installed(inv *invocation) error {
 	}
 	inv.screen.printf("portgrave: In force: %s.\n"+
 		"portgrave: To see it: sudo portgrave status; the policy is in %s\n"+
-		"portgrave: To undo it: sudo systemctl disable --now portgrave portgrave-boot; sudo portgrave teardown\n",
+		"portgrave: To undo it: sudo systemctl disable --now portgrave portgrave-boot; sudo portgrave "+
+		"teardown\n",
 		inForceWords(g.InForce()), g.Origin)
 	return nil
 }

@@ -12,8 +12,10 @@ import (
 
 // errNoInternet: the unit of the daemon keeps it off the network, and says how it is let on.
 var errNoInternet = errors.New(
-	"the unit keeps this process off the network: for networks by url: or dns:, and metrics on a TCP address, copy network.conf from " +
-		"/usr/share/portgrave (or /usr/local/share/portgrave) to /etc/systemd/system/portgrave.service.d/, then systemctl daemon-reload and systemctl restart portgrave",
+	"the unit keeps this process off the network: for networks by url: or dns:, and metrics on a " +
+		"TCP address, copy network.conf from " +
+		"/usr/share/portgrave (or /usr/local/share/portgrave) to " +
+		"/etc/systemd/system/portgrave.service.d/, then systemctl daemon-reload and systemctl restart portgrave",
 )
 
 // internet is errNoInternet where RestrictAddressFamilies= refuses sockets of the internet, which

@@ -45,7 +45,8 @@ func (inv *invocation) connect() (ops host.Operations, done func(), err error) {
 		return local, done, nil
 	case s.NetworkNamespace != daemon.NetworkNamespace():
 		return nil, nil, fmt.Errorf(
-			"the daemon behind %s keeps another network namespace: set PORTGRAVE_RUN_DIR and PORTGRAVE_STATE_DIR for this one",
+			"the daemon behind %s keeps another network namespace: set PORTGRAVE_RUN_DIR and "+
+				"PORTGRAVE_STATE_DIR for this one",
 			inv.runDir,
 		)
 	}

@@ -123,11 +123,13 @@ var exitMeanings = [][2]string{
 	exitFine: {"fine", ", and nothing to report"},
 	exitFailed: {
 		"failed",
-		"; standard error says what, where, and what to do. Output that can't be written is a failure; a crash ends by signal, without a code",
+		"; standard error says what, where, and what to do. Output that can't be written is a " +
+			"failure; a crash ends by signal, without a code",
 	},
 	exitReport: {
 		"something to report",
-		": a plan, drift, findings (see --fail-on of audit), a failed policy test, with check --strict a warning, " +
+		": a plan, drift, findings (see --fail-on of audit), a failed policy test, with check " +
+			"--strict a warning, " +
 			"a connection that explain doesn't see come about",
 	},
 	exitInvalid:    {"invalid policy or usage", "; nothing was done"},

@@ -19,7 +19,8 @@ func watchEvents(inv *invocation, kind string) error {
 		Get(inv.ctx, "/v1/events?follow=1&kind="+kind)
 	if errors.Is(err, api.ErrNoDaemon) {
 		return fmt.Errorf(
-			"%w: it is the daemon that watches; start it with portgrave daemon, or look once, without --watch",
+			"%w: it is the daemon that watches; start it with portgrave daemon, or look once, without "+
+				"--watch",
 			err,
 		)
 	}

@@ -14,7 +14,8 @@ import (
 // connection. The rules drop the client's packets nevertheless, so the connection is dead for the
 // client, and the server sends no more than the client's window holds.
 var ErrNoDestroy = errors.New(
-	"this kernel can't end connections (it lacks CONFIG_INET_DIAG_DESTROY); the rules already drop the client's packets",
+	"this kernel can't end connections (it lacks CONFIG_INET_DIAG_DESTROY); the rules already drop " +
+		"the client's packets",
 )
 
 // destroy ends one connection at its socket: a TCP peer gets a reset, the process an error

@@ -350,7 +350,8 @@ func (t FullTable) String() string {
 		)
 	}
 	return fmt.Sprintf(
-		"the rate of service %s remembers %d %s sources and no more: new ones are refused until some are forgotten",
+		"the rate of service %s remembers %d %s sources and no more: new ones are refused until some "+
+			"are forgotten",
 		t.Service,
 		t.Room,
 		t.Family,

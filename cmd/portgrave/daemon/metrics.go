@@ -89,7 +89,8 @@ var (
 	)
 	descBoot = prometheus.NewDesc(
 		"portgrave_boot_fallbacks",
-		"What this start of the system could not put in force: 0 if all is as it was before; absent if portgrave had no part in it.",
+		"What this start of the system could not put in force: 0 if all is as it was before; absent "+
+			"if portgrave had no part in it.",
 		[]string{"loaded"},
 		nil,
 	)
@@ -137,7 +138,8 @@ var (
 	)
 	descState = prometheus.NewDesc(
 		"portgrave_state_usable",
-		"0 while the state directory can't be read or written, and what is in force is kept up from memory; else 1.",
+		"0 while the state directory can't be read or written, and what is in force is kept up from "+
+			"memory; else 1.",
 		nil,
 		nil,
 	)
@@ -161,19 +163,22 @@ var (
 	)
 	descReports = prometheus.NewDesc(
 		"portgrave_reports_total",
-		"Reports of refused (and, for log: all, accepted) packets, by what became of them: received, lost.",
+		"Reports of refused (and, for log: all, accepted) packets, by what became of them: received, "+
+			"lost.",
 		[]string{"outcome"},
 		nil,
 	)
 	descSources = prometheus.NewDesc(
 		"portgrave_sources_remembered",
-		"Sources in the table of a service's rate, or of the log of refused packets: service (log). Absent where the kernel does not count them (nftables before Linux 6.16).",
+		"Sources in the table of a service's rate, or of the log of refused packets: service (log). "+
+			"Absent where the kernel does not count them (nftables before Linux 6.16).",
 		[]string{"service", "family"},
 		nil,
 	)
 	descRoom = prometheus.NewDesc(
 		"portgrave_sources_room",
-		"How many sources that table has room for. While a rate's is full, new sources are refused; while the log's is, unreported.",
+		"How many sources that table has room for. While a rate's is full, new sources are refused; "+
+			"while the log's is, unreported.",
 		[]string{"service", "family"},
 		nil,
 	)

@@ -36,7 +36,8 @@ func (s *scrape) serve(address string, metrics http.Handler) error {
 		err != nil && strings.Contains(err.Error(), "no suitable address") {
 		// Without sockets of the internet, package net takes the address itself for a wrong one.
 		return fmt.Errorf(
-			"metrics can't be served at %s: the unit keeps the daemon off the network: network.conf, from /usr/share/portgrave, in /etc/systemd/system/portgrave.service.d/ lets it (%w)",
+			"metrics can't be served at %s: the unit keeps the daemon off the network: network.conf, "+
+				"from /usr/share/portgrave, in /etc/systemd/system/portgrave.service.d/ lets it (%w)",
 			address,
 			err,
 		)

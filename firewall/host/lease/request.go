@@ -117,7 +117,8 @@ func Check(s firewall.State, l Lease) error {
 				errs,
 				fmt.Errorf(
 					"%s: no service lists it, and such ports are left alone (unlisted: ignore), so portgrave keeps nobody out of it; "+
-						"a lease would have to close it for everybody but %s: list it in the policy if that is what you want",
+						"a lease would have to close it for everybody but %s: list it in the policy if that is "+
+						"what you want",
 					r,
 					strings.Join(briefly(l.Sources), ", "),
 				),
@@ -146,7 +147,8 @@ func Check(s firewall.State, l Lease) error {
 				errs = append(
 					errs,
 					fmt.Errorf(
-						"%s: the answers to this host's DHCP clients come in on udp/%d and udp/%d, and a lease would close these for the servers: leave them out",
+						"%s: the answers to this host's DHCP clients come in on udp/%d and udp/%d, and a lease "+
+							"would close these for the servers: leave them out",
 						r,
 						firewall.DHCPClientPort,
 						firewall.DHCPv6ClientPort,
