@@ -22,18 +22,27 @@ const columnGap = 2
 // fitted prints rows in columns that fit the screen: where they are too wide, the widest that may
 // shrink does, and its cells wrap between words.
 func (s *screen) fitted(columns []column, rows [][]cell) {
+	s.fittedIn(columns, rows, max(s.columns, minColumns))
+}
+
+// listed prints rows in columns that fit a terminal. Elsewhere each row is one line, as programs
+// read it.
+func (s *screen) listed(columns []column, rows [][]cell) { s.fittedIn(columns, rows, s.columns) }
+
+// fittedIn prints rows in columns that fit into room; 0 is any.
+func (s *screen) fittedIn(columns []column, rows [][]cell, room int) {
 	head := make([]cell, len(columns))
 	for i, c := range columns {
 		head[i] = cell{text: c.title}
 	}
-	widths := fit(columns, append([][]cell{head}, rows...), max(s.columns, minColumns))
+	widths := fit(columns, append([][]cell{head}, rows...), room)
 	s.fittedRow(widths, head)
 	for _, row := range rows {
 		s.fittedRow(widths, row)
 	}
 }
 
-// table prints rows in columns that fit the screen: each may shrink to its longest word.
+// table prints rows in columns that fit a terminal: each may shrink to its longest word.
 func (s *screen) table(rows [][]string) {
 	var columns []column
 	cells := make([][]cell, len(rows))
@@ -48,13 +57,13 @@ func (s *screen) table(rows [][]string) {
 			cells[n] = append(cells[n], cell{text: text})
 		}
 	}
-	widths := fit(columns, cells, max(s.columns, minColumns))
+	widths := fit(columns, cells, s.columns)
 	for _, row := range cells {
 		s.fittedRow(widths, row)
 	}
 }
 
-// fit is the width of each column.
+// fit is the width of each column, so that all fit into room; 0 is any.
 func fit(columns []column, rows [][]cell, room int) []int {
 	widths := make([]int, len(columns))
 	for _, row := range rows {
@@ -68,7 +77,7 @@ func fit(columns []column, rows [][]cell, room int) []int {
 	for _, w := range widths {
 		over += w
 	}
-	for ; over > 0; over-- {
+	for ; room > 0 && over > 0; over-- {
 		widest := -1
 		for i, c := range columns {
 			if c.min > 0 && widths[i] > c.min && (widest < 0 || widths[i] > widths[widest]) {

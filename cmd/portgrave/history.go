@@ -46,7 +46,7 @@ func listHistory(inv *invocation) error {
 			},
 		)
 	}
-	inv.screen.fitted(columns, rows)
+	inv.screen.listed(columns, rows)
 	return reported(inv.screen, result.Error)
 }
 

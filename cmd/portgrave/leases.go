@@ -104,5 +104,5 @@ func printLeases(s *screen, leases []lease.Lease, now time.Time) {
 			},
 		)
 	}
-	s.fitted(columns, rows)
+	s.listed(columns, rows)
 }

@@ -231,9 +231,10 @@ func changeLine(s *screen, c firewall.Change) string {
 	case firewall.Replace:
 		sign, colour = "~", yellow
 	}
+	// On a terminal lines after the first stand below the detail.
 	const before, below = 2 + len("+ element ipv4 "), 4
 	detail := c.Detail
-	if room := max(s.columns, minColumns) - before; utf8.RuneCountInString(detail) > room {
+	if room := s.columns - before; room > 0 && utf8.RuneCountInString(detail) > room {
 		detail = strings.ReplaceAll(wrapped(detail, room), "\n", "\n"+strings.Repeat(" ", below))
 	}
 	return s.paint(colour, fmt.Sprintf("%s %-7s %-4s %s", sign, c.Object, c.Family, detail))
