@@ -28,8 +28,11 @@ type Reconciler struct {
 	Others []Backend
 	// Connections ends the running connections of revoked sources; nil leaves them alone.
 	Connections Connections
-	Now         func() time.Time
-	Log         *slog.Logger
+	// Once: what another program undoes at once is not written once more, since the caller comes
+	// again.
+	Once bool
+	Now  func() time.Time
+	Log  *slog.Logger
 }
 
 // Outcome is what Apply did.
@@ -144,7 +147,7 @@ func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force
 		return before(p)
 	}
 	plan, seen, err := r.write(ctx, b, want, force, announce)
-	if !errors.Is(err, ErrNotHeld) {
+	if r.Once || !errors.Is(err, ErrNotHeld) {
 		return plan, seen, err
 	}
 	r.Log.Info("writing the rules once more", "backend", b.Name(), "error", err)

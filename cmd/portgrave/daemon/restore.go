@@ -83,7 +83,9 @@ func (d *Daemon) restore(
 		r.owed = false
 	}
 	first := r.standing
-	if r.Outcome, err = d.Reconciler.Apply(ctx, &want, force); !first.IsZero() {
+	full := *d.Reconciler
+	full.Once = !first.IsZero() // the small table stands meanwhile
+	if r.Outcome, err = full.Apply(ctx, &want, force); !first.IsZero() {
 		return r, err
 	}
 	r.standing = r.Enforced
@@ -96,6 +98,7 @@ func (d *Daemon) putSmall(
 ) (err error) {
 	quick := *d.Reconciler
 	quick.Connections, quick.Others = nil, nil // nobody is cut who will be let in again
+	quick.Once = true                          // in a fight it is soon put in force anew
 	r.owed = true
 	r.Outcome, err = quick.Switch(ctx, &small, force, func(p firewall.Plan) error {
 		r.missing = p.Restores() // a small table may stand already
