@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Faults are not mistakes in a policy: the disk, the network or the kernel failed while it was read,
-// or while a network of it was loaded that has no last good content. The policy may be valid, so a command that meets only faults says that it failed.
+// Faults are not mistakes in a policy: the disk, the network or the kernel failed while it was
+// read, or while a network of it was loaded that has no last good content. The policy may be valid,
+// so a command that meets only faults says that it failed.
 
 // faults are the errors of system calls that say so. Others are about the path that somebody named:
 // there is no such file, it is a folder, or it is closed to the reader.

@@ -80,7 +80,7 @@ func (p *Policy) networksLike(word string) (names []string) {
 const maxHintEntries = 10_000
 
 // mayHoldEveryone reports whether a network holds everyone, through the networks that it names, or
-// may: nothing is known of the content of a file, a URL or a name here, nor of a very long list.
+// may: the content of a file, a URL or a name isn't known here, nor that of a very long list.
 func (p *Policy) mayHoldEveryone(name string) bool {
 	var all address.Builder
 	var named []address.Set

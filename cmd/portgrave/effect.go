@@ -12,7 +12,7 @@ import (
 )
 
 // addEffect adds to a plan who gains and who loses access, with some workers (audit.Input). A plan
-// is good without it: what fails is told in its place.
+// is good without it: a reason stands in its place if it fails.
 func addEffect(ctx context.Context, d *host.Difference, workers int) {
 	want := d.Wanted
 	if want == nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/policydiff"
 )
 
-// Who may reach a service in force is told as the policy that was applied writes it.
+// Sources of a service in force have the words of the policy that was applied.
 
 // Named is how the policy in force writes a service. Its JSON is part of Service.
 type Named struct {
@@ -27,7 +27,7 @@ type Named struct {
 	Lines []policydiff.Line `json:"lines"`
 	// LeaseIDs are the leases that open some of its ports.
 	LeaseIDs []string `json:"leases"`
-	// Usage is null where nothing is known but the counters.
+	// Usage is null where only the counters are known.
 	Usage *usage.Usage `json:"usage"`
 }
 

@@ -66,7 +66,7 @@ func (i *installation) plan() (effects []host.Effect, text string) {
 type changed struct{ probes, gained, lost int }
 
 // effectAgrees applies a policy. Packets from the internet, before and after, get in and don't as
-// the effect says: whoever is listed is, and nobody else is.
+// the effect says: listed sources are, and no others are.
 func effectAgrees(t *testing.T, w *lab.World, i *installation, document string) (n changed) {
 	t.Helper()
 	i.write(document)

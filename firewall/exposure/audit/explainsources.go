@@ -142,7 +142,7 @@ func apart(e *exposure.Evaluator, p Packet, of address.Set) (parts []alike, err 
 	return parts, nil
 }
 
-// openFor answers for some sources, and returns those of which it isn't known whether they connect.
+// openFor answers for some sources, and returns those that may connect or not.
 func openFor(
 	e *exposure.Evaluator, p Packet, of exposure.Ranges,
 ) (answer exposure.Answer, open exposure.Ranges, err error) {

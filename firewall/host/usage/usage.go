@@ -66,7 +66,7 @@ type Book struct {
 const (
 	// rateSpan is the time over which rates are counted, unless the first look is younger.
 	rateSpan = time.Minute
-	// minSpan is the shortest time that a rate is told of.
+	// minSpan is the shortest time that a rate is computed for.
 	minSpan = 5 * time.Second
 )
 

@@ -103,7 +103,7 @@ func TestNeverBelowZero(t *testing.T) {
 	}
 }
 
-// Counters that began anew, another boot, a clock that runs backwards: nothing is told.
+// Counters that began anew, another boot, a clock that runs backwards: no rate.
 func TestForgets(t *testing.T) {
 	for name, x := range map[string]struct {
 		now   bootclock.Reading
